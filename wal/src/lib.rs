@@ -40,6 +40,9 @@ mod recovery;
 mod segment;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 #[cfg(any(test, feature = "sim"))]
 pub use disk::sim;
 pub use disk::{DirEntry, Disk, DiskFile, FileId, LockKind, Metadata, OpenMode, RealDisk, SharedWords};

@@ -20,10 +20,10 @@ pub(crate) fn repair(log: &Log, durable: Option<Position>) -> Result<(OpenSegmen
     let (disk, dir) = (&*log.source.disk, log.path());
     disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     remove_unfinished(log)?;
-    let tail = match durable {
-        Some(durable) => durable,
-        None => find_tail(log)?,
-    };
+    let tail = find_tail(log, durable.unwrap_or(log.floor))?;
+    if durable.is_none() {
+        sync_segments(log)?;
+    }
     copy_tail(log, tail)
 }
 
@@ -39,20 +39,31 @@ fn remove_unfinished(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first record that no later one and no segment says was synced. Everything read is synced on the way: a copied
-/// directory may not be on disk at all.
-fn find_tail(log: &Log) -> Result<Position, Error> {
-    let mut records = Records::new(log.source.clone(), log.floor, None, None);
+/// The first record from `from` on that no later one and no segment says was synced.
+fn find_tail(log: &Log, from: Position) -> Result<Position, Error> {
+    let mut records = Records::new(log.source.clone(), from, None, None);
     let mut unsynced: VecDeque<Position> = VecDeque::new();
-    let mut synced_through = log.floor.sequence - 1;
-    while let Some(record) = records.next().transpose()? {
-        let header = records.segment_header().expect("a record was read from a segment");
-        unsynced.push_back(record.position);
-        synced_through = synced_through.max(record.synced_through).max(header.first_sequence - 1);
+    let mut synced_through = from.sequence - 1;
+    loop {
+        let record = records.next().transpose()?;
+        let header = records.segment_header().expect("reading enters a segment");
+        synced_through = synced_through.max(header.first_sequence - 1);
+        if let Some(record) = &record {
+            unsynced.push_back(record.position);
+            synced_through = synced_through.max(record.synced_through);
+        }
         while unsynced.front().is_some_and(|position| position.sequence <= synced_through) {
             unsynced.pop_front();
         }
+        if record.is_none() {
+            return Ok(unsynced.pop_front().unwrap_or(records.position()));
+        }
     }
+}
+
+/// Syncs every segment still wanted: without a durable head of this boot nobody knows that they are on disk, for the
+/// directory may be a copy made a moment ago.
+fn sync_segments(log: &Log) -> Result<(), Error> {
     for (number, _) in segment::list(&*log.source.disk, log.path())? {
         if number >= log.floor.segment {
             let path = segment::path_of(log.path(), number);
@@ -60,31 +71,41 @@ fn find_tail(log: &Log) -> Result<Position, Error> {
             file.sync_all().map_err(Error::io("sync", &path))?;
         }
     }
-    Ok(unsynced.pop_front().unwrap_or(records.position()))
+    Ok(())
 }
 
 /// Copies the records from `tail` on into a new segment.
 fn copy_tail(log: &Log, tail: Position) -> Result<(OpenSegment, Position), Error> {
     let (disk, dir, database_id) = (&*log.source.disk, log.path(), log.source.database_id);
-    let mut records = Records::new(log.source.clone(), tail, None, None);
-    let (mut unfinished, mut end): (Option<UnfinishedSegment>, Position);
-    let numbers = segment::list(disk, dir)?;
-    let last = numbers.last().map_or(tail.segment, |(number, _)| *number);
-    let last_path = segment::path_of(dir, last);
-    let file = disk.open(&last_path, OpenMode::Read).map_err(Error::io("open", &last_path))?;
-    let last_header = SegmentHeader::read(&*file, &last_path, &database_id, last)?;
-    let epoch = last_header.epoch.max(tail.epoch) + 1;
-    end = Position { segment: last + 1, offset: segment::HEADER_BYTES, sequence: tail.sequence, epoch };
-    let header = SegmentHeader { database_id, number: end.segment, first_sequence: tail.sequence, epoch };
-    unfinished = Some(UnfinishedSegment::create(disk, dir, &header)?);
-    let target = unfinished.as_mut().expect("just made");
-    while let Some(record) = records.next().transpose()? {
-        let mut bytes = Vec::new();
+    let (last, epoch) = last_segment(log)?;
+    let mut end = Position {
+        segment: last + 1,
+        offset: segment::HEADER_BYTES,
+        sequence: tail.sequence,
+        epoch: epoch.max(tail.epoch) + 1,
+    };
+    let header =
+        SegmentHeader { database_id, number: end.segment, first_sequence: end.sequence, epoch: end.epoch };
+    let mut target = UnfinishedSegment::create(disk, dir, &header)?;
+    let mut bytes = Vec::new();
+    for record in Records::new(log.source.clone(), tail, None, None) {
+        let record = record?;
+        bytes.clear();
         record::encode(&mut bytes, &database_id, end, tail.sequence - 1, record.kind, &record.payload);
         target.write(&bytes)?;
         end = end.after(bytes.len() as u64);
     }
     let LogOptions { first_segment_bytes: first, max_segment_bytes: most, .. } = log.options;
-    let target = unfinished.take().expect("just made");
     Ok((target.finish(disk, dir, end.offset, first, most)?, end))
+}
+
+/// The number and epoch of the last segment.
+fn last_segment(log: &Log) -> Result<(u64, u64), Error> {
+    let (disk, dir) = (&*log.source.disk, log.path());
+    let numbers = segment::list(disk, dir)?;
+    let last = numbers.last().map_or(log.floor.segment, |(number, _)| *number);
+    let path = segment::path_of(dir, last);
+    let file = disk.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
+    let header = SegmentHeader::read(&*file, &path, &log.source.database_id, last)?;
+    Ok((last, header.epoch))
 }
