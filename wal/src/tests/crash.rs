@@ -61,7 +61,12 @@ impl Model {
             assert_eq!(record.position.sequence, found.len() as u64 + 1);
             found.push(record.payload);
         }
-        assert!(found.len() >= self.acknowledged, "acknowledged {}, found {}", self.acknowledged, found.len());
+        assert!(
+            found.len() >= self.acknowledged,
+            "acknowledged {}, found {}",
+            self.acknowledged,
+            found.len()
+        );
         assert!(found.len() >= self.seen, "what was read before is still there");
         assert!(self.appended.starts_with(&found), "only what was appended, in order");
         self.seen = found.len();
