@@ -232,3 +232,37 @@ fn create_can_be_repeated_or_opened_after_a_crash_at_every_operation() {
         assert_eq!(payloads(&log), [b"one"]);
     }
 }
+
+#[test]
+fn threads_killed_in_mid_batch_lose_nothing_acknowledged() {
+    use std::collections::BTreeSet;
+    for seed in 0..150 {
+        let disk = new_disk(seed);
+        let process = disk.process();
+        let log = open(&process, Access::ReadWrite);
+        process.plan(process.operations() + 20 + seed * 7, Fault::Kill);
+        let acknowledged = parking_lot::Mutex::new(BTreeSet::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4_u32 {
+                let (log, process, acknowledged) = (&log, &process, &acknowledged);
+                scope.spawn(move || {
+                    for number in 0_u32.. {
+                        let payload = [thread, number].map(u32::to_le_bytes).concat().repeat(20);
+                        if append(log, &payload).is_err() || process.is_dead() {
+                            break;
+                        }
+                        acknowledged.lock().insert(payload);
+                    }
+                });
+            }
+        });
+        drop(log);
+        if seed % 2 == 0 {
+            disk.crash();
+        }
+        let log = open(&disk.process(), Access::ReadWrite);
+        append(&log, b"after").unwrap();
+        let found: BTreeSet<_> = payloads(&log).into_iter().collect();
+        assert!(found.is_superset(&acknowledged.into_inner()), "seed {seed}");
+    }
+}
