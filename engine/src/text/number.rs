@@ -140,7 +140,9 @@ pub(crate) fn parse_decimal(text: &str, precision: u8, scale: u8) -> Result<i128
         None => (unsigned, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.len() + fraction.len() == 0 || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+    if whole.len() + fraction.len() == 0
+        || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit())
+    {
         return Err(DecimalError::Malformed);
     }
     let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
