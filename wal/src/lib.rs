@@ -37,6 +37,7 @@ mod position;
 mod reader;
 mod record;
 mod recovery;
+mod salvage;
 mod segment;
 mod turn;
 
@@ -51,4 +52,5 @@ pub use group::Ticket;
 pub use log::{Access, Log, LogOptions, SegmentInfo};
 pub use position::Position;
 pub use reader::{Record, Records};
+pub use salvage::Salvaged;
 pub use turn::Turn;
