@@ -184,3 +184,21 @@ fn a_head_with_one_bad_slot_or_an_unclean_leave_is_followed_by_a_repair() {
         assert_eq!(payloads(&log), [b"one", b"two"]);
     }
 }
+
+#[test]
+fn a_reader_without_a_head_stops_where_the_first_writer_has_synced() {
+    let disk = new_disk(1);
+    let log = open(&disk, Access::ReadWrite);
+    append(&log, b"one").unwrap();
+    drop(log);
+    disk.crash();
+    let reader = open(&disk.process(), Access::ReadOnly);
+    let mut records = reader.read_from(Log::start()).unwrap();
+    let writer_disk = disk.process();
+    let writer = open(&writer_disk, Access::ReadWrite);
+    append(&writer, b"two").unwrap();
+    leave_tail(&writer, &writer_disk, b"not synced");
+    let found: Vec<_> = records.by_ref().map(|record| record.unwrap().payload).collect();
+    assert_eq!(found, [b"one", b"two"]);
+    assert_eq!(reader.durable().unwrap(), records.position());
+}
