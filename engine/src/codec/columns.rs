@@ -283,9 +283,6 @@ fn bits(bytes: &[u8], count: usize) -> impl Iterator<Item = bool> {
 }
 
 fn decode_column(data_type: &DataType, rows: usize, in_list: bool, reader: &mut Reader) -> Result<ArrayRef> {
-    if in_list && rows > reader.left().saturating_mul(8) {
-        return Err(reader.damaged(format!("{rows} elements cannot be in {} bytes", reader.left())));
-    }
     let kind = reader.take(1)?[0];
     let nulls = match (kind, data_type) {
         (ALL_VALID, _) => None,
