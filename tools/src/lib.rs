@@ -10,6 +10,7 @@
 pub mod args;
 pub mod cmd;
 pub mod context;
+pub mod database_argument;
 pub mod error;
 pub mod print;
 
