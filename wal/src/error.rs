@@ -32,6 +32,14 @@ pub enum Error {
         /// How it is known to be damage and not the end of the log.
         detail: String,
     },
+    /// A segment that should hold a record is not there: lost, or retired since the caller learned of the position.
+    #[error("{} is missing: it should hold the record of sequence {sequence}", file.display())]
+    Missing {
+        /// The segment's file.
+        file: PathBuf,
+        /// The record looked for.
+        sequence: u64,
+    },
     /// A newer release wrote this file.
     #[error("{} has format version {found}; this release reads up to {supported}", file.display())]
     Unsupported {

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const LOCK_NAME: &str = "LOCK";
+/// The lock's file name.
+pub(crate) const LOCK_NAME: &str = "LOCK";
 const NEXT_NAME: &str = "NEXT";
 const PAUSE_MIN: Duration = Duration::from_micros(50);
 const PAUSE_MAX: Duration = Duration::from_millis(2);
@@ -55,6 +56,11 @@ impl Turnstile {
     /// Gives the lock back.
     pub fn release(&self) -> Result<(), Error> {
         self.lock.unlock().map_err(Error::io("unlock", &self.lock_path))
+    }
+
+    /// The file whose lock counts.
+    pub fn lock_file(&self) -> &dyn DiskFile {
+        &*self.lock
     }
 
     /// Names this process as the holder.

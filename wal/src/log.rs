@@ -4,7 +4,7 @@
 //! being written are in [`Writer`], touched by one thread at a time: the one that takes the lock of all processes
 //! (nothing is queued then), or the one that drains the queue.
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::group::Chunk;
 use crate::head::{Entry, Head};
@@ -81,8 +81,8 @@ pub struct Log {
     pub(crate) source: Source,
     pub(crate) options: LogOptions,
     pub(crate) access: Access,
-    /// The position the log was opened at; a durable head before it is not believed.
-    pub(crate) floor: Position,
+    /// The first record still wanted; a durable head before it is not believed.
+    floor: Mutex<Position>,
     /// The head as readers see it; mapped at first need, for it may be missing.
     read_head: OnceLock<Head>,
     known_end: Mutex<Option<KnownEnd>>,
@@ -135,6 +135,7 @@ pub(crate) struct State {
 pub(crate) struct Writer {
     pub turnstile: Turnstile,
     pub head: Arc<Head>,
+    pub head_file: Arc<dyn DiskFile>,
     /// Open while the head shows that nobody else wrote since.
     pub segment: Option<OpenSegment>,
     /// The generation of the head when this handle gave the lock back.
@@ -176,7 +177,7 @@ impl Log {
             epoch: start.epoch,
         };
         Turnstile::open(&*disk, dir)?;
-        let head = Head::map_or_create(&*disk, dir, &database_id)?;
+        let (head, _) = Head::map_or_create(&*disk, dir, &database_id)?;
         let unfinished = UnfinishedSegment::create(&*disk, dir, &header)?;
         unfinished.finish(&*disk, dir, 0, options.first_segment_bytes, options.max_segment_bytes)?;
         for generation in [1, 2] {
@@ -213,7 +214,7 @@ impl Log {
             source: Source { disk, dir: dir.to_path_buf(), database_id },
             options,
             access,
-            floor: from,
+            floor: Mutex::new(from),
             read_head: OnceLock::new(),
             known_end: Mutex::new(None),
             state: Mutex::new(state),
@@ -233,7 +234,7 @@ impl Log {
             return Ok(entry.durable);
         }
         let known_end = *self.known_end.lock();
-        let from = known_end.map_or(self.floor, |known| known.position);
+        let from = known_end.map_or_else(|| self.floor(), |known| known.position);
         let mut records = Records::new(self.source.clone(), from, None, known_end);
         for record in &mut records {
             record?;
@@ -266,12 +267,21 @@ impl Log {
         listed.into_iter().map(info).collect()
     }
 
+    /// Says that nothing before `from`, which is durable, will be wanted again: another process may retire it.
+    pub fn advance(&self, from: Position) {
+        let mut floor = self.floor.lock();
+        if from.sequence > floor.sequence {
+            *floor = from;
+        }
+    }
+
     /// Removes the segments that hold nothing from `before` on, oldest first, and returns their numbers. The last
     /// segment always stays.
     pub fn retire(&self, before: Position) -> Result<Vec<u64>, Error> {
         if self.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
+        self.advance(before);
         let Source { disk, dir, .. } = &self.source;
         let mut removed = Vec::new();
         for (number, _) in segment::list(&**disk, dir)? {
@@ -303,7 +313,16 @@ impl Log {
                 self.read_head.get_or_init(|| head)
             }
         };
-        head.read().filter(|entry| entry.durable.sequence >= self.floor.sequence)
+        self.believed(head)
+    }
+
+    /// The newest valid entry of a head, unless it is older than what is known to be durable.
+    pub(crate) fn believed(&self, head: &Head) -> Option<Entry> {
+        head.read().filter(|entry| entry.durable.sequence >= self.floor().sequence)
+    }
+
+    pub(crate) fn floor(&self) -> Position {
+        *self.floor.lock()
     }
 
     /// Stops all work for good; everything queued fails.

@@ -171,13 +171,7 @@ impl Records {
         let file = match self.source.disk.open(&path, OpenMode::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::Corrupt {
-                    file: path,
-                    offset: 0,
-                    expected: format!("a segment with the record of sequence {sequence}"),
-                    found: "no file".into(),
-                    detail: "the segment is missing".into(),
-                });
+                return Err(Error::Missing { file: path, sequence });
             }
             Err(error) => return Err(Error::io("open", &path)(error)),
         };
@@ -367,18 +361,13 @@ impl Records {
             return Err(self.damage(missing, detail));
         }
         let numbers = segment::list(&*self.source.disk, &self.source.dir)?;
-        if let Some((later, _)) = numbers.iter().find(|(number, _)| *number > self.position.segment) {
-            if *later == self.position.segment + 1 {
+        if let Some((later, _)) = numbers.into_iter().find(|(number, _)| *number > self.position.segment) {
+            if later == self.position.segment + 1 {
                 // Made since it was looked for.
                 return if self.look_for_successor()? { self.step() } else { self.end_or_damage(missing) };
             }
-            return Err(Error::Corrupt {
-                file: segment::path_of(&self.source.dir, self.position.segment + 1),
-                offset: 0,
-                expected: "a segment".into(),
-                found: "no file".into(),
-                detail: format!("the segment is missing, and segment {later} is there"),
-            });
+            let file = segment::path_of(&self.source.dir, self.position.segment + 1);
+            return Err(Error::Missing { file, sequence });
         }
         Ok(None)
     }

@@ -20,7 +20,7 @@ pub(crate) fn repair(log: &Log, durable: Option<Position>) -> Result<(OpenSegmen
     let (disk, dir) = (&*log.source.disk, log.path());
     disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     remove_unfinished(log)?;
-    let tail = find_tail(log, durable.unwrap_or(log.floor))?;
+    let tail = find_tail(log, durable.unwrap_or(log.floor()))?;
     if durable.is_none() {
         sync_segments(log)?;
     }
@@ -65,7 +65,7 @@ fn find_tail(log: &Log, from: Position) -> Result<Position, Error> {
 /// directory may be a copy made a moment ago.
 fn sync_segments(log: &Log) -> Result<(), Error> {
     for (number, _) in segment::list(&*log.source.disk, log.path())? {
-        if number >= log.floor.segment {
+        if number >= log.floor().segment {
             let path = segment::path_of(log.path(), number);
             let file = log.source.disk.open(&path, OpenMode::ReadWrite).map_err(Error::io("open", &path))?;
             file.sync_all().map_err(Error::io("sync", &path))?;
@@ -103,7 +103,7 @@ fn copy_tail(log: &Log, tail: Position) -> Result<(OpenSegment, Position), Error
 fn last_segment(log: &Log) -> Result<(u64, u64), Error> {
     let (disk, dir) = (&*log.source.disk, log.path());
     let numbers = segment::list(disk, dir)?;
-    let last = numbers.last().map_or(log.floor.segment, |(number, _)| *number);
+    let last = numbers.last().map_or(log.floor().segment, |(number, _)| *number);
     let path = segment::path_of(dir, last);
     let file = disk.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
     let header = SegmentHeader::read(&*file, &path, &log.source.database_id, last)?;

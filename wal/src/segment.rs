@@ -87,7 +87,7 @@ impl SegmentHeader {
             return Err(Error::Unsupported { file, found: version, supported: FORMAT_VERSION });
         }
         if expected != found {
-            return Err(corrupt(CRC, "checksum", format!("{expected:08x}"), format!("{found:08x}")));
+            return Err(corrupt(MAGIC, "checksum", format!("{expected:08x}"), format!("{found:08x}")));
         }
         let header = SegmentHeader {
             database_id: block[DATABASE..][..16].try_into().expect("sixteen bytes"),

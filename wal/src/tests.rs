@@ -54,8 +54,7 @@ pub(crate) fn append(log: &Log, payload: &[u8]) -> Result<Position, Error> {
 /// Appends all of them in one turn, which makes one batch.
 pub(crate) fn append_batch(log: &Log, payloads: &[&[u8]]) -> Result<(), Error> {
     let mut turn = log.take_turn(WAIT)?;
-    let tickets: Vec<_> =
-        payloads.iter().map(|payload| turn.append(1, payload)).collect::<Result<_, _>>()?;
+    let tickets: Vec<_> = payloads.iter().map(|payload| turn.append(1, payload)).collect::<Result<_, _>>()?;
     drop(turn);
     tickets.into_iter().try_for_each(|ticket| log.wait(ticket))
 }

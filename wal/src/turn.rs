@@ -5,14 +5,16 @@
 
 use crate::error::Error;
 use crate::group::{self, Ticket};
-use crate::head::{Entry, Head};
-use crate::lock::Turnstile;
+use crate::head::{self, Entry, Head};
+use crate::lock::{self, Turnstile};
 use crate::log::{Access, Log, State, Writer};
 use crate::position::Position;
 use crate::record;
 use crate::recovery;
 use crate::segment::{self, OpenSegment};
 use parking_lot::MutexGuard;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -129,7 +131,7 @@ impl Log {
         }
         let writer = slot.as_mut().expect("just made");
         writer.turnstile.acquire(&writer.head, deadline)?;
-        let adopted = self.adopt(writer);
+        let adopted = writer.check_linked(self.path()).and_then(|()| self.adopt(writer));
         if adopted.is_err() {
             writer.left_at = None;
             writer.turnstile.release()?;
@@ -139,7 +141,7 @@ impl Log {
 
     /// Makes the log fit to be written by the new holder of the lock, and says so in the head.
     fn adopt(&self, writer: &mut Writer) -> Result<Adopted, Error> {
-        let entry = writer.head.read().filter(|entry| entry.durable.sequence >= self.floor.sequence);
+        let entry = self.believed(&writer.head);
         if let Some(entry) = entry
             && entry.clean
             && entry.intact
@@ -190,13 +192,29 @@ impl Writer {
     fn open(log: &Log) -> Result<Writer, Error> {
         static HANDLES: AtomicU64 = AtomicU64::new(1);
         let source = &log.source;
+        let (head, head_file) = Head::map_or_create(&*source.disk, &source.dir, &source.database_id)?;
         Ok(Writer {
             turnstile: Turnstile::open(&*source.disk, &source.dir)?,
-            head: Arc::new(Head::map_or_create(&*source.disk, &source.dir, &source.database_id)?),
+            head: Arc::new(head),
+            head_file,
             segment: None,
             left_at: None,
             nonce: HANDLES.fetch_add(1, Ordering::Relaxed) << 32 | u64::from(source.disk.process_id()),
         })
+    }
+
+    /// Refuses to work behind the back of a process that found the lock or the head removed and made another.
+    fn check_linked(&self, dir: &Path) -> Result<(), Error> {
+        for (name, file) in
+            [(lock::LOCK_NAME, self.turnstile.lock_file()), (head::FILE_NAME, &*self.head_file)]
+        {
+            let path = dir.join(name);
+            if !file.is_linked().map_err(Error::io("look at", &path))? {
+                let reason = "it was removed while the log was open; reopen the log";
+                return Err(Error::io("use", &path)(io::Error::new(io::ErrorKind::NotFound, reason)));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn publish(&self, generation: u64, durable: Position, clean: bool) {

@@ -290,7 +290,9 @@ impl NameChange {
 
     fn dir(&self) -> Option<&Path> {
         match self {
-            NameChange::Set(path, _) | NameChange::Remove(path) | NameChange::Rename(_, path, _) => path.parent(),
+            NameChange::Set(path, _) | NameChange::Remove(path) | NameChange::Rename(_, path, _) => {
+                path.parent()
+            }
         }
     }
 }
@@ -378,8 +380,9 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.begin_whole()?;
-        let (synced, left): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut world.unsynced_names).into_iter().partition(|change| change.dir() == Some(dir));
+        let (synced, left): (Vec<_>, Vec<_>) = std::mem::take(&mut world.unsynced_names)
+            .into_iter()
+            .partition(|change| change.dir() == Some(dir));
         world.unsynced_names = left;
         synced.iter().for_each(|change| change.apply(&mut world.durable_names));
         Ok(())
@@ -402,7 +405,8 @@ impl Disk for SimDisk {
         }
         let content = &inode.cache;
         let words = inode.words.get_or_insert_with(|| {
-            let word = |bytes: &[u8]| AtomicU64::new(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
+            let word =
+                |bytes: &[u8]| AtomicU64::new(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
             Arc::new(content[..len].chunks_exact(8).map(word).collect())
         });
         let words = Arc::clone(words);

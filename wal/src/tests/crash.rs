@@ -61,7 +61,12 @@ impl Model {
             assert_eq!(record.position.sequence, found.len() as u64 + 1);
             found.push(record.payload);
         }
-        assert!(found.len() >= self.acknowledged, "acknowledged {}, found {}", self.acknowledged, found.len());
+        assert!(
+            found.len() >= self.acknowledged,
+            "acknowledged {}, found {}",
+            self.acknowledged,
+            found.len()
+        );
         assert!(found.len() >= self.seen, "what was read before is still there");
         assert!(self.appended.starts_with(&found), "only what was appended, in order");
         self.seen = found.len();
@@ -225,5 +230,39 @@ fn create_can_be_repeated_or_opened_after_a_crash_at_every_operation() {
         let log = open(&disk, Access::ReadWrite);
         append(&log, b"one").unwrap();
         assert_eq!(payloads(&log), [b"one"]);
+    }
+}
+
+#[test]
+fn threads_killed_in_mid_batch_lose_nothing_acknowledged() {
+    use std::collections::BTreeSet;
+    for seed in 0..150 {
+        let disk = new_disk(seed);
+        let process = disk.process();
+        let log = open(&process, Access::ReadWrite);
+        process.plan(process.operations() + 20 + seed * 7, Fault::Kill);
+        let acknowledged = parking_lot::Mutex::new(BTreeSet::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4_u32 {
+                let (log, process, acknowledged) = (&log, &process, &acknowledged);
+                scope.spawn(move || {
+                    for number in 0_u32.. {
+                        let payload = [thread, number].map(u32::to_le_bytes).concat().repeat(20);
+                        if append(log, &payload).is_err() || process.is_dead() {
+                            break;
+                        }
+                        acknowledged.lock().insert(payload);
+                    }
+                });
+            }
+        });
+        drop(log);
+        if seed % 2 == 0 {
+            disk.crash();
+        }
+        let log = open(&disk.process(), Access::ReadWrite);
+        append(&log, b"after").unwrap();
+        let found: BTreeSet<_> = payloads(&log).into_iter().collect();
+        assert!(found.is_superset(&acknowledged.into_inner()), "seed {seed}");
     }
 }
