@@ -62,6 +62,8 @@ pub struct Error {
     nearest: Vec<String>,
 }
 
+/// The code of an error that means: this machine, or this user, cannot mount.
+pub const CODE_CANNOT_MOUNT: &str = "cannot_mount";
 /// The code of an error that means: nobody reads our output any more.
 const CODE_PIPE_CLOSED: &str = "pipe_closed";
 
@@ -165,6 +167,18 @@ impl From<serde_json::Error> for Error {
         match error.io_error_kind() {
             Some(kind) => std::io::Error::from(kind).into(),
             None => Error::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<asof_fuse::Error> for Error {
+    fn from(error: asof_fuse::Error) -> Error {
+        let message = error.to_string();
+        match error {
+            asof_fuse::Error::Engine(error) => error.into(),
+            asof_fuse::Error::NotOurs { .. } => Error::not_found(message),
+            asof_fuse::Error::NotPossible(_) => Error::new(Status::Failed, CODE_CANNOT_MOUNT, message),
+            _ => Error::new(Status::Failed, "mount", message),
         }
     }
 }
