@@ -533,10 +533,9 @@ pub fn parse_pair(text: &str) -> Result<(String, String), String> {
 
 /// Reads the mode of `--mode`: octal, read and execute bits only.
 fn parse_mode(text: &str) -> Result<u16, String> {
-    u16::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| mode & !0o555 == 0)
-        .ok_or_else(|| "is no mode of a read-only directory; give octal digits such as 500 or 555".to_string())
+    u16::from_str_radix(text, 8).ok().filter(|mode| mode & !0o555 == 0).ok_or_else(|| {
+        "is no mode of a read-only directory; give octal digits such as 500 or 555".to_string()
+    })
 }
 
 /// Reads the name of a file format: that of its extension.
@@ -561,7 +560,8 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "tib" => 1 << 40,
         _ => return Err(format!("has the unknown unit '{unit}'; units are kB, MB, GB, KiB, MiB, GiB")),
     };
-    let count: u64 = digits.parse().map_err(|_| "is no number of bytes; give one such as 500MB or 2GiB".to_string())?;
+    let count: u64 =
+        digits.parse().map_err(|_| "is no number of bytes; give one such as 500MB or 2GiB".to_string())?;
     count.checked_mul(factor).ok_or_else(|| "is too large".to_string())
 }
 
@@ -589,7 +589,9 @@ fn parse_offset(text: &str) -> Option<jiff::tz::Offset> {
         None if rest.len() > 2 => rest.split_at_checked(rest.len() - 2)?,
         None => (rest, "0"),
     };
-    let digits = |text: &str| (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok());
+    let digits = |text: &str| {
+        (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())
+    };
     let (hours, minutes): (i32, i32) = (digits(hours)??, digits(minutes)??);
     if minutes >= 60 || hours >= 26 {
         return None;

@@ -36,7 +36,9 @@ pub fn start() -> Result<Side> {
     let (reader, writer) = std::io::pipe()?;
     // SAFETY: the process has one thread here, so the child may call anything.
     match unsafe { libc::fork() } {
-        -1 => Err(Error::from(std::io::Error::last_os_error()).at("cannot start a process in the background")),
+        -1 => {
+            Err(Error::from(std::io::Error::last_os_error()).at("cannot start a process in the background"))
+        }
         0 => {
             drop(reader);
             // SAFETY: no arguments; it fails only for a leader of a process group, which a new child is not.
@@ -60,7 +62,9 @@ fn wait_for_word(reader: PipeReader, pid: libc::pid_t) -> Result<Side> {
     // SAFETY: `status` is valid for the call; the child is ours and not waited for elsewhere.
     unsafe { libc::waitpid(pid, &mut status, 0) };
     Err(decode_error(&word).unwrap_or_else(|| {
-        Error::failed(format!("the process in the background died (wait status {status}); try without --background"))
+        Error::failed(format!(
+            "the process in the background died (wait status {status}); try without --background"
+        ))
     }))
 }
 
@@ -82,7 +86,8 @@ impl Ready {
         std::env::set_current_dir("/")?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         (&self.pipe).write_all(READY)?;
-        for standard in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO, self.pipe.as_raw_fd()] {
+        for standard in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO, self.pipe.as_raw_fd()]
+        {
             // SAFETY: both descriptors are open. What was open at `standard` is closed; for the pipe that is the end
             // of the word, and its number stays taken by /dev/null until `Ready` is dropped.
             if unsafe { libc::dup2(null.as_raw_fd(), standard) } < 0 {
@@ -101,9 +106,11 @@ fn decode_error(word: &[u8]) -> Option<Error> {
     let value: Value = serde_json::from_slice(word).ok()?;
     let code = value["status"].as_u64()?;
     let statuses = [Status::Usage, Status::NotFound, Status::Damaged, Status::Locked, Status::Differs];
-    let status = statuses.into_iter().find(|status| u64::from(status.code()) == code).unwrap_or(Status::Failed);
+    let status =
+        statuses.into_iter().find(|status| u64::from(status.code()) == code).unwrap_or(Status::Failed);
     let error = &value["error"];
-    let nearest = error["nearest"].as_array()?.iter().filter_map(|name| name.as_str().map(str::to_string)).collect();
+    let nearest =
+        error["nearest"].as_array()?.iter().filter_map(|name| name.as_str().map(str::to_string)).collect();
     Some(Error::new(status, error["code"].as_str()?, error["message"].as_str()?).with_nearest(nearest))
 }
 

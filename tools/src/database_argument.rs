@@ -29,7 +29,9 @@ fn matches(
 ) -> Result<ArgMatches, clap::Error> {
     let mut cli = Cli::command();
     let typed = cli.try_get_matches_from_mut(words);
-    let Some(added) = database.filter(|name| !name.is_empty()).and_then(|name| with_database(&cli, words, name)) else {
+    let Some(added) =
+        database.filter(|name| !name.is_empty()).and_then(|name| with_database(&cli, words, name))
+    else {
         return typed;
     };
     match typed {
@@ -105,7 +107,8 @@ impl<'a> FirstWord<'a> {
             "apply" => self.words.first(),
             _ => return self.words.first().is_some_and(|word| has_database(Path::new(word))),
         };
-        !before_file.is_some_and(|word| *word == "-" || (Path::new(word).exists() && !Path::new(word).is_dir()))
+        !before_file
+            .is_some_and(|word| *word == "-" || (Path::new(word).exists() && !Path::new(word).is_dir()))
     }
 }
 

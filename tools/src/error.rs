@@ -186,7 +186,9 @@ impl From<asof_fuse::Error> for Error {
 /// Whether an error was caused, at any depth, by a write to a pipe that nobody reads.
 fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
 
@@ -210,7 +212,9 @@ mod tests {
         assert_eq!(status(ErrorKind::NotFound), 3);
         assert_eq!(status(ErrorKind::Corrupt), 4);
         assert_eq!(status(ErrorKind::Locked), 5);
-        for kind in [ErrorKind::Invalid, ErrorKind::Exists, ErrorKind::Conflict, ErrorKind::Io, ErrorKind::Full] {
+        for kind in
+            [ErrorKind::Invalid, ErrorKind::Exists, ErrorKind::Conflict, ErrorKind::Io, ErrorKind::Full]
+        {
             assert_eq!(status(kind), 1);
         }
     }

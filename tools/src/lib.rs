@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod background;
+pub mod bundled;
 pub mod cmd;
 pub mod context;
 pub mod database_argument;

@@ -20,15 +20,17 @@ pub fn write(
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
     match file {
-        Some(path) if path != Path::new("-") => write_file(path, write).map_err(|error| error.at(path.display())),
+        Some(path) if path != Path::new("-") => {
+            write_file(path, write).map_err(|error| error.at(path.display()))
+        }
         _ if !context.stdout_is_terminal() => {
             let mut out = context.out();
             write(&mut out)?;
             Ok(out.flush()?)
         }
-        _ if binary => Err(Error::usage(
-            "this format is not for terminals; give it a file with -o FILE, or a pipe",
-        )),
+        _ if binary => {
+            Err(Error::usage("this format is not for terminals; give it a file with -o FILE, or a pipe"))
+        }
         _ => {
             let mut out = EscapingWriter::new(context.out());
             write(&mut out)?;

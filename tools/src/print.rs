@@ -13,7 +13,7 @@ pub use escape::{EscapingWriter, escape_controls};
 pub use paint::Paint;
 
 use crate::{Context, Result};
-use asof_engine::{Committed, CommitTime, Counters, Counts};
+use asof_engine::{CommitTime, Committed, Counters, Counts};
 use serde_json::json;
 use std::io::Write;
 
@@ -95,7 +95,10 @@ pub fn counters(counters: &Counters, json: bool) {
                 files.reads, files.bytes_read, files.writes, files.bytes_written, files.syncs
             ));
         }
-        text.push_str(&format!("decoded: {} rows, {} pages\n", counters.rows_decoded, counters.pages_decoded));
+        text.push_str(&format!(
+            "decoded: {} rows, {} pages\n",
+            counters.rows_decoded, counters.pages_decoded
+        ));
     }
     // Nobody to tell it to is no reason to fail.
     let _ = std::io::stderr().write_all(text.as_bytes());

@@ -32,7 +32,9 @@ pub fn parse_definition(typed: &str) -> Result<Definition> {
         }
         let (column, is_key) = words.clone().take_column()?;
         if is_key && key_given {
-            return Err(words.error("there are two primary keys; name all key columns in one: primary key (a, b)"));
+            return Err(
+                words.error("there are two primary keys; name all key columns in one: primary key (a, b)")
+            );
         }
         if is_key {
             (definition.key, key_given) = (vec![column.name.clone()], true);
@@ -44,7 +46,10 @@ pub fn parse_definition(typed: &str) -> Result<Definition> {
 
 /// Reads `add col type .. | drop col | rename col to col | widen col [to] type`, several with commas.
 pub fn parse_alterations(typed: &str) -> Result<Vec<Alteration>> {
-    split_outside_parentheses(typed).into_iter().map(|item| Words::new(typed, item).take_alteration()).collect()
+    split_outside_parentheses(typed)
+        .into_iter()
+        .map(|item| Words::new(typed, item).take_alteration())
+        .collect()
 }
 
 /// Writes a schema as [`parse_definition`] reads it, one column a line.
@@ -73,7 +78,8 @@ pub fn write_definition(schema: &TableSchema) -> String {
 /// A default as typed: numbers and truth values bare, everything else in single quotes.
 pub fn default_text(column: &Column) -> Option<String> {
     let value = text::format_cell(&column.column_type, column.default.as_ref()?, 0)?;
-    let bare = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let bare =
+        !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     let quoted = matches!(column.column_type, ColumnType::Text) || !bare;
     Some(if quoted { format!("'{}'", value.replace('\'', "''")) } else { value })
 }

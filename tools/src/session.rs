@@ -34,7 +34,9 @@ fn make_directory(context: &Context, directory: &Path) -> Result<bool> {
         }
         // A dead mount point cannot even be looked at; the mount says what is wrong with it.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(Error::from(error).at(format_args!("cannot make the directory {}", directory.display()))),
+        Err(error) => {
+            Err(Error::from(error).at(format_args!("cannot make the directory {}", directory.display())))
+        }
     }
 }
 

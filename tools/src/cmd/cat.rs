@@ -125,18 +125,21 @@ fn defuse(text: &str) -> Cow<'_, str> {
 
 /// Text columns without formulas; numbers keep their signs.
 fn defuse_batch(schema: &TableSchema, batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns = schema.columns.iter().zip(batch.columns()).map(|(column, array)| match column.column_type {
-        ColumnType::Text => {
-            let cells = array.as_string::<i32>().iter().map(|cell| cell.map(defuse));
-            Arc::new(cells.collect::<StringArray>()) as ArrayRef
-        }
-        _ => array.clone(),
-    });
-    RecordBatch::try_new(batch.schema(), columns.collect()).map_err(|error| asof_engine::Error::from(error).into())
+    let columns =
+        schema.columns.iter().zip(batch.columns()).map(|(column, array)| match column.column_type {
+            ColumnType::Text => {
+                let cells = array.as_string::<i32>().iter().map(|cell| cell.map(defuse));
+                Arc::new(cells.collect::<StringArray>()) as ArrayRef
+            }
+            _ => array.clone(),
+        });
+    RecordBatch::try_new(batch.schema(), columns.collect())
+        .map_err(|error| asof_engine::Error::from(error).into())
 }
 
 fn write_grids(schema: &TableSchema, scan: Scan, out: &mut dyn Write) -> Result<()> {
-    let new_grid = || Grid::boxed(schema.columns.iter().map(|c| (shown(&c.name), is_number(&c.column_type))).collect());
+    let new_grid =
+        || Grid::boxed(schema.columns.iter().map(|c| (shown(&c.name), is_number(&c.column_type))).collect());
     let (mut grid, mut rows) = (new_grid(), 0);
     for batch in scan {
         let batch = batch?;
@@ -189,7 +192,9 @@ mod tests {
 
     #[test]
     fn the_extension_names_the_format_unless_one_is_asked_for() {
-        let of = |asked, file: &str, json| format(asked, Some(Path::new(file)), json).map_err(|e| e.status().code());
+        let of = |asked, file: &str, json| {
+            format(asked, Some(Path::new(file)), json).map_err(|e| e.status().code())
+        };
         assert_eq!(of(None, "a.parquet", true), Ok(CatFormat::Parquet));
         assert_eq!(of(None, "a.CSV", false), Ok(CatFormat::Csv));
         assert_eq!(of(Some(CatFormat::Json), "a.csv", false), Ok(CatFormat::Json));

@@ -22,7 +22,11 @@ pub fn run(args: CheckpointArgs, context: &Context) -> Result {
     if report.done {
         let (files, rows) = (report.files, report.rows);
         let bytes = print::bytes_text(report.bytes);
-        writeln!(out, "checkpoint at version {}: {rows} row versions in {files} files, {bytes}", report.version)?;
+        writeln!(
+            out,
+            "checkpoint at version {}: {rows} row versions in {files} files, {bytes}",
+            report.version
+        )?;
     } else {
         writeln!(out, "nothing to do: everything up to version {} is in a checkpoint", report.version)?;
     }

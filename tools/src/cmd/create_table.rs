@@ -24,7 +24,8 @@ fn dry_run(args: &CreateTableArgs, definition: schema_text::Definition, context:
         let mut transaction = context.open_read_only(&args.database)?.begin()?;
         transaction.create_table(&args.table, definition.columns, &definition.key)?;
     } else {
-        asof_engine::TableSchema::new(definition.columns, &definition.key).map_err(asof_engine::Error::from)?;
+        asof_engine::TableSchema::new(definition.columns, &definition.key)
+            .map_err(asof_engine::Error::from)?;
     }
     print::dry_run(context, &format!("create table {}", args.table))?;
     Ok(Status::Done)

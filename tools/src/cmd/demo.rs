@@ -38,7 +38,9 @@ pub fn run(args: DemoArgs, context: &Context) -> Result {
         }
         Err(error) if error.is_pipe_closed() => return Err(error),
         Err(error) if error.code() == CODE_CANNOT_MOUNT => {
-            context.note(format_args!("{error}\nThe past can be read without a mount (see also `asof doctor`):"));
+            context.note(format_args!(
+                "{error}\nThe past can be read without a mount (see also `asof doctor`):"
+            ));
             // What is printed shall work.
             if let Some(temporary) = temporary {
                 let _ = temporary.keep();
@@ -128,7 +130,9 @@ impl Places {
             ("a bank that latest/ no longer has", format!("grep ^FRC {}", path("asof/2023-05-01/sp500.csv"))),
             (
                 "any tool that reads Parquet",
-                format!("duckdb -c \"select type, count(*) from '{parquet}' group by all order by 2 desc limit 5\""),
+                format!(
+                    "duckdb -c \"select type, count(*) from '{parquet}' group by all order by 2 desc limit 5\""
+                ),
             ),
             ("", format!("python3 -c \"import pandas; print(pandas.read_parquet('{parquet}'))\"")),
         ]
@@ -137,7 +141,10 @@ impl Places {
 
 fn things_to_cat(asof: &str, db: &str) -> Vec<(&'static str, String)> {
     vec![
-        ("a bank that the newest version no longer has", format!("{asof} cat {db} sp500 --as-of 2023-05-01 | grep ^FRC")),
+        (
+            "a bank that the newest version no longer has",
+            format!("{asof} cat {db} sp500 --as-of 2023-05-01 | grep ^FRC"),
+        ),
         (
             "a past state as Parquet",
             format!("{asof} cat {db} airport_frequencies --as-of 2024-01-01 -o airport_frequencies.parquet"),
@@ -159,7 +166,8 @@ fn own_command() -> PathBuf {
     let short = PathBuf::from("asof");
     let Ok(own) = std::env::current_exe() else { return short };
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|directory| directory.join("asof")).find(|file| file.is_file());
+    let found =
+        std::env::split_paths(&path).map(|directory| directory.join("asof")).find(|file| file.is_file());
     match found.and_then(|found| found.canonicalize().ok()) {
         Some(found) if own.canonicalize().is_ok_and(|own| own == found) => short,
         _ => own,

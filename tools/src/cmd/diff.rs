@@ -92,7 +92,9 @@ pub fn run(args: DiffArgs, context: &Context) -> Result {
     let from = context.resolve(&database, &args.from)?.version;
     let to = context.resolve(&database, &args.to)?.version;
     if from > to {
-        return Err(Error::usage(format!("FROM (version {from}) is later than TO (version {to}); change their places")));
+        return Err(Error::usage(format!(
+            "FROM (version {from}) is later than TO (version {to}); change their places"
+        )));
     }
     let comparison = Comparison { context, args: &args, database, from, to };
     let mut tables = comparison.tables()?;
@@ -108,7 +110,9 @@ pub fn run(args: DiffArgs, context: &Context) -> Result {
         comparison.print_rows(&mut tables, format)?;
     }
     for condition in &args.fail_if {
-        if let Some((table, why)) = tables.iter().find_map(|table| Some((&table.name, condition.holds(table)?))) {
+        if let Some((table, why)) =
+            tables.iter().find_map(|table| Some((&table.name, condition.holds(table)?)))
+        {
             return Err(Error::refused(format!("table '{table}': {condition} holds: {why}")));
         }
     }
@@ -141,8 +145,12 @@ impl Comparison<'_> {
         let after = self.database.snapshot(self.to)?;
         let (before_names, after_names) = (before.table_names()?, after.table_names()?);
         let names: BTreeSet<String> = match &self.args.table {
-            Some(table) if before_names.contains(table) || after_names.contains(table) => [table.clone()].into(),
-            Some(table) => return Err(after.table(table).err().map_or_else(|| self.unknown(table), Error::from)),
+            Some(table) if before_names.contains(table) || after_names.contains(table) => {
+                [table.clone()].into()
+            }
+            Some(table) => {
+                return Err(after.table(table).err().map_or_else(|| self.unknown(table), Error::from));
+            }
             None => before_names.iter().chain(&after_names).cloned().collect(),
         };
         let info = |snapshot: &Snapshot, names: &[String], name: &String| -> Result<Option<TableInfo>> {
@@ -185,11 +193,19 @@ impl Comparison<'_> {
     fn print_stat(&self, tables: &[TableDiff]) -> Result<()> {
         let changed = || tables.iter().filter(|table| table.differs());
         if self.context.json {
-            let tables: Map<String, Value> = changed().map(|table| (table.name.clone(), stat_json(table))).collect();
+            let tables: Map<String, Value> =
+                changed().map(|table| (table.name.clone(), stat_json(table))).collect();
             return self.context.print_json(&json!({"from": self.from.0, "to": self.to.0, "tables": tables}));
         }
-        let mut grid =
-            Grid::new(&["table", ">rows before", ">rows after", ">inserted", ">updated", ">deleted", "schema"]);
+        let mut grid = Grid::new(&[
+            "table",
+            ">rows before",
+            ">rows after",
+            ">inserted",
+            ">updated",
+            ">deleted",
+            "schema",
+        ]);
         for table in changed() {
             let schema: Vec<String> = table.schema_changes().iter().map(ToString::to_string).collect();
             grid.add(vec![
@@ -223,7 +239,12 @@ impl Comparison<'_> {
                 document.insert(table.name.clone(), changes.iter().map(SchemaChange::to_json).collect());
             } else {
                 for change in changes {
-                    writeln!(out, "{}: {}", self.context.shown(&table.name), self.context.shown(&change.to_string()))?;
+                    writeln!(
+                        out,
+                        "{}: {}",
+                        self.context.shown(&table.name),
+                        self.context.shown(&change.to_string())
+                    )?;
                 }
             }
         }
@@ -375,4 +396,3 @@ fn stat_json(table: &TableDiff) -> Value {
         "schema_changes": table.schema_changes().iter().map(SchemaChange::to_json).collect::<Vec<_>>(),
     })
 }
-

@@ -1,8 +1,8 @@
 //! `doctor`: what this machine can do, and what to do about the rest.
 
 use crate::args::DoctorArgs;
-use crate::print::bytes_text;
 use crate::print::Paint;
+use crate::print::bytes_text;
 use crate::{Context, Result, Status};
 use rustix::fs::{FlockOperation, flock, statvfs};
 use serde_json::json;
@@ -61,7 +61,8 @@ pub fn run(args: DoctorArgs, context: &Context) -> Result {
             Verdict::Fail => ("fail", paint.red("fail")),
         };
         if context.json {
-            let line = json!({"check": check.name, "status": word, "found": check.found, "advice": check.advice});
+            let line =
+                json!({"check": check.name, "status": word, "found": check.found, "advice": check.advice});
             serde_json::to_writer(&mut out, &line)?;
             writeln!(out)?;
             continue;
@@ -103,7 +104,9 @@ fn unmounting() -> Check {
     }
     let helper = ["fusermount3", "fusermount"].into_iter().find_map(find_program);
     match helper {
-        None => warn("mounting", "fusermount3 is missing, so only root can mount", "install the package fuse3"),
+        None => {
+            warn("mounting", "fusermount3 is missing, so only root can mount", "install the package fuse3")
+        }
         Some(path) => match path.metadata() {
             Ok(found) if found.mode() & 0o4000 != 0 && found.uid() == 0 => {
                 ok("mounting", format!("{} mounts for users", path.display()))
@@ -193,7 +196,9 @@ fn locks(path: &Path) -> Check {
             "flock is granted twice: two writers would not see each other",
             "put the database on a local file system",
         ),
-        Err(error) => fail("locks", format!("flock fails: {error}"), "put the database on a local file system"),
+        Err(error) => {
+            fail("locks", format!("flock fails: {error}"), "put the database on a local file system")
+        }
     }
 }
 
@@ -218,10 +223,14 @@ fn file_system(directory: &Path) -> Check {
     };
     let found = format!("{} is on {kind}", directory.display());
     match kind.as_str() {
-        "tmpfs" | "ramfs" => warn(name, found, "this is memory: what is committed here does not survive a reboot"),
-        "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "ceph" | "glusterfs" | "virtiofs" => {
-            warn(name, found, "over a network, locks and syncs are only as good as the server's; prefer a local disk")
+        "tmpfs" | "ramfs" => {
+            warn(name, found, "this is memory: what is committed here does not survive a reboot")
         }
+        "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "ceph" | "glusterfs" | "virtiofs" => warn(
+            name,
+            found,
+            "over a network, locks and syncs are only as good as the server's; prefer a local disk",
+        ),
         kind if kind.starts_with("fuse") => {
             warn(name, found, "locks and syncs are only as good as this file system's; prefer a local disk")
         }
@@ -240,7 +249,10 @@ fn file_system_of(mountinfo: &str, device: u64, directory: &Path) -> Option<Stri
         Some((same_device, directory.starts_with(point), point.len(), right.split(' ').next()?))
     });
     // Some file systems (btrfs, overlayfs) show files under another device than their mount's.
-    mounts.filter(|mount| mount.0 || mount.1).max_by_key(|mount| (mount.1, mount.0, mount.2)).map(|m| m.3.to_string())
+    mounts
+        .filter(|mount| mount.0 || mount.1)
+        .max_by_key(|mount| (mount.1, mount.0, mount.2))
+        .map(|m| m.3.to_string())
 }
 
 fn cache_directory() -> Check {

@@ -4,7 +4,6 @@ use crate::args::GetArgs;
 use crate::print::grid::Grid;
 use crate::{Context, Error, Result, Status, key, output};
 use asof_engine::text;
-use std::io::Write;
 
 /// Prints the row of a key; status 3 where there is none.
 pub fn run(args: GetArgs, context: &Context) -> Result {
@@ -28,7 +27,8 @@ pub fn run(args: GetArgs, context: &Context) -> Result {
         }
         let mut grid = Grid::new(&["column", "value"]);
         for (column, array) in schema.columns.iter().zip(row.columns()) {
-            let value = text::format_cell(&column.column_type, array, 0).unwrap_or_else(|| "NULL".to_string());
+            let value =
+                text::format_cell(&column.column_type, array, 0).unwrap_or_else(|| "NULL".to_string());
             grid.add(vec![column.name.clone(), value]);
         }
         Ok(write!(out, "{grid}")?)

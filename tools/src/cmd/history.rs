@@ -1,8 +1,8 @@
 //! `history`: every version of a row, from when to when, by whom, and what changed.
 
 use crate::args::{HistoryArgs, LogArgs};
-use crate::print::value::value_text;
 use crate::print;
+use crate::print::value::value_text;
 use crate::{Context, Error, Result, Status, key, output};
 use asof_engine::json::row_to_json;
 use asof_engine::{CommitInfo, Database, RowVersion, TableSchema, Version};
@@ -140,7 +140,12 @@ impl Step<'_> {
         } else {
             writeln!(out, "{}", headline(&begin, "inserted"))?;
             for (index, column) in self.version.schema.columns.iter().enumerate() {
-                writeln!(out, "    {} = {}", column.name, cell_text(self.version, Some(index)).unwrap_or_default())?;
+                writeln!(
+                    out,
+                    "    {} = {}",
+                    column.name,
+                    cell_text(self.version, Some(index)).unwrap_or_default()
+                )?;
             }
         }
         match self.end()? {

@@ -31,7 +31,8 @@ pub fn run(args: InfoArgs, context: &Context) -> Result {
     for (class, (count, bytes)) in &info.files {
         grid.add(vec![class.to_string(), count.to_string(), bytes.to_string()]);
     }
-    let (count, bytes) = info.files.values().fold((0, 0), |sum, (count, bytes)| (sum.0 + count, sum.1 + bytes));
+    let (count, bytes) =
+        info.files.values().fold((0, 0), |sum, (count, bytes)| (sum.0 + count, sum.1 + bytes));
     grid.add(vec!["all".to_string(), count.to_string(), bytes.to_string()]);
     write!(out, "\n{grid}")?;
     for lease in &info.leases {

@@ -80,7 +80,11 @@ fn first_since(context: &Context, database: &Database, expression: &str) -> Resu
             return Ok(resolved.version.max(Version(1)));
         }
     };
-    Ok(if resolved.time == time && time != CommitTime::MIN { resolved.version } else { resolved.version.next() })
+    Ok(if resolved.time == time && time != CommitTime::MIN {
+        resolved.version
+    } else {
+        resolved.version.next()
+    })
 }
 
 fn follow(

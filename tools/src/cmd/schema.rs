@@ -2,7 +2,6 @@
 
 use crate::args::SchemaArgs;
 use crate::{Context, Result, Status, output, schema_text};
-use std::io::Write;
 
 /// Prints a table's schema.
 pub fn run(args: SchemaArgs, context: &Context) -> Result {

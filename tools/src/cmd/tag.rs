@@ -73,7 +73,8 @@ fn make(args: &TagArgs, name: &str, context: &Context) -> Result {
         context.print_json(&tag_to_json(&tag))?;
         return Ok(Status::Done);
     }
-    let before = existing.map(|before| format!(", which named version {}", before.version)).unwrap_or_default();
+    let before =
+        existing.map(|before| format!(", which named version {}", before.version)).unwrap_or_default();
     let mut out = context.out();
     writeln!(out, "{} names version {}{before}", context.shown(name), tag.version)?;
     out.flush()?;

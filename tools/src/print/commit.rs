@@ -97,8 +97,13 @@ impl<'a> CommitPrinter<'a> {
         let user = format!("{}@{}", info.os_user, info.host);
         let author = info.author.as_ref().map_or(user.clone(), |author| format!("{author} ({user})"));
         writeln!(out, "Author:    {}", shown(&author))?;
-        let parameters: Vec<String> = info.parameters.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        writeln!(out, "Operation: {}", shown([&[info.operation.clone()], parameters.as_slice()].concat().join(" ").trim()))?;
+        let parameters: Vec<String> =
+            info.parameters.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        writeln!(
+            out,
+            "Operation: {}",
+            shown(format!("{} {}", info.operation, parameters.join(" ")).trim_end())
+        )?;
         for (key, value) in &info.meta {
             writeln!(out, "Meta:      {}", shown(&format!("{key}={value}")))?;
         }

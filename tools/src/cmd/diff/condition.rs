@@ -59,8 +59,12 @@ impl Condition {
     /// Whether it is true of a table; if so, what was found.
     pub(super) fn holds(&self, table: &TableDiff) -> Option<String> {
         let changes = |wanted: fn(&SchemaChange) -> bool| {
-            let found: Vec<String> =
-                table.schema_changes().iter().filter(|change| wanted(change)).map(ToString::to_string).collect();
+            let found: Vec<String> = table
+                .schema_changes()
+                .iter()
+                .filter(|change| wanted(change))
+                .map(ToString::to_string)
+                .collect();
             (!found.is_empty()).then(|| found.join(", "))
         };
         match self.kind {
@@ -118,8 +122,9 @@ fn parse_count(text: &str) -> Option<Kind> {
         ("<", Relation::Less),
         ("=", Relation::Equal),
     ];
-    let (relation, rest) =
-        relations.iter().find_map(|(sign, relation)| Some((*relation, text[at..].strip_prefix(sign)?.trim())))?;
+    let (relation, rest) = relations
+        .iter()
+        .find_map(|(sign, relation)| Some((*relation, text[at..].strip_prefix(sign)?.trim())))?;
     let (number, percent) = match rest.strip_suffix('%') {
         Some(number) => (number.trim_end(), true),
         None => (rest, false),
@@ -156,7 +161,9 @@ mod tests {
 
     #[test]
     fn bounds_are_exact() {
-        let holds = |text: &str, before, deleted| Condition::parse(text).unwrap().holds(&table(before, deleted)).is_some();
+        let holds = |text: &str, before, deleted| {
+            Condition::parse(text).unwrap().holds(&table(before, deleted)).is_some()
+        };
         assert!(!holds("deleted>10%", 100, 10) && holds("deleted>10%", 100, 11));
         assert!(holds("deleted >= 10 %", 100, 10) && !holds("deleted>=10%", 100, 9));
         assert!(holds("deleted<3", 100, 2) && !holds("deleted<3", 100, 3) && holds("deleted<=3", 100, 3));
@@ -168,7 +175,17 @@ mod tests {
 
     #[test]
     fn what_is_no_condition_is_refused() {
-        for text in ["", "deleted", "deleted>", "deleted>x", "deleted>-1", "deleted>inf", "dropped>1", "deleted=>1", ">1"] {
+        for text in [
+            "",
+            "deleted",
+            "deleted>",
+            "deleted>x",
+            "deleted>-1",
+            "deleted>inf",
+            "dropped>1",
+            "deleted=>1",
+            ">1",
+        ] {
             assert!(Condition::parse(text).is_err(), "{text}");
         }
     }

@@ -46,7 +46,9 @@ impl Listing {
         };
         let key: Vec<usize> = key_names
             .iter()
-            .filter_map(|name| schema.columns.iter().skip(CHANGE_COLUMNS).position(|column| column.name == *name))
+            .filter_map(|name| {
+                schema.columns.iter().skip(CHANGE_COLUMNS).position(|column| column.name == *name)
+            })
             .map(|position| position + CHANGE_COLUMNS)
             .collect();
         let others = (CHANGE_COLUMNS..schema.columns.len()).filter(|index| !key.contains(index)).collect();
@@ -119,7 +121,11 @@ impl Listing {
             .iter()
             .filter(|column| batch.column(**column).is_valid(row))
             .map(|column| {
-                format!("{}={}", self.shown(&self.schema.columns[*column].name), self.value(batch, *column, row))
+                format!(
+                    "{}={}",
+                    self.shown(&self.schema.columns[*column].name),
+                    self.value(batch, *column, row)
+                )
             })
             .collect()
     }
@@ -132,7 +138,13 @@ impl Listing {
     }
 
     /// The key, then the columns that changed.
-    fn update(&self, before: &RecordBatch, before_row: usize, after: &RecordBatch, after_row: usize) -> String {
+    fn update(
+        &self,
+        before: &RecordBatch,
+        before_row: usize,
+        after: &RecordBatch,
+        after_row: usize,
+    ) -> String {
         let key = self.pairs(after, &self.key, after_row).join(", ");
         let changed: Vec<String> = self
             .others
@@ -149,7 +161,12 @@ impl Listing {
     }
 
     /// Prints what changed in the schema, and how much there was.
-    pub(super) fn finish(mut self, out: &mut dyn Write, table: &TableDiff, sample: Option<u64>) -> Result<()> {
+    pub(super) fn finish(
+        mut self,
+        out: &mut dyn Write,
+        table: &TableDiff,
+        sample: Option<u64>,
+    ) -> Result<()> {
         let schema: Vec<String> = table.schema_changes().iter().map(ToString::to_string).collect();
         if !self.headed && schema.is_empty() {
             return Ok(());

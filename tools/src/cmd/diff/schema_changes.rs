@@ -77,7 +77,8 @@ pub(super) fn between(before: Option<&TableInfo>, after: Option<&TableInfo>) -> 
         (None, None) => return Vec::new(),
     };
     let same_table = before.id == after.id;
-    let key = |schema: &TableSchema| schema.key_columns().map(|column| column.name.clone()).collect::<Vec<_>>();
+    let key =
+        |schema: &TableSchema| schema.key_columns().map(|column| column.name.clone()).collect::<Vec<_>>();
     let (old_key, new_key) = (key(&before.schema), key(&after.schema));
     let mut changes = Vec::new();
     if !same_table {
@@ -135,7 +136,8 @@ mod tests {
     fn columns_are_matched_by_id() {
         let before = info(1, "a int64 primary key, b text, c int8, d text", &[1, 2, 3, 4]);
         let after = info(1, "a int64 primary key, c int32, e text, d text default 'x'", &[1, 3, 2, 5]);
-        let changes: Vec<String> = between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
+        let changes: Vec<String> =
+            between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
         assert_eq!(changes, ["rename b to e", "widen c int8 -> int32", "drop d", "add d text default 'x'"]);
     }
 
@@ -143,7 +145,8 @@ mod tests {
     fn another_table_is_matched_by_name() {
         let before = info(1, "a int64 primary key, b text", &[1, 2]);
         let after = info(2, "b text, a int64, primary key (b)", &[1, 2]);
-        let changes: Vec<String> = between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
+        let changes: Vec<String> =
+            between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
         assert_eq!(changes, ["key (a) -> (b)"]);
         assert_eq!(between(Some(&before), None), [SchemaChange::Dropped]);
         assert_eq!(between(Some(&before), Some(&before)), []);
