@@ -1,0 +1,129 @@
+//! Which tables there are, and under which schema, at every version.
+//!
+//! A [`Catalog`] is an immutable value; a commit that changes schemas makes another one. It holds
+//! the whole history, so the same catalog answers for every version up to the one it was made for,
+//! and entries of a commit that is not published yet are invisible to readers of published
+//! versions. A table's key never changes: another key makes another table of the same name.
+
+use crate::schema::TableSchema;
+use crate::version::Version;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Number of a table, from 1, never given twice within a database.
+pub type TableId = u32;
+
+/// A table with its whole history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Its number.
+    pub id: TableId,
+    /// Full name: `customers` or `gold.customers`.
+    pub name: String,
+    /// When it existed: half-open ranges of versions, ascending; the last may be open.
+    pub lives: Vec<(Version, Option<Version>)>,
+    /// Its schemas, ascending by the version from which each holds.
+    pub schemas: Vec<(Version, Arc<TableSchema>)>,
+    /// The id that the next added column gets.
+    pub next_column_id: u32,
+}
+
+impl Table {
+    /// A new table that exists from `version` on.
+    pub fn new(id: TableId, name: String, schema: Arc<TableSchema>, version: Version) -> Table {
+        let next_column_id = schema.columns.iter().map(|column| column.id).max().unwrap_or(0) + 1;
+        Table { id, name, lives: vec![(version, None)], schemas: vec![(version, schema)], next_column_id }
+    }
+
+    /// Whether the table exists at a version.
+    pub fn exists_at(&self, version: Version) -> bool {
+        self.lives.iter().any(|&(from, to)| from <= version && to.is_none_or(|to| version < to))
+    }
+
+    /// The schema in force at a version; the first one before that.
+    pub fn schema_at(&self, version: Version) -> &Arc<TableSchema> {
+        &self.schemas[self.schema_index_at(version)].1
+    }
+
+    /// The index in [`Table::schemas`] of the schema in force at a version.
+    pub fn schema_index_at(&self, version: Version) -> usize {
+        self.schemas.partition_point(|(from, _)| *from <= version).saturating_sub(1)
+    }
+
+    /// The schema in force now.
+    pub fn newest_schema(&self) -> &Arc<TableSchema> {
+        &self.schemas.last().expect("a table has at least one schema").1
+    }
+
+    /// Ends the table at a version.
+    pub fn drop_at(&mut self, version: Version) {
+        if let Some((_, to @ None)) = self.lives.last_mut() {
+            *to = Some(version);
+        }
+    }
+
+    /// Puts another schema in force from a version on; a second change in one version replaces the first.
+    pub fn set_schema(&mut self, schema: Arc<TableSchema>, version: Version) {
+        let highest = schema.columns.iter().map(|column| column.id).max().unwrap_or(0);
+        self.next_column_id = self.next_column_id.max(highest + 1);
+        match self.schemas.last_mut() {
+            Some((from, last)) if *from == version => *last = schema,
+            _ => self.schemas.push((version, schema)),
+        }
+    }
+}
+
+/// All tables with their whole history.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalog {
+    tables: BTreeMap<TableId, Arc<Table>>,
+}
+
+impl Catalog {
+    /// A catalog of tables.
+    pub fn new(tables: impl IntoIterator<Item = Table>) -> Catalog {
+        Catalog { tables: tables.into_iter().map(|table| (table.id, Arc::new(table))).collect() }
+    }
+
+    /// A table by number.
+    pub fn table(&self, id: TableId) -> Option<&Arc<Table>> {
+        self.tables.get(&id)
+    }
+
+    /// Every table that ever was, by number.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values()
+    }
+
+    /// The table of a name at a version.
+    pub fn find(&self, name: &str, version: Version) -> Option<&Arc<Table>> {
+        self.tables.values().find(|table| table.name == name && table.exists_at(version))
+    }
+
+    /// Every table of a name that ever was, oldest first.
+    pub fn incarnations<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Arc<Table>> {
+        self.tables.values().filter(move |table| table.name == name)
+    }
+
+    /// The tables at a version, by name.
+    pub fn tables_at(&self, version: Version) -> Vec<&Arc<Table>> {
+        let mut tables: Vec<_> = self.tables.values().filter(|table| table.exists_at(version)).collect();
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        tables
+    }
+
+    /// Adds or replaces a table.
+    pub fn put(&mut self, table: Table) {
+        self.tables.insert(table.id, Arc::new(table));
+    }
+
+    /// A table to change.
+    pub fn table_mut(&mut self, id: TableId) -> Option<&mut Table> {
+        self.tables.get_mut(&id).map(Arc::make_mut)
+    }
+
+    /// The number that the next new table gets.
+    pub fn next_table_id(&self) -> TableId {
+        self.tables.keys().next_back().map_or(1, |last| last + 1)
+    }
+}
