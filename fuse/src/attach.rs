@@ -49,13 +49,15 @@ pub fn attach(path: &Path, options: &AttachOptions) -> Result<Attached> {
         None => attach_by_helper(path, options)?,
     };
     let entry = mount_table::mount_at(path)?.filter(MountEntry::is_ours);
-    let entry = entry.ok_or_else(|| Error::NotPossible(format!("{} was unmounted at once", path.display())))?;
+    let entry =
+        entry.ok_or_else(|| Error::NotPossible(format!("{} was unmounted at once", path.display())))?;
     Ok(Attached { device, entry })
 }
 
 /// Mounts by the kernel's call; `None` where that is not permitted and the helper may be.
 fn attach_directly(path: &Path, options: &AttachOptions) -> Result<Option<OwnedFd>> {
-    let device = std::fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(DEVICE);
+    let device =
+        std::fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(DEVICE);
     let device: OwnedFd = match device {
         Ok(device) => device.into(),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(None),
@@ -86,7 +88,9 @@ fn attach_directly(path: &Path, options: &AttachOptions) -> Result<Option<OwnedF
     match rustix::mount::mount(options.source.as_str(), path, FILE_SYSTEM_TYPE, flags, data.as_c_str()) {
         Ok(()) => Ok(Some(device)),
         Err(Errno::PERM) => Ok(None),
-        Err(Errno::NODEV) => Err(Error::NotPossible("the kernel has no FUSE; load it with: modprobe fuse".to_string())),
+        Err(Errno::NODEV) => {
+            Err(Error::NotPossible("the kernel has no FUSE; load it with: modprobe fuse".to_string()))
+        }
         Err(errno) => Err(Error::system(format!("mounting at {}", path.display()), errno)),
     }
 }
@@ -95,13 +99,16 @@ fn attach_directly(path: &Path, options: &AttachOptions) -> Result<Option<OwnedF
 fn attach_by_helper(path: &Path, options: &AttachOptions) -> Result<OwnedFd> {
     // A comma would end the option, whatever escapes the helper's version knows.
     let source = options.source.replace([',', '\\'], "_");
-    let mut list =
-        format!("ro,nosuid,nodev,noexec,default_permissions,fsname={source},subtype={}", &FILE_SYSTEM_TYPE[5..]);
+    let mut list = format!(
+        "ro,nosuid,nodev,noexec,default_permissions,fsname={source},subtype={}",
+        &FILE_SYSTEM_TYPE[5..]
+    );
     if options.allow_other {
         list.push_str(",allow_other");
     }
     let system = |what: &str, error: std::io::Error| Error::system(what.to_string(), error);
-    let (ours, theirs) = UnixStream::pair().map_err(|error| system("making a socket for fusermount3", error))?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(|error| system("making a socket for fusermount3", error))?;
     // The socket is the helper's standard input, so that no descriptor has to be let through exec by hand.
     let mut child = start_helper(|command| {
         let theirs = OwnedFd::from(theirs.try_clone()?);
@@ -169,7 +176,12 @@ pub fn detach(entry: &MountEntry, lazy: bool) -> Result<()> {
             let found = format!(": {} ({}) is mounted over it", top.source, top.file_system);
             return Err(Error::NotOurs { path: entry.path.clone(), found });
         }
-        None => return Err(Error::NotOurs { path: entry.path.clone(), found: ": nothing is mounted there".into() }),
+        None => {
+            return Err(Error::NotOurs {
+                path: entry.path.clone(),
+                found: ": nothing is mounted there".into(),
+            });
+        }
     }
     let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
     match rustix::mount::unmount(entry.path.as_path(), flags | UnmountFlags::NOFOLLOW) {
@@ -190,7 +202,9 @@ fn detach_by_helper(entry: &MountEntry, lazy: bool) -> Result<()> {
     let complaint = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
     match complaint.to_ascii_lowercase().contains("busy") {
         true => Err(Error::Busy { path: entry.path.clone() }),
-        false => Err(Error::NotPossible(format!("fusermount3 -u {} failed: {complaint}", entry.path.display()))),
+        false => {
+            Err(Error::NotPossible(format!("fusermount3 -u {} failed: {complaint}", entry.path.display())))
+        }
     }
 }
 

@@ -82,7 +82,9 @@ mod tests {
 
     #[test]
     fn days_have_numbers_and_back() {
-        for (date, number) in [("1970-01-01", 0), ("1969-12-31", -1), ("2025-08-26", 20326), ("0000-01-01", -719528)] {
+        for (date, number) in
+            [("1970-01-01", 0), ("1969-12-31", -1), ("2025-08-26", 20326), ("0000-01-01", -719528)]
+        {
             let date: Date = date.parse().unwrap();
             assert_eq!(number_of(date), number);
             assert_eq!(date_of(number), Some(date));

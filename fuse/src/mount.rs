@@ -159,9 +159,9 @@ fn file_system_options(database: &Database, options: MountOptions) -> Result<Fil
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut permissions = Permissions::of_mounter(uid, gid);
     if options.allow_other {
-        permissions = permissions
-            .with_directory(database.path())
-            .map_err(|error| Error::system(format!("asking for the modes of {}", database.path().display()), error))?;
+        permissions = permissions.with_directory(database.path()).map_err(|error| {
+            Error::system(format!("asking for the modes of {}", database.path().display()), error)
+        })?;
     }
     if let Some(mode) = options.mode {
         permissions = permissions.with_mode(mode);
@@ -219,9 +219,10 @@ impl Mount {
             Phase::Serving => unreachable!("the loop above ends with another phase"),
             Phase::Detached => Ok(Ended::Detached),
             Phase::Ended(None) => Ok(Ended::Unmounted),
-            Phase::Ended(Some(failure)) => {
-                Err(Error::system(format!("serving {}", self.path().display()), std::io::Error::other(failure.clone())))
-            }
+            Phase::Ended(Some(failure)) => Err(Error::system(
+                format!("serving {}", self.path().display()),
+                std::io::Error::other(failure.clone()),
+            )),
         }
     }
 
@@ -290,7 +291,8 @@ impl Shared {
     fn wait_for_end(&self) -> Ended {
         let mut phase = self.phase.lock();
         let deadline = std::time::Instant::now() + END_WAIT;
-        while matches!(*phase, Phase::Serving) && !self.changed.wait_until(&mut phase, deadline).timed_out() {}
+        while matches!(*phase, Phase::Serving) && !self.changed.wait_until(&mut phase, deadline).timed_out() {
+        }
         match *phase {
             Phase::Ended(_) => Ended::Unmounted,
             Phase::Serving | Phase::Detached => {

@@ -16,7 +16,11 @@ pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
     if let Some(entry) = mount_table::mount_at(&path)?.filter(MountEntry::is_ours) {
         return Err(match std::fs::metadata(&path) {
             Err(error) if is_dead(&error) => Error::Dead { path },
-            _ => refuse(format!("{} is mounted there already; end it with: asof umount {}", entry.source, path.display())),
+            _ => refuse(format!(
+                "{} is mounted there already; end it with: asof umount {}",
+                entry.source,
+                path.display()
+            )),
         });
     }
     let metadata = std::fs::metadata(&path).map_err(|error| match is_dead(&error) {
@@ -30,10 +34,16 @@ pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
         .canonicalize()
         .map_err(|error| Error::system(format!("finding the database {}", database.display()), error))?;
     if path.starts_with(&database) {
-        return Err(refuse(format!("it lies inside the database {}; choose another place", database.display())));
+        return Err(refuse(format!(
+            "it lies inside the database {}; choose another place",
+            database.display()
+        )));
     }
     if database.starts_with(&path) {
-        return Err(refuse(format!("the mount would cover the database {}; choose another place", database.display())));
+        return Err(refuse(format!(
+            "the mount would cover the database {}; choose another place",
+            database.display()
+        )));
     }
     match std::fs::read_dir(&path).and_then(|mut entries| entries.next().transpose()) {
         Ok(None) => Ok(path),

@@ -33,7 +33,8 @@ impl MountEntry {
 
 /// All mounts, each after those it covers.
 pub fn mounts() -> Result<Vec<MountEntry>> {
-    let bytes = std::fs::read(MOUNTINFO).map_err(|error| Error::system(format!("reading {MOUNTINFO}"), error))?;
+    let bytes =
+        std::fs::read(MOUNTINFO).map_err(|error| Error::system(format!("reading {MOUNTINFO}"), error))?;
     Ok(bytes.split(|byte| *byte == b'\n').filter_map(parse).collect())
 }
 
@@ -61,7 +62,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((byte, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|digits| *byte == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
+        let octal = after
+            .get(..3)
+            .filter(|digits| *byte == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
         match octal {
             Some(digits) => {
                 let value = digits.iter().fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0'));
@@ -92,7 +95,9 @@ mod tests {
         assert!(entry.is_ours());
         let other = parse(b"25 1 253:0 / / rw,relatime - ext4 /dev/vda rw").expect("well formed");
         assert!(!other.is_ours());
-        for bad in [&b""[..], b"x", b"36 35 0:57 / /mnt ro", b"36 35 0:57 / /mnt ro -", b"a b c d e f - g h i"] {
+        for bad in
+            [&b""[..], b"x", b"36 35 0:57 / /mnt ro", b"36 35 0:57 / /mnt ro -", b"a b c d e f - g h i"]
+        {
             assert_eq!(parse(bad), None);
         }
     }

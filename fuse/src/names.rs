@@ -33,7 +33,8 @@ pub fn encode(name: &str) -> String {
     // Where a cut keeps escapes and characters whole and leaves room for the mark and the digest.
     let mut cut = 0;
     for (position, character) in name.char_indices() {
-        let escape = matches!(character, '%' | '/') || character.is_control() || (position == 0 && character == '.');
+        let escape =
+            matches!(character, '%' | '/') || character.is_control() || (position == 0 && character == '.');
         if escape {
             let mut bytes = [0; 4];
             for byte in character.encode_utf8(&mut bytes).bytes() {
@@ -133,7 +134,9 @@ mod tests {
 
     #[test]
     fn only_the_one_encoded_form_of_a_name_is_accepted() {
-        for encoded in [".git", "%2f", "%41", "a%2Eb", "%", "50%", "%2", "a\nb", "%FF", "%C2%", "%E4", "x%~abc", "a%"] {
+        for encoded in
+            [".git", "%2f", "%41", "a%2Eb", "%", "50%", "%2", "a\nb", "%FF", "%C2%", "%E4", "x%~abc", "a%"]
+        {
             if encoded != "%" {
                 assert_eq!(decode(encoded), None, "{encoded:?}");
             }
@@ -146,7 +149,11 @@ mod tests {
         let longer = format!("{long}!");
         for name in [&long, &longer] {
             let encoded = encode(name);
-            assert!(encoded.len() <= STEM_BYTES_MAX && encoded.len() > STEM_BYTES_MAX - 4, "{}", encoded.len());
+            assert!(
+                encoded.len() <= STEM_BYTES_MAX && encoded.len() > STEM_BYTES_MAX - 4,
+                "{}",
+                encoded.len()
+            );
             assert_eq!(decode(&encoded), Some(Decoded::Long));
         }
         assert_ne!(encode(&long), encode(&longer));

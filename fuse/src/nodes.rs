@@ -53,7 +53,11 @@ impl Inode {
 
     /// An inode that shows a table.
     pub fn of_table(node: Node, size: u64, time: CommitTime, table: &str, version: Version) -> Inode {
-        Inode { table: Some(table.into()), version: AtomicU64::new(version.0), ..Inode::new(node, size, time) }
+        Inode {
+            table: Some(table.into()),
+            version: AtomicU64::new(version.0),
+            ..Inode::new(node, size, time)
+        }
     }
 
     /// A version to read the table at.

