@@ -6,7 +6,7 @@
 //! as files ([`view::View`]).
 //!
 //! Invariants of absence: there is no async here, and nothing touches files but through
-//! [`asof_wal::disk::Disk`]. Time comes from [`clock::Clock`] alone.
+//! [`asof_wal::Disk`]. Time comes from [`clock::Clock`] alone.
 
 pub mod api;
 pub mod asof;
@@ -19,6 +19,7 @@ pub mod view;
 
 pub use api::*;
 pub use asof::AsOf;
+pub use asof_mvcc::column_type;
 pub use asof_mvcc::{Column, ColumnType, CommitTime, NestedField, TableSchema, Unit, Version};
 pub use error::{Error, ErrorKind, Result};
 pub use options::Options;
