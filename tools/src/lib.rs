@@ -11,6 +11,7 @@ pub mod args;
 pub mod cmd;
 pub mod context;
 pub mod error;
+pub mod input;
 pub mod print;
 
 pub use context::Context;
