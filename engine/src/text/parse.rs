@@ -381,39 +381,27 @@ fn push_json(builder: &mut ScalarBuilder, column_type: &ColumnType, value: Optio
         (None | Some(Value::Null), _) => builder.push(None),
         (Some(Value::String(text)), _) => builder.push(Some(text)),
         (Some(Value::Bool(value)), ColumnType::Boolean) => builder.push(Some(if *value { "true" } else { "false" })),
-        (Some(Value::Number(number)), _) if is_numeric(column_type) => {
+        (Some(Value::Number(number)), ColumnType::Float32 | ColumnType::Float64 | ColumnType::Decimal(..)) => {
+            builder.push(Some(number.as_str()))
+        }
+        (Some(Value::Number(number)), _) if is_integer(column_type) => {
             let text = number.as_str();
-            if column_type.may_be_key() && text.contains(['.', 'e', 'E']) {
-                if let ColumnType::Decimal(..) = column_type {
-                    return builder.push(Some(text));
-                }
-                // JSON has one kind of number: 1.0 and 1e3 are integers too.
-                return match number::parse_decimal(text, 38, 0) {
-                    Ok(integer) => builder.push(Some(&integer.to_string())),
-                    Err(_) => misfit(&show(text)),
-                };
+            if !text.contains(['.', 'e', 'E']) {
+                return builder.push(Some(text));
             }
-            builder.push(Some(text))
+            // JSON has one kind of number: 1.0 and 1e3 are integers too.
+            match number::parse_decimal(text, 38, 0) {
+                Ok(integer) => builder.push(Some(&integer.to_string())),
+                Err(_) => misfit(&show(text)),
+            }
         }
         (Some(other), _) => misfit(&show(&other.to_string())),
     }
 }
 
-fn is_numeric(column_type: &ColumnType) -> bool {
-    matches!(
-        column_type,
-        ColumnType::Int8
-            | ColumnType::Int16
-            | ColumnType::Int32
-            | ColumnType::Int64
-            | ColumnType::UInt8
-            | ColumnType::UInt16
-            | ColumnType::UInt32
-            | ColumnType::UInt64
-            | ColumnType::Float32
-            | ColumnType::Float64
-            | ColumnType::Decimal(..)
-    )
+fn is_integer(column_type: &ColumnType) -> bool {
+    use ColumnType::*;
+    matches!(column_type, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64)
 }
 
 fn json_list(element: &ColumnType, values: &[Option<&Value>]) -> Result<ArrayRef, (usize, String)> {
