@@ -8,6 +8,7 @@
 //! Invariant of absence: only this crate knows clap.
 
 pub mod args;
+pub mod bundled;
 pub mod cmd;
 pub mod context;
 pub mod error;
