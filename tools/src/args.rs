@@ -473,7 +473,7 @@ pub struct MountArgs {
     /// Which group's the files are
     #[arg(long, value_name = "GID")]
     pub gid: Option<u32>,
-    /// Mode of the directories, in octal; files have it without the x
+    /// Who may read, as octal permission bits such as 444; directories can be entered where they can be read
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub mode: Option<u16>,
     /// Formats that directories list; all others are there by name

@@ -14,8 +14,10 @@ pub mod cmd;
 pub mod context;
 pub mod database_argument;
 pub mod error;
+pub mod input;
 pub mod interrupt;
 pub mod key;
+pub mod logger;
 pub mod output;
 pub mod print;
 pub mod schema_text;
@@ -49,6 +51,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let context = Context::new(&cli.globals);
+    logger::start(context.quiet, context.verbose);
     let status = dispatch(cli.command, &context).unwrap_or_else(|error| {
         context.report(&error);
         error.status()

@@ -3,7 +3,7 @@
 use crate::interrupt::SIGNALS;
 use crate::{Context, Error, Result};
 use asof_engine::Database;
-use asof_fuse::MountOptions;
+use asof_fuse::{Ended, MountOptions};
 use signal_hook::iterator::Signals;
 use std::path::Path;
 
@@ -67,6 +67,9 @@ fn serve_mount(
         let ended = mount.wait();
         asked_to_end.close();
         told?;
-        Ok(ended?)
+        if ended? == Ended::Detached {
+            context.note(format_args!("{} was in use: what is open in it ends now", directory.display()));
+        }
+        Ok(())
     })
 }
