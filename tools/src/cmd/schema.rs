@@ -9,7 +9,7 @@ pub fn run(args: SchemaArgs, context: &Context) -> Result {
     let snapshot = context.snapshot(&database, args.as_of.as_deref())?;
     let info = snapshot.table(&args.table)?;
     if context.json {
-        context.print_json(&asof_engine::json::schema_to_json(&info.name, &info.schema))?;
+        context.print_json(&asof_engine::json::schema_to_json(&info.name, &info.schema, info.changed))?;
     } else {
         let definition = schema_text::write_definition(&info.schema);
         output::write(context, None, false, |out| Ok(writeln!(out, "{definition}")?))?;
