@@ -42,11 +42,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            if json {
-                context::report(&Error::usage(error.to_string().trim_end()), true);
-            } else {
-                let _ = error.print();
-            }
+            report_usage(&error, json);
             return ExitCode::from(Status::Usage.code());
         }
     };
@@ -60,6 +56,19 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         print::counters(&database.counters(), context.json);
     }
     ExitCode::from(status.code())
+}
+
+/// Reports wrong usage on one line; help where nothing was typed.
+fn report_usage(error: &clap::Error, json: bool) {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !json {
+        let _ = error.print();
+        return;
+    }
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<&str> = lines.take_while(|line| !line.starts_with("For more information")).collect();
+    let line = told.join(" ").replace(" Usage: ", "; usage: ");
+    context::report(&Error::usage(line.strip_prefix("error: ").unwrap_or(&line)), json);
 }
 
 fn dispatch(command: Command, context: &Context) -> Result {
@@ -91,3 +100,7 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::Completions(args) => cmd::completions::run(args, context),
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
