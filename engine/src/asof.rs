@@ -148,7 +148,8 @@ fn parse_plain(text: &str, zone: &TimeZone) -> Result<AsOf> {
         });
     }
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let version = text.parse().map_err(|_| Error::invalid(format!("{} is too large for a version", show(text))))?;
+        let version =
+            text.parse().map_err(|_| Error::invalid(format!("{} is too large for a version", show(text))))?;
         return Ok(AsOf::Version(Version(version)));
     }
     if text == "latest" {
@@ -165,7 +166,9 @@ fn parse_plain(text: &str, zone: &TimeZone) -> Result<AsOf> {
     match text {
         "today" => return day(0),
         "yesterday" => return day(1),
-        "now" => return Ok(AsOf::Relative(Relative::Ago { span: 0.seconds().fieldwise(), zone: zone.clone() })),
+        "now" => {
+            return Ok(AsOf::Relative(Relative::Ago { span: 0.seconds().fieldwise(), zone: zone.clone() }));
+        }
         _ => {}
     }
     if civil::looks_like_time(text) {
@@ -174,7 +177,8 @@ fn parse_plain(text: &str, zone: &TimeZone) -> Result<AsOf> {
     if let Some(relative) = parse_ago(text, zone)? {
         return Ok(AsOf::Relative(relative));
     }
-    check_tag_characters(text).map_err(|_| Error::invalid(format!("{} is not an as-of expression; {FORMS}", show(text))))?;
+    check_tag_characters(text)
+        .map_err(|_| Error::invalid(format!("{} is not an as-of expression; {FORMS}", show(text))))?;
     Ok(AsOf::Tag(text.to_string()))
 }
 
@@ -196,9 +200,10 @@ fn parse_ago(text: &str, zone: &TimeZone) -> Result<Option<Relative>> {
             "{} does not say whether it is past or future: write {unsigned}-ago",
             show(text)
         ))),
-        None if has_direction => {
-            Err(Error::invalid(format!("{} is not a time span before now, such as 90m-ago or -2d", show(text))))
-        }
+        None if has_direction => Err(Error::invalid(format!(
+            "{} is not a time span before now, such as 90m-ago or -2d",
+            show(text)
+        ))),
         None if text.starts_with('+') => {
             Err(Error::invalid(format!("{} is not in the past; {FORMS}", show(text))))
         }
@@ -216,12 +221,15 @@ fn parse_epoch(text: &str) -> Option<CommitTime> {
     let (negative, unsigned) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let lengths = (1..=20).contains(&whole.len()) && fraction.len() <= 18 && (!unsigned.contains('.') || !fraction.is_empty());
+    let lengths = (1..=20).contains(&whole.len())
+        && fraction.len() <= 18
+        && (!unsigned.contains('.') || !fraction.is_empty());
     if !lengths || !digits(whole) || !digits(fraction) {
         return None;
     }
     let scale = 10i128.pow(fraction.len() as u32);
-    let value = whole.parse::<i128>().ok()? * scale + if fraction.is_empty() { 0 } else { fraction.parse::<i128>().ok()? };
+    let value = whole.parse::<i128>().ok()? * scale
+        + if fraction.is_empty() { 0 } else { fraction.parse::<i128>().ok()? };
     let value = if negative { -value } else { value };
     i64::try_from((value * per_unit).div_euclid(scale)).ok().map(CommitTime)
 }

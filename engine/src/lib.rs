@@ -11,9 +11,15 @@
 pub mod api;
 pub mod asof;
 pub mod clock;
+/// Structures as bytes.
+pub mod codec {
+    pub mod columns;
+}
 pub mod error;
 pub mod json;
 pub mod options;
+#[cfg(test)]
+mod test_rows;
 pub mod text;
 pub mod view;
 

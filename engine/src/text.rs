@@ -12,10 +12,10 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{CellError, json_to_column, parse_column, parse_scalar};
 pub(crate) use cells::{Cells, write_hex};
 pub(crate) use civil::write_timestamp;
 pub(crate) use parse::show;
+pub use parse::{CellError, json_to_column, parse_column, parse_scalar};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::Schema;
@@ -75,7 +75,8 @@ impl<'a> JsonRows<'a> {
     /// The rows of a batch that has the schema's columns.
     pub(crate) fn new(schema: &TableSchema, batch: &'a RecordBatch) -> JsonRows<'a> {
         assert_eq!(schema.columns.len(), batch.num_columns(), "a batch has its schema's columns");
-        let named = |(column, array): (&Column, &'a ArrayRef)| (cells::json_name(&column.name), Cells::of(array));
+        let named =
+            |(column, array): (&Column, &'a ArrayRef)| (cells::json_name(&column.name), Cells::of(array));
         JsonRows(schema.columns.iter().zip(batch.columns()).map(named).collect())
     }
 

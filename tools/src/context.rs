@@ -164,6 +164,11 @@ impl Context {
         }
     }
 
+    /// Text that came from data: escaped where people read standard output, untouched in pipes.
+    pub fn shown<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str> {
+        if self.stdout_is_terminal() { crate::print::escape_controls(text) } else { text.into() }
+    }
+
     /// Reports an error as one line, or as a JSON document.
     pub fn report(&self, error: &Error) {
         report(error, self.json);

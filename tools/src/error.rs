@@ -62,6 +62,8 @@ pub struct Error {
     nearest: Vec<String>,
 }
 
+/// The code of an error that means: this machine, or this user, cannot mount.
+pub const CODE_CANNOT_MOUNT: &str = "cannot_mount";
 /// The code of an error that means: nobody reads our output any more.
 const CODE_PIPE_CLOSED: &str = "pipe_closed";
 
@@ -169,10 +171,24 @@ impl From<serde_json::Error> for Error {
     }
 }
 
+impl From<asof_fuse::Error> for Error {
+    fn from(error: asof_fuse::Error) -> Error {
+        let message = error.to_string();
+        match error {
+            asof_fuse::Error::Engine(error) => error.into(),
+            asof_fuse::Error::NotOurs { .. } => Error::not_found(message),
+            asof_fuse::Error::NotPossible(_) => Error::new(Status::Failed, CODE_CANNOT_MOUNT, message),
+            _ => Error::new(Status::Failed, "mount", message),
+        }
+    }
+}
+
 /// Whether an error was caused, at any depth, by a write to a pipe that nobody reads.
 fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
 
@@ -196,7 +212,9 @@ mod tests {
         assert_eq!(status(ErrorKind::NotFound), 3);
         assert_eq!(status(ErrorKind::Corrupt), 4);
         assert_eq!(status(ErrorKind::Locked), 5);
-        for kind in [ErrorKind::Invalid, ErrorKind::Exists, ErrorKind::Conflict, ErrorKind::Io, ErrorKind::Full] {
+        for kind in
+            [ErrorKind::Invalid, ErrorKind::Exists, ErrorKind::Conflict, ErrorKind::Io, ErrorKind::Full]
+        {
             assert_eq!(status(kind), 1);
         }
     }

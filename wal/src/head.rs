@@ -5,7 +5,7 @@
 //! a hint: without it nothing is lost, readers then find the end of the log themselves.
 //! A word outside the slots says that a process waits for its turn; it is a hint as well, and under no checksum.
 
-use crate::disk::{Disk, OpenMode, SharedWords};
+use crate::disk::{Disk, DiskFile, OpenMode, SharedWords};
 use crate::error::Error;
 use crate::position::Position;
 use std::io;
@@ -79,7 +79,11 @@ impl Head {
     }
 
     /// Maps the head for writing; makes it, all zeros, where it is missing or too short.
-    pub fn map_or_create(disk: &dyn Disk, dir: &Path, database_id: &[u8; 16]) -> Result<Head, Error> {
+    pub fn map_or_create(
+        disk: &dyn Disk,
+        dir: &Path,
+        database_id: &[u8; 16],
+    ) -> Result<(Head, Arc<dyn DiskFile>), Error> {
         let path = dir.join(FILE_NAME);
         let file = disk.open(&path, OpenMode::Create).map_err(Error::io("open", &path))?;
         if file.len().map_err(Error::io("measure", &path))? < FILE_BYTES as u64 {
@@ -87,7 +91,8 @@ impl Head {
             file.sync_all().map_err(Error::io("sync", &path))?;
             disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
         }
-        Head::map(disk, dir, database_id, true).map_err(Error::io("map", &path))
+        let head = Head::map(disk, dir, database_id, true).map_err(Error::io("map", &path))?;
+        Ok((head, file))
     }
 
     /// The newest valid entry; none where the head is foreign or damaged.

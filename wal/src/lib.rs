@@ -37,8 +37,10 @@ mod position;
 mod reader;
 mod record;
 mod recovery;
+mod salvage;
 mod segment;
 mod turn;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -51,4 +53,5 @@ pub use group::Ticket;
 pub use log::{Access, Log, LogOptions, SegmentInfo};
 pub use position::Position;
 pub use reader::{Record, Records};
+pub use salvage::Salvaged;
 pub use turn::Turn;

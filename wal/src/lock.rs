@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const LOCK_NAME: &str = "LOCK";
+/// The lock's file name.
+pub(crate) const LOCK_NAME: &str = "LOCK";
 const NEXT_NAME: &str = "NEXT";
 const PAUSE_MIN: Duration = Duration::from_micros(50);
 const PAUSE_MAX: Duration = Duration::from_millis(2);
@@ -57,17 +58,15 @@ impl Turnstile {
         self.lock.unlock().map_err(Error::io("unlock", &self.lock_path))
     }
 
+    /// The file whose lock counts.
+    pub fn lock_file(&self) -> &dyn DiskFile {
+        &*self.lock
+    }
+
     /// Names this process as the holder.
     pub fn write_pid(&self) -> Result<(), Error> {
         let text = format!("{:<width$}\n", self.pid, width = PID_BYTES - 1);
         self.lock.write_all_at(text.as_bytes(), 0).map_err(Error::io("write", &self.lock_path))
-    }
-
-    /// The process that took the lock last.
-    pub fn holder(&self) -> Option<u32> {
-        let mut text = [0; PID_BYTES];
-        let count = self.lock.read_up_to_at(&mut text, 0).ok()?;
-        std::str::from_utf8(&text[..count]).ok()?.trim().parse().ok()
     }
 
     fn poll(&self, file: &Arc<dyn DiskFile>, path: &Path, deadline: Instant) -> Result<(), Error> {
@@ -75,7 +74,7 @@ impl Turnstile {
         while !self.try_lock(file, path)? {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::Locked { pid: self.holder() });
+                return Err(Error::Locked { pid: read_pid(&*self.lock) });
             }
             std::thread::sleep(pause.min(left));
             pause = (pause * 2).min(PAUSE_MAX);
@@ -86,4 +85,15 @@ impl Turnstile {
     fn try_lock(&self, file: &Arc<dyn DiskFile>, path: &Path) -> Result<bool, Error> {
         file.try_lock(LockKind::Exclusive).map_err(Error::io("lock", path))
     }
+}
+
+/// The process that took the lock last, for who has no turnstile at hand.
+pub(crate) fn holder(disk: &dyn Disk, dir: &Path) -> Option<u32> {
+    read_pid(&*disk.open(&dir.join(LOCK_NAME), OpenMode::Read).ok()?)
+}
+
+fn read_pid(lock: &dyn DiskFile) -> Option<u32> {
+    let mut text = [0; PID_BYTES];
+    let count = lock.read_up_to_at(&mut text, 0).ok()?;
+    std::str::from_utf8(&text[..count]).ok()?.trim().parse().ok()
 }

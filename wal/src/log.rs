@@ -4,7 +4,7 @@
 //! being written are in [`Writer`], touched by one thread at a time: the one that takes the lock of all processes
 //! (nothing is queued then), or the one that drains the queue.
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::group::Chunk;
 use crate::head::{Entry, Head};
@@ -12,6 +12,7 @@ use crate::lock::Turnstile;
 use crate::position::Position;
 use crate::reader::{KnownEnd, Records, Source};
 use crate::segment::{self, OpenSegment, SegmentHeader, UnfinishedSegment};
+use crate::watch::Watch;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,10 +82,7 @@ pub struct Log {
     pub(crate) source: Source,
     pub(crate) options: LogOptions,
     pub(crate) access: Access,
-    /// The position the log was opened at; a durable head before it is not believed.
-    pub(crate) floor: Position,
-    /// The head as readers see it; mapped at first need, for it may be missing.
-    read_head: OnceLock<Head>,
+    watch: Arc<Watch>,
     known_end: Mutex<Option<KnownEnd>>,
     pub(crate) state: Mutex<State>,
     /// A turn, or the lock of all processes, has become free.
@@ -135,6 +133,7 @@ pub(crate) struct State {
 pub(crate) struct Writer {
     pub turnstile: Turnstile,
     pub head: Arc<Head>,
+    pub head_file: Arc<dyn DiskFile>,
     /// Open while the head shows that nobody else wrote since.
     pub segment: Option<OpenSegment>,
     /// The generation of the head when this handle gave the lock back.
@@ -176,7 +175,7 @@ impl Log {
             epoch: start.epoch,
         };
         Turnstile::open(&*disk, dir)?;
-        let head = Head::map_or_create(&*disk, dir, &database_id)?;
+        let (head, _) = Head::map_or_create(&*disk, dir, &database_id)?;
         let unfinished = UnfinishedSegment::create(&*disk, dir, &header)?;
         unfinished.finish(&*disk, dir, 0, options.first_segment_bytes, options.max_segment_bytes)?;
         for generation in [1, 2] {
@@ -196,6 +195,7 @@ impl Log {
         options: LogOptions,
         access: Access,
     ) -> Result<Log, Error> {
+        let source = Source { disk, dir: dir.to_path_buf(), database_id };
         let state = State {
             turn_held: false,
             acquiring: false,
@@ -210,11 +210,10 @@ impl Log {
             generation: 0,
         };
         let log = Log {
-            source: Source { disk, dir: dir.to_path_buf(), database_id },
+            watch: Arc::new(Watch::new(source.clone(), from)),
+            source,
             options,
             access,
-            floor: from,
-            read_head: OnceLock::new(),
             known_end: Mutex::new(None),
             state: Mutex::new(state),
             turn_free: Condvar::new(),
@@ -233,8 +232,9 @@ impl Log {
             return Ok(entry.durable);
         }
         let known_end = *self.known_end.lock();
-        let from = known_end.map_or(self.floor, |known| known.position);
-        let mut records = Records::new(self.source.clone(), from, None, known_end);
+        let from = known_end.map_or_else(|| self.floor(), |known| known.position);
+        let watch = Some(Arc::clone(&self.watch));
+        let mut records = Records::new(self.source.clone(), from, None, known_end, watch);
         for record in &mut records {
             record?;
         }
@@ -247,7 +247,8 @@ impl Log {
     pub fn read_from(&self, from: Position) -> Result<Records, Error> {
         let limit = self.head_entry().map(|entry| entry.durable);
         let known_end = *self.known_end.lock();
-        Ok(Records::new(self.source.clone(), from, limit, known_end))
+        let watch = Some(Arc::clone(&self.watch));
+        Ok(Records::new(self.source.clone(), from, limit, known_end, watch))
     }
 
     /// The segments there are, oldest first. What cannot be listed is left out.
@@ -266,12 +267,18 @@ impl Log {
         listed.into_iter().map(info).collect()
     }
 
+    /// Says that nothing before `from`, which is durable, will be wanted again: another process may retire it.
+    pub fn advance(&self, from: Position) {
+        self.watch.advance(from);
+    }
+
     /// Removes the segments that hold nothing from `before` on, oldest first, and returns their numbers. The last
     /// segment always stays.
     pub fn retire(&self, before: Position) -> Result<Vec<u64>, Error> {
         if self.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
+        self.advance(before);
         let Source { disk, dir, .. } = &self.source;
         let mut removed = Vec::new();
         for (number, _) in segment::list(&**disk, dir)? {
@@ -295,15 +302,16 @@ impl Log {
 
     /// The head's newest entry, if there is one that may be believed.
     pub(crate) fn head_entry(&self) -> Option<Entry> {
-        let head = match self.read_head.get() {
-            Some(head) => head,
-            None => {
-                let Source { disk, dir, database_id } = &self.source;
-                let head = Head::map(&**disk, dir, database_id, false).ok()?;
-                self.read_head.get_or_init(|| head)
-            }
-        };
-        head.read().filter(|entry| entry.durable.sequence >= self.floor.sequence)
+        self.watch.entry()
+    }
+
+    /// The newest valid entry of the head that writers map, if it may be believed.
+    pub(crate) fn believed(&self, head: &Head) -> Option<Entry> {
+        self.watch.believed(head)
+    }
+
+    pub(crate) fn floor(&self) -> Position {
+        self.watch.floor()
     }
 
     /// Stops all work for good; everything queued fails.

@@ -9,10 +9,11 @@ use crate::disk::OpenMode;
 use crate::error::Error;
 use crate::log::{Log, LogOptions};
 use crate::position::Position;
-use crate::reader::Records;
+use crate::reader::{KnownEnd, Records};
 use crate::record;
 use crate::segment::{self, OpenSegment, SegmentHeader, UnfinishedSegment};
 use std::collections::VecDeque;
+use std::path::Path;
 
 /// Repairs the log's tail. `durable` is what a durable head of this boot vouches for. Returns the segment to write
 /// on in, and where.
@@ -20,11 +21,11 @@ pub(crate) fn repair(log: &Log, durable: Option<Position>) -> Result<(OpenSegmen
     let (disk, dir) = (&*log.source.disk, log.path());
     disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     remove_unfinished(log)?;
-    let tail = find_tail(log, durable.unwrap_or(log.floor))?;
+    let (tail, end) = find_tail(log, durable.unwrap_or(log.floor()))?;
     if durable.is_none() {
         sync_segments(log)?;
     }
-    copy_tail(log, tail)
+    copy_tail(log, tail, end)
 }
 
 /// Removes segments that never got their name.
@@ -39,9 +40,9 @@ fn remove_unfinished(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first record from `from` on that no later one and no segment says was synced.
-fn find_tail(log: &Log, from: Position) -> Result<Position, Error> {
-    let mut records = Records::new(log.source.clone(), from, None, None);
+/// The first record from `from` on that no later one and no segment says was synced; and where the log ends.
+fn find_tail(log: &Log, from: Position) -> Result<(Position, Option<KnownEnd>), Error> {
+    let mut records = Records::new(log.source.clone(), from, None, None, None);
     let mut unsynced: VecDeque<Position> = VecDeque::new();
     let mut synced_through = from.sequence - 1;
     loop {
@@ -56,7 +57,7 @@ fn find_tail(log: &Log, from: Position) -> Result<Position, Error> {
             unsynced.pop_front();
         }
         if record.is_none() {
-            return Ok(unsynced.pop_front().unwrap_or(records.position()));
+            return Ok((unsynced.pop_front().unwrap_or(records.position()), records.end()));
         }
     }
 }
@@ -65,7 +66,7 @@ fn find_tail(log: &Log, from: Position) -> Result<Position, Error> {
 /// directory may be a copy made a moment ago.
 fn sync_segments(log: &Log) -> Result<(), Error> {
     for (number, _) in segment::list(&*log.source.disk, log.path())? {
-        if number >= log.floor.segment {
+        if number >= log.floor().segment {
             let path = segment::path_of(log.path(), number);
             let file = log.source.disk.open(&path, OpenMode::ReadWrite).map_err(Error::io("open", &path))?;
             file.sync_all().map_err(Error::io("sync", &path))?;
@@ -74,8 +75,74 @@ fn sync_segments(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
+/// Where a log ends that is damaged, and the damage; none where it is whole.
+pub(crate) fn find_damage(log: &Log, limit: Option<Position>) -> Result<Option<(Position, Error)>, Error> {
+    let mut records = Records::new(log.source.clone(), log.floor(), limit, None, None);
+    loop {
+        match records.next().transpose() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(damage @ (Error::Corrupt { .. } | Error::Missing { .. })) => {
+                return Ok(Some((records.position(), damage)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Cuts a damaged log at `end`: later segments are put aside under names that are never read, the last one first,
+/// and a new segment fences the rest. Until that is there the log is damaged as before, or ends at `end`.
+pub(crate) fn cut(log: &Log, end: Position) -> Result<(OpenSegment, Position), Error> {
+    let (disk, dir, database_id) = (&*log.source.disk, log.path(), log.source.database_id);
+    let mut epoch = end.epoch;
+    for (number, _) in segment::list(disk, dir)?.into_iter().rev() {
+        let path = segment::path_of(dir, number);
+        let file = disk.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
+        match SegmentHeader::read(&*file, &path, &database_id, number) {
+            Ok(header) => epoch = epoch.max(header.epoch),
+            // What cannot be read cannot say its epoch either; it is put aside all the same.
+            Err(Error::Corrupt { .. }) if number > end.segment => {}
+            Err(error) => return Err(error),
+        }
+        if number > end.segment {
+            put_aside(log, &path)?;
+        }
+    }
+    disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    let start = Position {
+        segment: end.segment + 1,
+        offset: segment::HEADER_BYTES,
+        sequence: end.sequence,
+        epoch: epoch + 1,
+    };
+    let header = SegmentHeader {
+        database_id,
+        number: start.segment,
+        first_sequence: start.sequence,
+        epoch: start.epoch,
+    };
+    let LogOptions { first_segment_bytes: first, max_segment_bytes: most, .. } = log.options;
+    let target = UnfinishedSegment::create(disk, dir, &header)?;
+    Ok((target.finish(disk, dir, 0, first, most)?, start))
+}
+
+/// Renames a file to the first free name with `.cut` and a number behind it.
+fn put_aside(log: &Log, path: &Path) -> Result<(), Error> {
+    for number in 0_u32.. {
+        let aside = path.with_extension(format!("wal.cut{number}"));
+        if !log.source.disk.exists(&aside).map_err(Error::io("look for", &aside))? {
+            return log.source.disk.rename(path, &aside).map_err(Error::io("rename", path));
+        }
+    }
+    unreachable!("a directory holds fewer than four billion names")
+}
+
 /// Copies the records from `tail` on into a new segment.
-fn copy_tail(log: &Log, tail: Position) -> Result<(OpenSegment, Position), Error> {
+fn copy_tail(
+    log: &Log,
+    tail: Position,
+    known_end: Option<KnownEnd>,
+) -> Result<(OpenSegment, Position), Error> {
     let (disk, dir, database_id) = (&*log.source.disk, log.path(), log.source.database_id);
     let (last, epoch) = last_segment(log)?;
     let mut end = Position {
@@ -88,7 +155,7 @@ fn copy_tail(log: &Log, tail: Position) -> Result<(OpenSegment, Position), Error
         SegmentHeader { database_id, number: end.segment, first_sequence: end.sequence, epoch: end.epoch };
     let mut target = UnfinishedSegment::create(disk, dir, &header)?;
     let mut bytes = Vec::new();
-    for record in Records::new(log.source.clone(), tail, None, None) {
+    for record in Records::new(log.source.clone(), tail, None, known_end, None) {
         let record = record?;
         bytes.clear();
         record::encode(&mut bytes, &database_id, end, tail.sequence - 1, record.kind, &record.payload);
@@ -103,7 +170,7 @@ fn copy_tail(log: &Log, tail: Position) -> Result<(OpenSegment, Position), Error
 fn last_segment(log: &Log) -> Result<(u64, u64), Error> {
     let (disk, dir) = (&*log.source.disk, log.path());
     let numbers = segment::list(disk, dir)?;
-    let last = numbers.last().map_or(log.floor.segment, |(number, _)| *number);
+    let last = numbers.last().map_or(log.floor().segment, |(number, _)| *number);
     let path = segment::path_of(dir, last);
     let file = disk.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
     let header = SegmentHeader::read(&*file, &path, &log.source.database_id, last)?;

@@ -7,6 +7,7 @@ mod golden;
 mod group;
 mod head;
 mod processes;
+mod salvage;
 mod tail;
 mod turns;
 

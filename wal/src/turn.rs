@@ -5,14 +5,16 @@
 
 use crate::error::Error;
 use crate::group::{self, Ticket};
-use crate::head::{Entry, Head};
-use crate::lock::Turnstile;
+use crate::head::{self, Entry, Head};
+use crate::lock::{self, Turnstile};
 use crate::log::{Access, Log, State, Writer};
 use crate::position::Position;
 use crate::record;
 use crate::recovery;
 use crate::segment::{self, OpenSegment};
 use parking_lot::MutexGuard;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +30,15 @@ impl Log {
     /// Takes the turn, waiting at most `wait` for other threads and processes. A tail that a killed holder left is
     /// repaired first.
     pub fn take_turn(&self, wait: Duration) -> Result<Turn<'_>, Error> {
+        self.take(wait, |writer| self.adopt(writer))
+    }
+
+    /// Takes the turn; `adopt` takes the log over where the lock of all processes was not held yet.
+    pub(crate) fn take(
+        &self,
+        wait: Duration,
+        adopt: impl FnOnce(&mut Writer) -> Result<Adopted, Error>,
+    ) -> Result<Turn<'_>, Error> {
         if self.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
@@ -49,13 +60,17 @@ impl Log {
                 }
             }
             if self.turn_free.wait_until(&mut state, deadline).timed_out() {
-                return Err(Error::Locked { pid: Some(self.source.disk.process_id()) });
+                // Another thread stands in line for this process already: then somebody else holds the lock.
+                let own = (!state.acquiring).then(|| self.source.disk.process_id());
+                return Err(Error::Locked {
+                    pid: own.or_else(|| lock::holder(&*self.source.disk, self.path())),
+                });
             }
         }
         state.acquiring = true;
         drop(state);
         let acquiring = Acquiring { log: self };
-        let adopted = self.acquire(deadline);
+        let adopted = self.acquire(deadline, adopt);
         let mut state = self.state.lock();
         std::mem::forget(acquiring);
         state.acquiring = false;
@@ -120,7 +135,11 @@ impl Log {
     }
 
     /// Takes the lock of all processes, and the log over from whoever wrote last.
-    fn acquire(&self, deadline: Instant) -> Result<Adopted, Error> {
+    fn acquire(
+        &self,
+        deadline: Instant,
+        adopt: impl FnOnce(&mut Writer) -> Result<Adopted, Error>,
+    ) -> Result<Adopted, Error> {
         let mut slot = self.writer.lock();
         if slot.is_none() {
             let writer = Writer::open(self)?;
@@ -129,7 +148,7 @@ impl Log {
         }
         let writer = slot.as_mut().expect("just made");
         writer.turnstile.acquire(&writer.head, deadline)?;
-        let adopted = self.adopt(writer);
+        let adopted = writer.check_linked(self.path()).and_then(|()| adopt(writer));
         if adopted.is_err() {
             writer.left_at = None;
             writer.turnstile.release()?;
@@ -138,8 +157,8 @@ impl Log {
     }
 
     /// Makes the log fit to be written by the new holder of the lock, and says so in the head.
-    fn adopt(&self, writer: &mut Writer) -> Result<Adopted, Error> {
-        let entry = writer.head.read().filter(|entry| entry.durable.sequence >= self.floor.sequence);
+    pub(crate) fn adopt(&self, writer: &mut Writer) -> Result<Adopted, Error> {
+        let entry = self.believed(&writer.head);
         if let Some(entry) = entry
             && entry.clean
             && entry.intact
@@ -152,13 +171,8 @@ impl Log {
             }
         }
         writer.turnstile.write_pid()?;
-        let (segment, durable) = recovery::repair(self, entry.map(|entry| entry.durable))?;
-        writer.segment = Some(segment);
-        let generation = entry.map_or(0, |entry| entry.generation) + 2;
-        for generation in [generation - 1, generation] {
-            writer.publish(generation, durable, false);
-        }
-        Ok(Adopted { durable, generation })
+        let rewritten = recovery::repair(self, entry.map(|entry| entry.durable))?;
+        Ok(writer.begin_anew(rewritten))
     }
 
     /// Goes on where another process left cleanly; false where the file does not agree with the head.
@@ -181,7 +195,7 @@ impl Log {
 }
 
 /// The log as the new holder of the lock found or made it.
-struct Adopted {
+pub(crate) struct Adopted {
     durable: Position,
     generation: u64,
 }
@@ -190,13 +204,39 @@ impl Writer {
     fn open(log: &Log) -> Result<Writer, Error> {
         static HANDLES: AtomicU64 = AtomicU64::new(1);
         let source = &log.source;
+        let (head, head_file) = Head::map_or_create(&*source.disk, &source.dir, &source.database_id)?;
         Ok(Writer {
             turnstile: Turnstile::open(&*source.disk, &source.dir)?,
-            head: Arc::new(Head::map_or_create(&*source.disk, &source.dir, &source.database_id)?),
+            head: Arc::new(head),
+            head_file,
             segment: None,
             left_at: None,
             nonce: HANDLES.fetch_add(1, Ordering::Relaxed) << 32 | u64::from(source.disk.process_id()),
         })
+    }
+
+    /// Refuses to work behind the back of a process that found the lock or the head removed and made another.
+    fn check_linked(&self, dir: &Path) -> Result<(), Error> {
+        for (name, file) in
+            [(lock::LOCK_NAME, self.turnstile.lock_file()), (head::FILE_NAME, &*self.head_file)]
+        {
+            let path = dir.join(name);
+            if !file.is_linked().map_err(Error::io("look at", &path))? {
+                let reason = "it was removed while the log was open; reopen the log";
+                return Err(Error::io("use", &path)(io::Error::new(io::ErrorKind::NotFound, reason)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on in a segment made by a repair. Both slots of the head are written, for either may be bad.
+    pub(crate) fn begin_anew(&mut self, (segment, durable): (OpenSegment, Position)) -> Adopted {
+        self.segment = Some(segment);
+        let last = self.head.read().map_or(0, |entry| entry.generation);
+        for generation in [last + 1, last + 2] {
+            self.publish(generation, durable, false);
+        }
+        Adopted { durable, generation: last + 2 }
     }
 
     pub(crate) fn publish(&self, generation: u64, durable: Position, clean: bool) {

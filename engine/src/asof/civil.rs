@@ -11,15 +11,20 @@ use jiff::tz::{Offset, TimeZone};
 pub(super) fn looks_like_time(text: &str) -> bool {
     let shape = |pattern: &str| {
         text.len() >= pattern.len()
-            && pattern.bytes().zip(text.bytes()).all(|(p, byte)| if p == b'0' { byte.is_ascii_digit() } else { p == byte })
+            && pattern
+                .bytes()
+                .zip(text.bytes())
+                .all(|(p, byte)| if p == b'0' { byte.is_ascii_digit() } else { p == byte })
     };
     (text.len() == 7 && shape("0000-00"))
-        || (shape("0000-00-00") && matches!(text.as_bytes().get(10), None | Some(b'T' | b't' | b' ' | b'[' | b'Z' | b'+')))
+        || (shape("0000-00-00")
+            && matches!(text.as_bytes().get(10), None | Some(b'T' | b't' | b' ' | b'[' | b'Z' | b'+')))
 }
 
 /// The instant of a date, a month or a date with a time; the zone is for those without an offset or zone of their own.
 pub(super) fn parse(text: &str, zone: &TimeZone) -> Result<CommitTime> {
-    let malformed = || Error::invalid(format!("{} is not a time, such as 2025-08-26T10:00 or 2025-08-26", show(text)));
+    let malformed =
+        || Error::invalid(format!("{} is not a time, such as 2025-08-26T10:00 or 2025-08-26", show(text)));
     let (unzoned, own_zone) = split_zone(text)?;
     let mut civil = Civil::parse(unzoned).ok_or_else(malformed)?;
     let date_time = civil.date_time().ok_or_else(malformed)?;
@@ -33,7 +38,10 @@ pub(super) fn parse(text: &str, zone: &TimeZone) -> Result<CommitTime> {
             if let (false, Some(zone)) = (offset.utc, own_zone)
                 && zone.to_offset(instant) != offset.zone
             {
-                return Err(Error::invalid(format!("{} has an offset that its zone does not have then", show(text))));
+                return Err(Error::invalid(format!(
+                    "{} has an offset that its zone does not have then",
+                    show(text)
+                )));
             }
             instant
         }
@@ -64,8 +72,9 @@ fn split_zone(text: &str) -> Result<(&str, Option<TimeZone>)> {
     if let Some(zone) = take_offset(&name).filter(|(_, rest)| rest.is_empty()) {
         return Ok((rest, Some(TimeZone::fixed(zone.0.zone))));
     }
-    let zone = TimeZone::get(&name)
-        .map_err(|_| Error::invalid(format!("{} is not a time zone this machine knows, such as Europe/Paris", show(&name))))?;
+    let zone = TimeZone::get(&name).map_err(|_| {
+        Error::invalid(format!("{} is not a time zone this machine knows, such as Europe/Paris", show(&name)))
+    })?;
     Ok((rest, Some(zone)))
 }
 

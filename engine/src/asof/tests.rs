@@ -47,7 +47,19 @@ fn tags_by_prefix_and_bare() {
     ] {
         assert_eq!(parse(text).unwrap(), AsOf::Tag(name.into()), "{text}");
     }
-    for text in ["tag:", "tag:a/b", "a/b", "a:b", "../x", "foo~2", "eod:x", "bar..baz", "tag: a", "a\nb", "nonsense:1"] {
+    for text in [
+        "tag:",
+        "tag:a/b",
+        "a/b",
+        "a:b",
+        "../x",
+        "foo~2",
+        "eod:x",
+        "bar..baz",
+        "tag: a",
+        "a\nb",
+        "nonsense:1",
+    ] {
         assert!(parse(text).is_err(), "{text}");
     }
 }
@@ -98,11 +110,32 @@ fn instants_in_every_form() {
         check_time(text, expected);
     }
     for text in [
-        "2025-13", "2025-00-01", "2025-02-30", "2025-08-26T", "2025-08-26T10", "2025-08-26T24:00", "2025-08-26T10:60",
-        "2025-08-26T10:00:60", "2025-08-26T10-00:30", "2025-08-26T10:00:30.", "2025-08-26T10:00+25:00", "2025-08-26Z",
-        "2025-08-26T10:00+02", "2025-08-26T10:00[Nowhere/City]", "2025-08-26T10:00[Europe/Paris", "2025-08-26+02:00",
-        "2025-08-26T10:00+03:00[Europe/Paris]", "2025-08-26T10:00 PM", "@", "@x", "@1.", "@.5", "@1h", "@--1",
-        "@99999999999999999999999", "2025-08-26T10:00[../../etc/passwd]",
+        "2025-13",
+        "2025-00-01",
+        "2025-02-30",
+        "2025-08-26T",
+        "2025-08-26T10",
+        "2025-08-26T24:00",
+        "2025-08-26T10:60",
+        "2025-08-26T10:00:60",
+        "2025-08-26T10-00:30",
+        "2025-08-26T10:00:30.",
+        "2025-08-26T10:00+25:00",
+        "2025-08-26Z",
+        "2025-08-26T10:00+02",
+        "2025-08-26T10:00[Nowhere/City]",
+        "2025-08-26T10:00[Europe/Paris",
+        "2025-08-26+02:00",
+        "2025-08-26T10:00+03:00[Europe/Paris]",
+        "2025-08-26T10:00 PM",
+        "@",
+        "@x",
+        "@1.",
+        "@.5",
+        "@1h",
+        "@--1",
+        "@99999999999999999999999",
+        "2025-08-26T10:00[../../etc/passwd]",
     ] {
         assert!(parse(text).is_err(), "{text}: {:?}", parse(text));
     }
@@ -126,7 +159,9 @@ fn the_end_of_a_day_is_before_the_next() {
     assert_eq!(parse("eod:2025-08-26").unwrap().to_string(), "2025-08-26T23:59:59.999999Z");
     assert_eq!(in_zone("eod:2025-03-30", "Europe/Paris"), "2025-03-30T21:59:59.999999Z");
     assert_eq!(parse("eod:2025-08-26[Europe,Paris]").unwrap().to_string(), "2025-08-26T21:59:59.999999Z");
-    for text in ["eod:", "eod:2025-08", "eod:2025-08-26T10:00", "eod:9999-12-31", "eod:latest", "eod:2025-02-29"] {
+    for text in
+        ["eod:", "eod:2025-08", "eod:2025-08-26T10:00", "eod:9999-12-31", "eod:latest", "eod:2025-02-29"]
+    {
         assert!(parse(text).is_err(), "{text}");
     }
 }
@@ -150,11 +185,15 @@ fn relative_times_need_a_direction() {
         ("yesterday", "2025-08-25T00:00:00.000000Z"),
     ] {
         match parse(text) {
-            Ok(AsOf::Relative(relative)) => assert_eq!(format_time(relative.instant(now)), expected, "{text}"),
+            Ok(AsOf::Relative(relative)) => {
+                assert_eq!(format_time(relative.instant(now)), expected, "{text}")
+            }
             other => panic!("{text}: {other:?}"),
         }
     }
-    for text in ["1h30m", "1h", "5 days", "PT10M", "P1D", "+1h", "-1h-ago", "-", "--1h", "x-ago", "-x", "-1h ago"] {
+    for text in
+        ["1h30m", "1h", "5 days", "PT10M", "P1D", "+1h", "-1h-ago", "-", "--1h", "x-ago", "-x", "-1h ago"]
+    {
         assert!(parse(text).is_err(), "{text}: {:?}", parse(text));
     }
     let paris = TimeZone::get("Europe/Paris").unwrap();
@@ -182,23 +221,65 @@ fn before_and_commit() {
 
 #[test]
 fn only_fixed_answers_are_immutable() {
-    for text in ["42", "2025-08-26", "eod:2025-08-26", "before:42", "commit:0198e5d2-7c00-7000-8000-000000000001", "@5"] {
+    for text in [
+        "42",
+        "2025-08-26",
+        "eod:2025-08-26",
+        "before:42",
+        "commit:0198e5d2-7c00-7000-8000-000000000001",
+        "@5",
+    ] {
         assert!(parse(text).unwrap().is_immutable_form(), "{text}");
     }
-    for text in ["latest", "latest~1", "x", "tag:x", "1h-ago", "today", "now", "before:latest", "before:tag:x"] {
+    for text in
+        ["latest", "latest~1", "x", "tag:x", "1h-ago", "today", "now", "before:latest", "before:tag:x"]
+    {
         assert!(!parse(text).unwrap().is_immutable_form(), "{text}");
     }
 }
 
 #[test]
 fn names_that_read_as_something_else_cannot_be_tags() {
-    for name in ["audit-q3", "v1", "2025-q3", "release 7", "a", "Latest", "é", "1st", "x".repeat(255).as_str()] {
+    for name in
+        ["audit-q3", "v1", "2025-q3", "release 7", "a", "Latest", "é", "1st", "x".repeat(255).as_str()]
+    {
         assert!(validate_tag_name(name).is_ok(), "{name}: {:?}", validate_tag_name(name));
     }
     for name in [
-        "", "42", "latest", "today", "yesterday", "now", "2025-08-26", "2025-08", "2025-13-45", "2025-08-26T10-00", "1h",
-        "1h-ago", "-1h", "5 days", "@5", "@x", "P1D", "a/b", "..", ".", ".git", "a..b", "a:b", "tag:a", "a~1", "a\0b",
-        "a\nb", " a", "a ", "x".repeat(256).as_str(), "-x", "before:1", "x-ago", "+1",
+        "",
+        "42",
+        "latest",
+        "today",
+        "yesterday",
+        "now",
+        "2025-08-26",
+        "2025-08",
+        "2025-13-45",
+        "2025-08-26T10-00",
+        "1h",
+        "1h-ago",
+        "-1h",
+        "5 days",
+        "@5",
+        "@x",
+        "P1D",
+        "a/b",
+        "..",
+        ".",
+        ".git",
+        "a..b",
+        "a:b",
+        "tag:a",
+        "a~1",
+        "a\0b",
+        "a\nb",
+        " a",
+        "a ",
+        "x".repeat(256).as_str(),
+        "-x",
+        "before:1",
+        "x-ago",
+        "+1",
     ] {
         assert!(validate_tag_name(name).is_err(), "{name}");
     }

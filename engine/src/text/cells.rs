@@ -222,7 +222,9 @@ impl<'a> Cells<'a> {
             };
         }
         match &self.values {
-            Values::Boolean(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
+            Values::Boolean(array) => {
+                out.extend_from_slice(if array.value(row) { b"true" } else { b"false" })
+            }
             Values::Int8(values) => integer!(values),
             Values::Int16(values) => integer!(values),
             Values::Int32(values) => integer!(values),

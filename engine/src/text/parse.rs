@@ -30,7 +30,10 @@ pub fn parse_column<'a>(
     if let ColumnType::List(_) | ColumnType::Struct(_) = column_type {
         let mut values = Vec::new();
         for (row, cell) in cells.enumerate() {
-            values.push(cell.map(|text| parse_json(text).map_err(|message| CellError { row, message })).transpose()?);
+            values.push(
+                cell.map(|text| parse_json(text).map_err(|message| CellError { row, message }))
+                    .transpose()?,
+            );
         }
         let values: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
         return json_to_column(column_type, &values);
@@ -52,7 +55,8 @@ pub fn json_to_column(column_type: &ColumnType, values: &[Option<&Value>]) -> Re
 
 /// Reads one value: an array of one row.
 pub fn parse_scalar(column_type: &ColumnType, text: &str) -> crate::Result<ArrayRef> {
-    parse_column(column_type, std::iter::once(Some(text))).map_err(|error| crate::Error::invalid(error.message))
+    parse_column(column_type, std::iter::once(Some(text)))
+        .map_err(|error| crate::Error::invalid(error.message))
 }
 
 fn parse_json(text: &str) -> Result<Value, String> {
@@ -128,7 +132,9 @@ impl ScalarBuilder {
                 ScalarBuilder::FixedBinary(FixedSizeBinaryBuilder::with_capacity(0, *bytes as i32), *bytes)
             }
             ColumnType::Date => ScalarBuilder::Date(Date32Builder::with_capacity(rows)),
-            ColumnType::Time(Unit::Second) => ScalarBuilder::TimeSecond(Time32SecondBuilder::with_capacity(rows)),
+            ColumnType::Time(Unit::Second) => {
+                ScalarBuilder::TimeSecond(Time32SecondBuilder::with_capacity(rows))
+            }
             ColumnType::Time(Unit::Millisecond) => {
                 ScalarBuilder::TimeMillisecond(Time32MillisecondBuilder::with_capacity(rows))
             }
@@ -155,7 +161,9 @@ impl ScalarBuilder {
         }
         macro_rules! time {
             ($builder:expr, $unit:expr, $native:ty) => {
-                $builder.append_option(trimmed.map(|text| time(text, $unit)).transpose()?.map(|value| value as $native))
+                $builder.append_option(
+                    trimmed.map(|text| time(text, $unit)).transpose()?.map(|value| value as $native),
+                )
             };
         }
         match self {
@@ -285,7 +293,11 @@ fn parse_integer<T: Integer>(text: &str) -> Result<T, String> {
     })
 }
 
-fn float<T: std::str::FromStr + Copy>(text: &str, name: &str, is_infinite: fn(T) -> bool) -> Result<T, String> {
+fn float<T: std::str::FromStr + Copy>(
+    text: &str,
+    name: &str,
+    is_infinite: fn(T) -> bool,
+) -> Result<T, String> {
     let value = text.parse::<T>().map_err(|_| format!("{} is not a {name}", show(text)))?;
     if is_infinite(value) && text.bytes().any(|byte| byte.is_ascii_digit()) {
         return Err(format!("{} does not fit {name}", show(text)));
@@ -338,7 +350,12 @@ fn date(text: &str) -> Result<i32, String> {
 
 fn time(text: &str, unit: Unit) -> Result<i64, String> {
     civil::parse_time(text, unit).ok_or_else(|| {
-        format!("{} is not a time({}) (10:00:00, at most {} decimals)", show(text), unit.name(), unit.digits())
+        format!(
+            "{} is not a time({}) (10:00:00, at most {} decimals)",
+            show(text),
+            unit.name(),
+            unit.digits()
+        )
     })
 }
 
@@ -348,13 +365,17 @@ fn timestamp(text: &str, unit: Unit, zoned: bool) -> Result<i64, String> {
         civil::TimestampError::Malformed => {
             let offset = if zoned { "Z" } else { "" };
             let digits = unit.digits();
-            format!("{shown} is not a timestamp({name}) (2025-08-26T10:00:00{offset}, at most {digits} decimals)")
+            format!(
+                "{shown} is not a timestamp({name}) (2025-08-26T10:00:00{offset}, at most {digits} decimals)"
+            )
         }
         civil::TimestampError::Offset => {
             format!("{shown} has an offset, and a timestamp({name}) without a zone has none")
         }
         civil::TimestampError::NoOffset => {
-            format!("{shown} has no offset (such as Z or +02:00), and a timestamp({name}) with a zone needs one")
+            format!(
+                "{shown} has no offset (such as Z or +02:00), and a timestamp({name}) with a zone needs one"
+            )
         }
         civil::TimestampError::Range => format!("{shown} does not fit timestamp({name})"),
     })
@@ -375,15 +396,22 @@ fn json_array(column_type: &ColumnType, values: &[Option<&Value>]) -> Result<Arr
     }
 }
 
-fn push_json(builder: &mut ScalarBuilder, column_type: &ColumnType, value: Option<&Value>) -> Result<(), String> {
+fn push_json(
+    builder: &mut ScalarBuilder,
+    column_type: &ColumnType,
+    value: Option<&Value>,
+) -> Result<(), String> {
     let misfit = |found: &str| Err(format!("{found} is not a {column_type}"));
     match (value, column_type) {
         (None | Some(Value::Null), _) => builder.push(None),
         (Some(Value::String(text)), _) => builder.push(Some(text)),
-        (Some(Value::Bool(value)), ColumnType::Boolean) => builder.push(Some(if *value { "true" } else { "false" })),
-        (Some(Value::Number(number)), ColumnType::Float32 | ColumnType::Float64 | ColumnType::Decimal(..)) => {
-            builder.push(Some(number.as_str()))
+        (Some(Value::Bool(value)), ColumnType::Boolean) => {
+            builder.push(Some(if *value { "true" } else { "false" }))
         }
+        (
+            Some(Value::Number(number)),
+            ColumnType::Float32 | ColumnType::Float64 | ColumnType::Decimal(..),
+        ) => builder.push(Some(number.as_str())),
         (Some(Value::Number(number)), _) if is_integer(column_type) => {
             let text = number.as_str();
             if !text.contains(['.', 'e', 'E']) {
@@ -417,7 +445,8 @@ fn json_list(element: &ColumnType, values: &[Option<&Value>]) -> Result<ArrayRef
             }
             Some(other) => return Err((row, format!("{} is not a list", show(&other.to_string())))),
         }
-        let end = i32::try_from(elements.len()).map_err(|_| (row, "lists of one batch have too many elements".into()))?;
+        let end = i32::try_from(elements.len())
+            .map_err(|_| (row, "lists of one batch have too many elements".into()))?;
         offsets.push(end);
     }
     let array = json_array(element, &elements)
@@ -429,15 +458,16 @@ fn json_list(element: &ColumnType, values: &[Option<&Value>]) -> Result<ArrayRef
 
 fn json_struct(fields: &[NestedField], values: &[Option<&Value>]) -> Result<ArrayRef, (usize, String)> {
     let mut valid = Vec::with_capacity(values.len());
-    let mut members: Vec<Vec<Option<&Value>>> = fields.iter().map(|_| Vec::with_capacity(values.len())).collect();
+    let mut members: Vec<Vec<Option<&Value>>> =
+        fields.iter().map(|_| Vec::with_capacity(values.len())).collect();
     for (row, value) in values.iter().enumerate() {
         let object = match value {
             None | Some(Value::Null) => None,
             Some(Value::Object(object)) => Some(object),
             Some(other) => return Err((row, format!("{} is not a struct", show(&other.to_string())))),
         };
-        if let Some(unknown) =
-            object.and_then(|object| object.keys().find(|name| !fields.iter().any(|field| &field.name == *name)))
+        if let Some(unknown) = object
+            .and_then(|object| object.keys().find(|name| !fields.iter().any(|field| &field.name == *name)))
         {
             return Err((row, format!("a struct has no member {}", show(unknown))));
         }
@@ -452,10 +482,15 @@ fn json_struct(fields: &[NestedField], values: &[Option<&Value>]) -> Result<Arra
             .map_err(|(row, message)| (row, format!("in member {}: {message}", show(&field.name))))?;
         arrays.push(array);
     }
-    let arrow_fields =
-        fields.iter().map(|field| Field::new(&field.name, field.column_type.to_arrow(), true)).collect::<Fields>();
+    let arrow_fields = fields
+        .iter()
+        .map(|field| Field::new(&field.name, field.column_type.to_arrow(), true))
+        .collect::<Fields>();
     let nulls = nulls_of(valid);
-    Ok(Arc::new(StructArray::try_new_with_length(arrow_fields, arrays, nulls, values.len()).expect("members have one value a row")))
+    Ok(Arc::new(
+        StructArray::try_new_with_length(arrow_fields, arrays, nulls, values.len())
+            .expect("members have one value a row"),
+    ))
 }
 
 fn nulls_of(valid: Vec<bool>) -> Option<NullBuffer> {

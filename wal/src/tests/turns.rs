@@ -159,3 +159,18 @@ fn a_process_killed_in_the_turnstile_does_not_block_the_others() {
     append(&one, b"one").unwrap();
     assert!(!one.writer_head.get().unwrap().someone_waits());
 }
+
+#[test]
+fn a_removed_lock_or_head_stops_the_handles_that_still_have_it() {
+    for name in ["LOCK", "head"] {
+        let disk = new_disk(1);
+        let log = open(&disk, Access::ReadWrite);
+        append(&log, b"one").unwrap();
+        disk.remove_file(&Path::new(DIR).join(name)).unwrap();
+        assert!(matches!(append(&log, b"two"), Err(Error::Io { .. })));
+        let reopened = open(&disk.process(), Access::ReadWrite);
+        append(&reopened, b"two").unwrap();
+        assert!(matches!(append(&log, b"three"), Err(Error::Io { .. })));
+        assert_eq!(payloads(&reopened), [b"one", b"two"]);
+    }
+}
