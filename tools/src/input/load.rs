@@ -13,7 +13,7 @@ use super::types::Types;
 use asof_engine::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use asof_engine::arrow::datatypes::{Field, Schema};
 use asof_engine::{Alteration, Column, ColumnType, Error, ErrorKind, Result, TableSchema, Transaction, Unit};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What rows do to those that are there.
@@ -50,12 +50,21 @@ pub struct LoadOptions {
     pub key: Option<Vec<String>>,
     /// The types of new columns.
     pub types: Types,
+    /// Types of new columns that were found elsewhere: they win over inference, and need not be in the inputs.
+    pub known_types: HashMap<String, ColumnType>,
     /// Columns to rename before anything else, from old to new.
     pub rename: Vec<(String, String)>,
     /// Whether columns may be added and widened.
     pub evolve: bool,
     /// What to do with rows of the same key.
     pub on_duplicate: OnDuplicate,
+}
+
+impl LoadOptions {
+    /// The type of a new column that needs no inference.
+    fn named_type(&self, name: &str) -> Option<&ColumnType> {
+        self.types.of(name).or_else(|| self.known_types.get(name))
+    }
 }
 
 /// What was done.
@@ -198,7 +207,7 @@ fn new_columns(names: &[&String], survey: &Survey, options: &LoadOptions) -> Res
     names
         .iter()
         .map(|name| {
-            let column_type = match options.types.of(name) {
+            let column_type = match options.named_type(name) {
                 Some(column_type) => column_type.clone(),
                 None if options.types.all_text => ColumnType::Text,
                 None => survey.column_type(name)?,
@@ -232,7 +241,7 @@ fn create(
     options: &LoadOptions,
     bad_rows: &BadRows,
 ) -> Result<()> {
-    let wants = |name: &str| !options.types.all_text && options.types.of(name).is_none();
+    let wants = |name: &str| !options.types.all_text && options.named_type(name).is_none();
     let survey = survey(inputs, &wants, bad_rows)?;
     check_types(survey.names(), inputs, options)?;
     let names: Vec<&String> = survey.names().iter().collect();
@@ -272,7 +281,7 @@ fn alter(
         // What the table does not have is an error that each reader or row reports.
         return check_known(table, schema, inputs);
     }
-    let wants = |name: &str| !has(name) && !options.types.all_text && options.types.of(name).is_none();
+    let wants = |name: &str| !has(name) && !options.types.all_text && options.named_type(name).is_none();
     let survey = survey(inputs, &wants, bad_rows)?;
     check_types_known(table, &survey, schema, options)?;
     let added: Vec<&String> = survey.names().iter().filter(|name| !has(name)).collect();

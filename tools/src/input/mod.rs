@@ -22,6 +22,7 @@ pub mod infer;
 pub mod json;
 pub mod load;
 pub mod reader;
+pub mod retry;
 pub mod source;
 pub mod survey;
 pub mod typed;

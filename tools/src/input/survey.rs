@@ -93,7 +93,7 @@ impl Survey {
     pub fn column_type(&self, name: &str) -> Result<ColumnType> {
         let Some(surveyed) = self.columns.get(name) else { return Ok(ColumnType::Text) };
         let texts = surveyed.cells.and_then(Evidence::column_type);
-        let json = surveyed.json.as_ref().and_then(JsonEvidence::column_type);
+        let json = surveyed.json.as_ref().and_then(|evidence| evidence.column_type(true));
         let mut found: Option<ColumnType> = None;
         for (column_type, input) in &surveyed.typed {
             found = match found {
@@ -190,8 +190,8 @@ impl JsonEvidence {
         }
     }
 
-    /// The type; `None` where there was no value.
-    pub fn column_type(&self) -> Option<ColumnType> {
+    /// The type; `None` where there was no value. Texts are dates and times only where `times` says so.
+    pub fn column_type(&self, times: bool) -> Option<ColumnType> {
         let kinds = [
             self.booleans,
             self.numbers.is_some(),
@@ -209,12 +209,12 @@ impl JsonEvidence {
         }
         if let Some(texts) = self.texts {
             return Some(match texts.column_type() {
-                Some(found @ (ColumnType::Date | ColumnType::Timestamp(..))) => found,
+                Some(found @ (ColumnType::Date | ColumnType::Timestamp(..))) if times => found,
                 _ => ColumnType::Text,
             });
         }
         if let Some(elements) = &self.elements {
-            return Some(ColumnType::List(Box::new(elements.column_type().unwrap_or(ColumnType::Text))));
+            return Some(ColumnType::List(Box::new(elements.column_type(times).unwrap_or(ColumnType::Text))));
         }
         if let Some(members) = &self.members {
             if members.is_empty() {
@@ -222,7 +222,7 @@ impl JsonEvidence {
             }
             let fields = members.iter().map(|(name, evidence)| NestedField {
                 name: name.clone(),
-                column_type: evidence.column_type().unwrap_or(ColumnType::Text),
+                column_type: evidence.column_type(times).unwrap_or(ColumnType::Text),
             });
             return Some(ColumnType::Struct(fields.collect()));
         }
