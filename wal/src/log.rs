@@ -26,7 +26,7 @@ pub struct LogOptions {
     pub first_segment_bytes: u64,
     /// The size up to which a segment doubles; then the next one begins.
     pub max_segment_bytes: u64,
-    /// How long [`Log::retire`] and others that name no time wait for their turn.
+    /// How long callers that have no better figure may wait for their turn; the log takes the time as an argument.
     pub turn_wait: Duration,
     /// How long a process may keep the lock while another one waits.
     pub burst_max: Duration,
