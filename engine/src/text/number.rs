@@ -337,7 +337,7 @@ mod tests {
         fn doubles_have_the_shortest_digits_in_the_frozen_layout(bits: u64) {
             let value = f64::from_bits(bits);
             if value.is_finite() {
-                prop_assert!(same_but_for_halves(&double(value), &laid_out(format!("{value:e}"))));
+                prop_assert!(same_but_for_halves(&double(value), &laid_out(format!("{value:e}"))), "{}", value);
                 prop_assert_eq!(double(value).parse::<f64>().unwrap().to_bits(), bits);
             }
         }
@@ -345,14 +345,14 @@ mod tests {
         #[test]
         fn doubles_near_one_are_laid_out_likewise(mantissa in -1_000_000_000i64..1_000_000_000, exponent in -20i32..20) {
             let value = mantissa as f64 * 10f64.powi(exponent);
-            prop_assert!(same_but_for_halves(&double(value), &laid_out(format!("{value:e}"))), "{value}");
+            prop_assert!(same_but_for_halves(&double(value), &laid_out(format!("{value:e}"))), "{}", value);
         }
 
         #[test]
         fn floats_have_their_own_shortest_digits(bits: u32, mantissa in -1_000_000i32..1_000_000, exponent in -20i32..20) {
             for value in [f32::from_bits(bits), mantissa as f32 * 10f32.powi(exponent)] {
                 if value.is_finite() {
-                    prop_assert!(same_but_for_halves(&float(value), &laid_out(format!("{value:e}"))), "{value}");
+                    prop_assert!(same_but_for_halves(&float(value), &laid_out(format!("{value:e}"))), "{}", value);
                     prop_assert_eq!(float(value).parse::<f32>().unwrap().to_bits(), value.to_bits());
                 }
             }
