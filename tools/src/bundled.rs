@@ -169,9 +169,9 @@ impl DataSet {
                         Error::corrupt(format!("{name}: {}: '{column}' is no number", cells.place(row)))
                     })
                 };
-                let time: jiff::Timestamp = text("timestamp").parse().map_err(|error| {
-                    Error::corrupt(format!("{name}: {}: {error}", cells.place(row)))
-                })?;
+                let time: jiff::Timestamp = text("timestamp")
+                    .parse()
+                    .map_err(|error| Error::corrupt(format!("{name}: {}: {error}", cells.place(row))))?;
                 lines.push(ManifestLine {
                     number: lines.len() as u32 + 1,
                     timestamp: text("timestamp").to_string(),
@@ -214,7 +214,9 @@ impl History {
         let line = self.lines.next()?;
         let csv = match next_file(&mut self.archive, &format!("v{:04}.csv", line.number), line.bytes) {
             Ok(csv) => csv,
-            Err(error) => return Some(Err(error.at(format_args!("{}/snapshots.tar.zst", self.data_set.table)))),
+            Err(error) => {
+                return Some(Err(error.at(format_args!("{}/snapshots.tar.zst", self.data_set.table))));
+            }
         };
         Some(Ok(BundledVersion {
             table: self.data_set.table,
@@ -242,7 +244,8 @@ fn next_file(archive: &mut dyn Read, name: &str, bytes: u64) -> Result<Vec<u8>> 
     let mut header = [0; TAR_BLOCK_BYTES];
     archive.read_exact(&mut header)?;
     let found = header[..100].split(|&byte| byte == 0).next().unwrap_or_default();
-    let size = std::str::from_utf8(&header[124..135]).ok().and_then(|text| u64::from_str_radix(text.trim(), 8).ok());
+    let size =
+        std::str::from_utf8(&header[124..135]).ok().and_then(|text| u64::from_str_radix(text.trim(), 8).ok());
     if found != name.as_bytes() || size != Some(bytes) {
         return Err(Error::corrupt(format!("{name} of {bytes} bytes is expected next")));
     }
@@ -281,7 +284,8 @@ mod tests {
             assert!(version.time > last, "{} {}", version.table, version.number);
             last = version.time;
             let mut reader =
-                CsvReader::new(version.table, Box::new(Cursor::new(version.csv)), CsvOptions::default()).unwrap();
+                CsvReader::new(version.table, Box::new(Cursor::new(version.csv)), CsvOptions::default())
+                    .unwrap();
             let mut rows = 0;
             while let Some(cells) = reader.next_cells(&mut |row| Err(row.to_error(version.table))).unwrap() {
                 rows += cells.rows() as u64;

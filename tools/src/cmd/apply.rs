@@ -13,7 +13,9 @@ use crate::input::survey::JsonEvidence;
 use crate::{Context, Error, Result, Status, print, schema_text};
 use asof_engine::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use asof_engine::arrow::datatypes::{Field, Schema};
-use asof_engine::{AsOf, Column, ColumnType, CommitOptions, Database, ErrorKind, TableSchema, Transaction, text};
+use asof_engine::{
+    AsOf, Column, ColumnType, CommitOptions, Database, ErrorKind, TableSchema, Transaction, text,
+};
 use clap::Args;
 use memchr::memchr;
 use serde::Deserialize;
@@ -160,7 +162,9 @@ pub fn run(args: ApplyArgs, context: &Context) -> Result {
             continue;
         }
         let answer = match line.len() > LINE_BYTES_MAX {
-            true => Err(invalid(format!("the line is longer than {LINE_BYTES_MAX} bytes; split the transaction"))),
+            true => {
+                Err(invalid(format!("the line is longer than {LINE_BYTES_MAX} bytes; split the transaction")))
+            }
             false => applier.apply(number, &line),
         };
         let answer = answer.unwrap_or_else(|error| {
@@ -238,7 +242,10 @@ impl Applier<'_> {
             if first.parameters.get("request").is_some_and(|request| *request != digest) {
                 return Err(asof_engine::Error::new(
                     ErrorKind::Exists,
-                    format!("id '{id}' is that of another transaction, version {}; give a new one", first.version),
+                    format!(
+                        "id '{id}' is that of another transaction, version {}; give a new one",
+                        first.version
+                    ),
                 )
                 .into());
             }
@@ -268,7 +275,11 @@ impl Applier<'_> {
             None => None,
             Some(text) => match AsOf::parse(text, &self.context.tz) {
                 Ok(AsOf::Time(time)) => Some(time),
-                _ => return Err(invalid(format!("time '{text}' is no time; give one such as 2025-08-26T10:00:00Z"))),
+                _ => {
+                    return Err(invalid(format!(
+                        "time '{text}' is no time; give one such as 2025-08-26T10:00:00Z"
+                    )));
+                }
             },
         };
         let parameters = request.id.as_ref().map(|_| ("request".to_string(), digest));
@@ -336,7 +347,9 @@ fn perform(transaction: &mut Transaction, operation: &Operation) -> Result<()> {
             let key = match &operation.key {
                 Some(key) if definition.key.is_empty() => key.clone(),
                 Some(key) if *key != definition.key => {
-                    return Err(invalid("the field 'key' and the schema's primary key differ; give one of them"));
+                    return Err(invalid(
+                        "the field 'key' and the schema's primary key differ; give one of them",
+                    ));
                 }
                 _ => definition.key,
             };
@@ -397,9 +410,9 @@ fn to_batch(schema: &TableSchema, rows: &[Row], first: usize) -> Result<RecordBa
     let mut arrays: Vec<(Field, ArrayRef)> = Vec::new();
     for (index, name) in chunk.names.iter().enumerate() {
         let column = &schema.columns[schema.index_of(name).map_err(asof_engine::Error::from)?];
-        let array = chunk
-            .column_or_default(index, column)
-            .map_err(|error| invalid(format!("{}, column '{name}': {}", chunk.place(error.row), error.message)))?;
+        let array = chunk.column_or_default(index, column).map_err(|error| {
+            invalid(format!("{}, column '{name}': {}", chunk.place(error.row), error.message))
+        })?;
         arrays.push((Field::new(name, array.data_type().clone(), true), array));
     }
     batch_of(arrays, count)

@@ -155,7 +155,10 @@ pub fn parse_names(text: &str) -> std::result::Result<Names, String> {
         true => take_name(part).filter(|(_, rest)| rest.trim().is_empty()).map(|(name, _)| name),
         false => Some(part.to_string()).filter(|name| !name.is_empty()),
     });
-    names.collect::<Option<_>>().map(Names).ok_or_else(|| "give names of columns with commas between".to_string())
+    names
+        .collect::<Option<_>>()
+        .map(Names)
+        .ok_or_else(|| "give names of columns with commas between".to_string())
 }
 
 fn parse_types(text: &str) -> std::result::Result<Types, String> {
@@ -178,12 +181,15 @@ fn parse_delimiter(text: &str) -> std::result::Result<u8, String> {
 }
 
 fn parse_encoding(text: &str) -> std::result::Result<&'static Encoding, String> {
-    encoding::by_name(text).ok_or_else(|| "is no encoding; give one such as utf-8, latin1, windows-1252, utf-16le".into())
+    encoding::by_name(text)
+        .ok_or_else(|| "is no encoding; give one such as utf-8, latin1, windows-1252, utf-16le".into())
 }
 
 fn parse_max_deletes(text: &str) -> std::result::Result<MaxDeletes, String> {
     let parsed = match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse().ok().filter(|p| (0.0..=100.0).contains(p)).map(MaxDeletes::Percent),
+        Some(percent) => {
+            percent.trim().parse().ok().filter(|p| (0.0..=100.0).contains(p)).map(MaxDeletes::Percent)
+        }
         None => text.parse().ok().map(MaxDeletes::Rows),
     };
     parsed.ok_or_else(|| "give a number of rows, or a part of them such as 10%".to_string())
@@ -220,7 +226,9 @@ struct Report {
 /// Commits files as rows of a table.
 pub fn run(args: ImportArgs, context: &Context) -> Result {
     if args.rejects.is_some() && args.on_bad_row == OnBadRow::Error {
-        return Err(Error::usage("--rejects needs --on-bad-row skip: otherwise the first bad row is an error"));
+        return Err(Error::usage(
+            "--rejects needs --on-bad-row skip: otherwise the first bad row is an error",
+        ));
     }
     let time = args.commit_time.as_deref().map(|text| parse_time(text, context)).transpose()?;
     let inputs = args
@@ -261,7 +269,12 @@ pub fn parse_time(text: &str, context: &Context) -> Result<CommitTime> {
     }
 }
 
-fn attempt(args: &ImportArgs, inputs: &[Input], time: Option<CommitTime>, database: &Database) -> Result<Report> {
+fn attempt(
+    args: &ImportArgs,
+    inputs: &[Input],
+    time: Option<CommitTime>,
+    database: &Database,
+) -> Result<Report> {
     let mut transaction = database.begin()?;
     let rows_before = match transaction.has_table(&args.table) {
         true => database.snapshot(transaction.read_version())?.table(&args.table)?.rows,
@@ -278,6 +291,7 @@ fn attempt(args: &ImportArgs, inputs: &[Input], time: Option<CommitTime>, databa
         rename: args.rename.clone(),
         evolve: args.evolve,
         on_duplicate: args.on_duplicate,
+        ..LoadOptions::default()
     };
     let loaded = load(&mut transaction, &args.table, inputs, &options, &mut bad_rows)?;
     let skipped = bad_rows.finish()?;
@@ -391,7 +405,8 @@ fn print_report(args: &ImportArgs, context: &Context, report: &Report) -> Result
     writeln!(out, "{}", print::escape_controls(&to_line(args, report)))?;
     out.flush()?;
     if report.skipped > 0 {
-        let rejects = args.rejects.as_ref().map(|path| format!(", see {}", path.display())).unwrap_or_default();
+        let rejects =
+            args.rejects.as_ref().map(|path| format!(", see {}", path.display())).unwrap_or_default();
         context.note(format_args!("{} bad rows were skipped{rejects}", report.skipped));
     }
     Ok(Status::Done)
@@ -399,7 +414,9 @@ fn print_report(args: &ImportArgs, context: &Context, report: &Report) -> Result
 
 fn to_json(args: &ImportArgs, report: &Report) -> Value {
     let loaded = &report.loaded;
-    let pairs = |pairs: &[(String, String)]| Value::Object(pairs.iter().map(|(a, b)| (a.clone(), json!(b))).collect());
+    let pairs = |pairs: &[(String, String)]| {
+        Value::Object(pairs.iter().map(|(a, b)| (a.clone(), json!(b))).collect())
+    };
     json!({
         "version": report.version.map(|version| version.0),
         "time": report.time.map(print::time_or_start),
@@ -429,8 +446,10 @@ fn to_line(args: &ImportArgs, report: &Report) -> String {
         (Some(version), Some(time)) => format!("version {version} ({})", print::time_or_start(time)),
         _ => "dry run".to_string(),
     };
-    let mut line = format!("{head}: {}: {inserted} inserted, {updated} updated, {deleted} deleted", args.table);
-    let arrows = |pairs: &[(String, String)]| pairs.iter().map(|(a, b)| format!("{a} -> {b}")).collect::<Vec<_>>();
+    let mut line =
+        format!("{head}: {}: {inserted} inserted, {updated} updated, {deleted} deleted", args.table);
+    let arrows =
+        |pairs: &[(String, String)]| pairs.iter().map(|(a, b)| format!("{a} -> {b}")).collect::<Vec<_>>();
     for (what, names) in [
         ("columns added", loaded.columns_added.clone()),
         ("columns dropped", loaded.columns_dropped.clone()),
@@ -441,9 +460,11 @@ fn to_line(args: &ImportArgs, report: &Report) -> String {
             line.push_str(&format!("; {what}: {}", names.join(", ")));
         }
     }
-    for (what, is_so) in
-        [("table made", loaded.created), ("new key", loaded.rekeyed), ("the first answer again", report.repeated)]
-    {
+    for (what, is_so) in [
+        ("table made", loaded.created),
+        ("new key", loaded.rekeyed),
+        ("the first answer again", report.repeated),
+    ] {
         if is_so {
             line.push_str(&format!("; {what}"));
         }

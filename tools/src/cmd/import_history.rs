@@ -56,7 +56,8 @@ pub fn run(args: ImportHistoryArgs, context: &Context) -> Result {
     let lines = read_manifest(&args.manifest, context)?;
     let manifest = args.manifest.display();
     let at = |line: &Line, error: Error| error.at(format_args!("{manifest}: line {}", line.number));
-    let inputs = lines.iter().map(|line| open(line).map_err(|error| at(line, error))).collect::<Result<Vec<_>>>()?;
+    let inputs =
+        lines.iter().map(|line| open(line).map_err(|error| at(line, error))).collect::<Result<Vec<_>>>()?;
     let database = context.open_or_create(&args.database)?;
     let mut ids = ClientIds::default();
     let mut pending = Vec::new();
@@ -71,7 +72,8 @@ pub fn run(args: ImportHistoryArgs, context: &Context) -> Result {
     for (line, input) in &pending {
         progress.set_message(line.table.clone());
         let known_types = types.get(&line.table).cloned().unwrap_or_default();
-        let committed = commit(line, input, known_types, &database, context).map_err(|error| at(line, error))?;
+        let committed =
+            commit(line, input, known_types, &database, context).map_err(|error| at(line, error))?;
         if context.json {
             let counts = committed.tables.get(&line.table).copied().unwrap_or_default();
             let report = json!({
@@ -123,7 +125,13 @@ fn survey(
     for (line, input) in pending {
         if !surveys.contains_key(line.table.as_str()) {
             let columns = match there.contains(&line.table) {
-                true => snapshot.table(&line.table)?.schema.columns.iter().map(|column| column.name.clone()).collect(),
+                true => snapshot
+                    .table(&line.table)?
+                    .schema
+                    .columns
+                    .iter()
+                    .map(|column| column.name.clone())
+                    .collect(),
                 false => HashSet::new(),
             };
             surveys.insert(&line.table, (columns, Survey::default()));
@@ -136,7 +144,8 @@ fn survey(
     let mut types = HashMap::new();
     for (table, (has, survey)) in surveys {
         let new = survey.names().iter().filter(|name| !has.contains(*name));
-        let of_table = new.map(|name| Ok((name.clone(), survey.column_type(name)?))).collect::<Result<_>>()?;
+        let of_table =
+            new.map(|name| Ok((name.clone(), survey.column_type(name)?))).collect::<Result<_>>()?;
         types.insert(table.to_string(), of_table);
     }
     Ok(types)
@@ -149,12 +158,8 @@ fn commit(
     database: &Database,
     context: &Context,
 ) -> Result<Committed> {
-    let options = LoadOptions {
-        mode: Some(line.mode),
-        key: line.key.clone(),
-        known_types,
-        ..LoadOptions::default()
-    };
+    let options =
+        LoadOptions { mode: Some(line.mode), key: line.key.clone(), known_types, ..LoadOptions::default() };
     let mut retry = Retry::new(context.wait);
     loop {
         match attempt(line, input, &options, database) {
@@ -197,7 +202,9 @@ fn read_manifest(path: &Path, context: &Context) -> Result<Vec<Line>> {
     let columns = reader.columns().to_vec();
     if let Some(unknown) = columns.iter().find(|column| !COLUMNS.contains(&column.as_str())) {
         let known = COLUMNS.join(", ");
-        return Err(Error::failed(format!("{name}: line 1: column '{unknown}' is not known; columns are {known}")));
+        return Err(Error::failed(format!(
+            "{name}: line 1: column '{unknown}' is not known; columns are {known}"
+        )));
     }
     if let Some(missing) = COLUMNS[..3].iter().find(|name| !columns.iter().any(|column| column == *name)) {
         return Err(Error::failed(format!("{name}: line 1: column '{missing}' is missing")));
@@ -209,18 +216,28 @@ fn read_manifest(path: &Path, context: &Context) -> Result<Vec<Line>> {
             let place = cells.place(row);
             let fail = |message: String| Error::failed(format!("{name}: {place}: {message}"));
             let cell = |column: &str| {
-                columns.iter().position(|name| name == column).and_then(|index| cells.get(row, index)).map(str::to_string)
+                columns
+                    .iter()
+                    .position(|name| name == column)
+                    .and_then(|index| cells.get(row, index))
+                    .map(str::to_string)
             };
             let needed = |column: &str| {
-                cell(column).filter(|text| !text.is_empty()).ok_or_else(|| fail(format!("column '{column}' is empty")))
+                cell(column)
+                    .filter(|text| !text.is_empty())
+                    .ok_or_else(|| fail(format!("column '{column}' is empty")))
             };
             let number = match *place {
                 crate::input::chunk::Place::Line { line, .. } => line,
                 crate::input::chunk::Place::Row(row) => row,
             };
-            let time = parse_time(&needed("time")?, context).map_err(|error| error.at(format_args!("{name}: {place}")))?;
+            let time = parse_time(&needed("time")?, context)
+                .map_err(|error| error.at(format_args!("{name}: {place}")))?;
             if let Some(before) = lines.last().filter(|before| before.time >= time) {
-                let message = format!("its time is not later than that of line {}; sort the lines by time", before.number);
+                let message = format!(
+                    "its time is not later than that of line {}; sort the lines by time",
+                    before.number
+                );
                 return Err(fail(message));
             }
             let key = cell("key")

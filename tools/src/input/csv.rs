@@ -144,7 +144,9 @@ impl CsvReader {
             let place = self.window.place();
             match self.next_record(&mut cells, COLUMNS_MAX)? {
                 None => {
-                    return Err(self.fail(place, "there is no header line; use --no-header where there is none"));
+                    return Err(
+                        self.fail(place, "there is no header line; use --no-header where there is none")
+                    );
                 }
                 Some(Record::Empty) => {}
                 Some(Record::Bad { message, .. }) => return Err(self.fail(place, message)),
@@ -186,7 +188,9 @@ impl CsvReader {
             Some(names) if names.len() == count => names.clone(),
             Some(names) => {
                 let expected = names.len();
-                return Err(self.fail(place, format!("{count} cells, where the table has {expected} columns")));
+                return Err(
+                    self.fail(place, format!("{count} cells, where the table has {expected} columns"))
+                );
             }
             None if count > COLUMNS_MAX => {
                 return Err(self.fail(place, format!("{count} columns are more than {COLUMNS_MAX}")));
@@ -299,7 +303,8 @@ impl CsvReader {
                     let record = Record::Bad {
                         column: Some(self.spans.len().saturating_sub(1)),
                         offset: self.window.offset() + at as u64,
-                        message: "text after a closing quote; a quote inside a quoted cell is doubled".to_string(),
+                        message: "text after a closing quote; a quote inside a quoted cell is doubled"
+                            .to_string(),
                         record: text_of(&rest[..taken]),
                     };
                     self.window.take(taken);
@@ -329,7 +334,10 @@ impl CsvReader {
 }
 
 fn push_unquoted(text: &str, nulls: &[String], alone: bool, cells: &mut Cells) {
-    if text.is_empty() || (alone && text == "NULL") || (!nulls.is_empty() && nulls.iter().any(|null| null == text)) {
+    if text.is_empty()
+        || (alone && text == "NULL")
+        || (!nulls.is_empty() && nulls.iter().any(|null| null == text))
+    {
         cells.push_null();
     } else {
         cells.push_text(text);

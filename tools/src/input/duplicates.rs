@@ -102,7 +102,8 @@ impl Duplicates {
             match self.policy {
                 OnDuplicate::Error => {
                     let first_input = &self.inputs[before.input as usize];
-                    let elsewhere = if first_input == input { String::new() } else { format!(" of {first_input}") };
+                    let elsewhere =
+                        if first_input == input { String::new() } else { format!(" of {first_input}") };
                     return Err(Error::new(
                         ErrorKind::Exists,
                         format!(

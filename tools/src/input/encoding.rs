@@ -64,11 +64,8 @@ impl Decoding {
         }
         let last = self.block.is_empty();
         self.text.resize(BLOCK_BYTES, 0);
-        let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(
-            &self.block[self.used..],
-            &mut self.text,
-            last,
-        );
+        let (result, read, written) =
+            self.decoder.decode_to_utf8_without_replacement(&self.block[self.used..], &mut self.text, last);
         self.used += read;
         self.text.truncate(written);
         self.given = 0;

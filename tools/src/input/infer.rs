@@ -103,8 +103,20 @@ fn is_unordinary_float(text: &str) -> bool {
 fn classify(text: &str) -> u8 {
     let bytes = text.as_bytes();
     match bytes.first() {
-        Some(b't' | b'f') => if matches!(text, "true" | "false") { BOOLEAN } else { 0 },
-        Some(b'N' | b'i') => if is_unordinary_float(text) { FLOAT64 } else { 0 },
+        Some(b't' | b'f') => {
+            if matches!(text, "true" | "false") {
+                BOOLEAN
+            } else {
+                0
+            }
+        }
+        Some(b'N' | b'i') => {
+            if is_unordinary_float(text) {
+                FLOAT64
+            } else {
+                0
+            }
+        }
         Some(b'-') if text == "-inf" => FLOAT64,
         Some(b'0'..=b'9' | b'-' | b'.') => match bytes {
             [_, _, _, _, b'-', ..] => classify_time(bytes),

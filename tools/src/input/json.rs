@@ -34,7 +34,9 @@ impl<'de> Deserialize<'de> for Row {
                 let mut row = Map::new();
                 while let Some(name) = members.next_key::<String>()? {
                     if row.contains_key(&name) {
-                        return Err(serde::de::Error::custom(format_args!("the object names '{name}' twice")));
+                        return Err(serde::de::Error::custom(format_args!(
+                            "the object names '{name}' twice"
+                        )));
                     }
                     let value = members.next_value()?;
                     row.insert(name, value);

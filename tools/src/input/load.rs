@@ -110,7 +110,9 @@ pub fn load(
         load_rows(transaction, table, mode, &inputs, options, bad_rows, &mut loaded)?;
     } else {
         if let Some((old, _)) = options.rename.first() {
-            return Err(Error::not_found(format!("column '{old}' cannot be renamed: there is no table '{table}'")));
+            return Err(Error::not_found(format!(
+                "column '{old}' cannot be renamed: there is no table '{table}'"
+            )));
         }
         mode = mode_of(table, options.key.is_some(), options)?;
         create(transaction, table, inputs, options, bad_rows)?;
@@ -125,7 +127,12 @@ fn invalid(table: &str, message: impl std::fmt::Display) -> Error {
     Error::invalid(format!("table '{table}': {message}"))
 }
 
-fn rename(transaction: &mut Transaction, table: &str, options: &LoadOptions, loaded: &mut Loaded) -> Result<()> {
+fn rename(
+    transaction: &mut Transaction,
+    table: &str,
+    options: &LoadOptions,
+    loaded: &mut Loaded,
+) -> Result<()> {
     for (from, to) in &options.rename {
         transaction
             .alter_table(table, Alteration::RenameColumn { from: from.clone(), to: to.clone() })
@@ -143,7 +150,11 @@ fn other_key(table: &str, schema: &TableSchema, options: &LoadOptions) -> Result
         return Ok(None);
     }
     if options.mode != Some(Mode::Replace) {
-        let has = if current.is_empty() { "no key".to_string() } else { format!("the key ({})", current.join(", ")) };
+        let has = if current.is_empty() {
+            "no key".to_string()
+        } else {
+            format!("the key ({})", current.join(", "))
+        };
         return Err(invalid(table, format_args!("it has {has}; --mode replace gives it another one")));
     }
     Ok(Some(key.clone()))
@@ -161,7 +172,10 @@ fn mode_of(table: &str, keyed: bool, options: &LoadOptions) -> Result<Mode> {
         }
         (Some(mode @ (Mode::Upsert | Mode::Insert)), false) => {
             let name = mode.name();
-            Err(invalid(table, format_args!("it has no key, which --mode {name} needs; use append or replace")))
+            Err(invalid(
+                table,
+                format_args!("it has no key, which --mode {name} needs; use append or replace"),
+            ))
         }
         (Some(mode), _) => Ok(mode),
     }
@@ -207,7 +221,9 @@ fn new_columns(names: &[&String], survey: &Survey, options: &LoadOptions) -> Res
 fn check_types(names: &[String], inputs: &[Input], options: &LoadOptions) -> Result<()> {
     if let Some((name, _)) = options.types.named.iter().find(|(name, _)| !names.contains(name)) {
         let names = names.join(", ");
-        return Err(Error::invalid(format!("--types names column '{name}', which is not there; columns are {names}")));
+        return Err(Error::invalid(format!(
+            "--types names column '{name}', which is not there; columns are {names}"
+        )));
     }
     match inputs.iter().find(|input| !input.is_csv()) {
         Some(input) if options.types.all_text => Err(Error::invalid(format!(
@@ -281,7 +297,8 @@ fn alter(
     loaded.columns_dropped = dropped.iter().map(|column| column.name.clone()).collect();
     let at = |error: Error| error.at(format_args!("table '{table}'"));
     if let Some(key) = key {
-        let stay = schema.columns.iter().filter(|column| !dropped.iter().any(|other| other.name == column.name));
+        let stay =
+            schema.columns.iter().filter(|column| !dropped.iter().any(|other| other.name == column.name));
         let columns = stay.cloned().chain(added).collect();
         loaded.rekeyed = true;
         return transaction.rekey_table(table, columns, &key).map_err(at);
@@ -308,14 +325,20 @@ fn alter(
     Ok(())
 }
 
-fn check_types_known(table: &str, survey: &Survey, schema: &TableSchema, options: &LoadOptions) -> Result<()> {
+fn check_types_known(
+    table: &str,
+    survey: &Survey,
+    schema: &TableSchema,
+    options: &LoadOptions,
+) -> Result<()> {
     let unknown = options.types.named.iter().find(|(name, _)| {
         !survey.names().contains(name) && !schema.columns.iter().any(|column| column.name == *name)
     });
     match unknown {
-        Some((name, _)) => {
-            Err(invalid(table, format_args!("--types names column '{name}', which neither table nor input has")))
-        }
+        Some((name, _)) => Err(invalid(
+            table,
+            format_args!("--types names column '{name}', which neither table nor input has"),
+        )),
         None => Ok(()),
     }
 }
@@ -369,7 +392,9 @@ fn widenings(schema: &TableSchema, inputs: &[Input]) -> Result<Vec<(String, Colu
         // What makes no sense is reported when the rows are taken.
         while let Some(chunk) = reader.next_chunk(&mut |_| Ok(()))? {
             for (index, name) in chunk.names.iter().enumerate() {
-                let Some((_, current)) = types.iter_mut().find(|(column, _)| column.name == *name) else { continue };
+                let Some((_, current)) = types.iter_mut().find(|(column, _)| column.name == *name) else {
+                    continue;
+                };
                 if chunk.column(index, current).is_ok() {
                     continue;
                 }
@@ -404,7 +429,9 @@ fn load_rows(
     for input in inputs {
         let mut reader = input.open()?;
         while let Some(chunk) = reader.next_chunk(&mut |row| bad_rows.report(input.name(), row))? {
-            let Some((batch, chunk)) = to_batch(table, &schema, input.name(), chunk, bad_rows)? else { continue };
+            let Some((batch, chunk)) = to_batch(table, &schema, input.name(), chunk, bad_rows)? else {
+                continue;
+            };
             let batch = match &mut duplicates {
                 Some(duplicates) => duplicates.check(input.name(), batch, &|row| chunk.place(row))?,
                 None => batch,
@@ -462,7 +489,8 @@ fn to_batch(
     let mut arrays: Vec<ArrayRef> = Vec::new();
     for (index, name) in chunk.names.iter().enumerate() {
         let Some(column) = schema.columns.iter().find(|column| column.name == *name) else {
-            let with_it = (0..chunk.rows()).filter(|&row| chunk.json().is_none_or(|rows| rows.get(row, name).is_some()));
+            let with_it = (0..chunk.rows())
+                .filter(|&row| chunk.json().is_none_or(|rows| rows.get(row, name).is_some()));
             with_it.for_each(|row| note(row, name, unknown_column(table, schema, name).to_string()));
             continue;
         };

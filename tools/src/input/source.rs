@@ -93,9 +93,7 @@ impl Source {
     /// The bytes as they are, from the beginning.
     fn raw(&self) -> Result<Bytes> {
         Ok(match &self.origin {
-            Origin::Path(path) => {
-                Box::new(File::open(path).map_err(|error| read_error(&self.name, &error))?)
-            }
+            Origin::Path(path) => Box::new(File::open(path).map_err(|error| read_error(&self.name, &error))?),
             Origin::Spooled(file) => Box::new(FileFromStart { file: file.clone(), offset: 0 }),
             Origin::Memory(bytes) => Box::new(Cursor::new(bytes.clone())),
         })
@@ -150,7 +148,9 @@ impl Source {
 /// An input that could not be read: never "nothing there", which is said of tables and versions.
 pub fn read_error(name: &str, error: &io::Error) -> Error {
     let message = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "ends in the middle of its compressed data; fetch it again".to_string(),
+        io::ErrorKind::UnexpectedEof => {
+            "ends in the middle of its compressed data; fetch it again".to_string()
+        }
         _ => error.to_string(),
     };
     Error::new(ErrorKind::Io, format!("{name}: {message}"))

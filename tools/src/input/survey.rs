@@ -119,9 +119,13 @@ impl Survey {
 pub fn unify(a: &ColumnType, b: &ColumnType) -> Option<ColumnType> {
     let is_number = |column_type: &ColumnType| {
         use ColumnType::*;
-        matches!(column_type, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32 | Float64)
+        matches!(
+            column_type,
+            Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32 | Float64
+        )
     };
-    let is_float = |column_type: &ColumnType| matches!(column_type, ColumnType::Float32 | ColumnType::Float64);
+    let is_float =
+        |column_type: &ColumnType| matches!(column_type, ColumnType::Float32 | ColumnType::Float64);
     if a == b || b.widens_to(a) {
         Some(a.clone())
     } else if a.widens_to(b) {

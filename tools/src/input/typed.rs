@@ -46,11 +46,13 @@ impl TypedReader {
         let (schema, batches) = guarded(source.name(), || {
             if is_file {
                 let file = BufReader::new(source.read_anywhere()?);
-                let reader = FileReader::try_new(file, None).map_err(|error| invalid(source.name(), &error))?;
+                let reader =
+                    FileReader::try_new(file, None).map_err(|error| invalid(source.name(), &error))?;
                 return Ok((reader.schema(), Box::new(reader) as Batches));
             }
             let stream = BufReader::new(source.read()?);
-            let reader = StreamReader::try_new(stream, None).map_err(|error| invalid(source.name(), &error))?;
+            let reader =
+                StreamReader::try_new(stream, None).map_err(|error| invalid(source.name(), &error))?;
             Ok((reader.schema(), Box::new(reader) as Batches))
         })?;
         TypedReader::new(source.name(), &schema, batches)
@@ -60,7 +62,8 @@ impl TypedReader {
         let mut columns = Vec::with_capacity(schema.fields().len());
         let mut seen = HashSet::new();
         for (index, field) in schema.fields().iter().enumerate() {
-            let column = if field.name().is_empty() { format!("column{}", index + 1) } else { field.name().clone() };
+            let column =
+                if field.name().is_empty() { format!("column{}", index + 1) } else { field.name().clone() };
             if !seen.insert(column.clone()) {
                 return Err(Error::invalid(format!("{name}: column '{column}' is there twice")));
             }
@@ -90,7 +93,8 @@ impl TypedReader {
                 Some(batch) => batch,
                 None => {
                     let (name, batches) = (&self.name, &mut self.batches);
-                    let next = guarded(name, || batches.next().transpose().map_err(|error| invalid(name, &error)))?;
+                    let next =
+                        guarded(name, || batches.next().transpose().map_err(|error| invalid(name, &error)))?;
                     match next {
                         Some(batch) => batch,
                         None => return Ok(None),

@@ -22,7 +22,9 @@ impl Types {
                 "string" | "text" => types.all_text = true,
                 part => {
                     let (name, rest) = take_column(part).ok_or_else(|| {
-                        Error::invalid(format!("'{part}' is not column:type; give infer, string or such as id:int64"))
+                        Error::invalid(format!(
+                            "'{part}' is not column:type; give infer, string or such as id:int64"
+                        ))
                     })?;
                     if types.named.iter().any(|(other, _)| *other == name) {
                         return Err(Error::invalid(format!("the type of column '{name}' is given twice")));
@@ -59,7 +61,8 @@ mod tests {
     fn types_are_a_word_or_a_list() {
         assert_eq!(Types::parse("infer").unwrap(), Types::default());
         assert!(Types::parse("string").unwrap().all_text);
-        let types = Types::parse("id:int64, price:decimal(9,2),\"a:b,c\":struct(x int8, y text),string").unwrap();
+        let types =
+            Types::parse("id:int64, price:decimal(9,2),\"a:b,c\":struct(x int8, y text),string").unwrap();
         assert!(types.all_text);
         assert_eq!(types.of("id"), Some(&ColumnType::Int64));
         assert_eq!(types.of("price"), Some(&ColumnType::Decimal(9, 2)));

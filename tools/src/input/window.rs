@@ -32,7 +32,16 @@ pub struct Window {
 impl Window {
     /// Nothing read yet.
     pub fn new(bytes: Bytes) -> Window {
-        Window { bytes, buffer: Vec::new(), start: 0, end: 0, offset: 0, line: 1, last: (0, 0), finished: false }
+        Window {
+            bytes,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            offset: 0,
+            line: 1,
+            last: (0, 0),
+            finished: false,
+        }
     }
 
     /// What is in memory and not taken.
