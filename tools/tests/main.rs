@@ -1,3 +1,4 @@
-//! The real `asof`, run as a process: what scripts rely on.
+//! The command line's one test binary: the real `asof` run as a process, and the readers of its input.
 
 mod cli;
+mod input;

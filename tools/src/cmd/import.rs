@@ -291,6 +291,7 @@ fn attempt(
         rename: args.rename.clone(),
         evolve: args.evolve,
         on_duplicate: args.on_duplicate,
+        ..LoadOptions::default()
     };
     let loaded = load(&mut transaction, &args.table, inputs, &options, &mut bad_rows)?;
     let skipped = bad_rows.finish()?;
