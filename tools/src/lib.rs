@@ -2,7 +2,7 @@
 //! engine.
 //!
 //! Four parts cooperate. [`args`] is what was typed, [`context::Context`] the global options and the
-//! ways in and out, `cmd` has one file per command, and [`print`] says things to people. Data goes to
+//! ways in and out, `cmd` has one file per command, and [`mod@print`] says things to people. Data goes to
 //! standard output, everything else to standard error. [`error::Status`] lists the exit statuses.
 //!
 //! Invariant of absence: only this crate knows clap.
