@@ -1,7 +1,7 @@
 //! Work handed to a process in the background, and word from it when it is ready or has failed.
 //!
 //! The process forks while it has one thread and nothing open, so that the child owns all that it
-//! opens. Word comes through a pipe: [`READY`], or a JSON document with the error; a pipe that closes
+//! opens. Word comes through a pipe: `ready`, or a JSON document with the error; a pipe that closes
 //! without word means that the child died.
 
 use crate::{Error, Result, Status};
