@@ -5,27 +5,45 @@
 //! [`Snapshot`] is one version, pinned, whose tables are scanned as Arrow record batches or viewed
 //! as files ([`view::View`]).
 //!
-//! Invariants of absence: there is no async here, and nothing touches files but through
-//! [`asof_wal::Disk`]. Time comes from [`clock::Clock`] alone.
+//! Invariants of absence: there is no async here; nothing touches the database's files but through
+//! [`asof_wal::Disk`] (the cache of rendered files, outside the database, uses the file system
+//! directly), and no time but the clock's ([`clock::Clock`]) decides anything.
 
+mod adapt;
 pub mod api;
 pub mod asof;
+mod checkpoint;
 pub mod clock;
-/// Structures as bytes.
-pub mod codec {
-    pub mod columns;
-}
+pub mod codec;
+mod commit;
+mod counting;
+mod database;
+mod diff;
 pub mod error;
+mod files;
+mod garbage;
+mod generation;
+mod history;
+mod inspect;
 pub mod json;
+mod layout;
+pub mod manifest;
 pub mod options;
+mod replace;
+mod resolve;
+mod scan;
+mod snapshot;
+mod state;
+mod store;
+mod sums;
 #[cfg(test)]
 mod test_rows;
 pub mod text;
+mod transaction;
 pub mod view;
 
 pub use api::*;
 pub use asof::AsOf;
-pub use asof_mvcc::column_type;
 pub use asof_mvcc::{Column, ColumnType, CommitTime, NestedField, TableSchema, Unit, Version};
 pub use error::{Error, ErrorKind, Result};
 pub use options::Options;

@@ -118,7 +118,11 @@ fn sum_cells(
     one_column: bool,
     rows: impl Iterator<Item = usize>,
 ) -> (u64, u64) {
-    debug_assert_eq!(*array.data_type(), column.column_type.to_arrow(), "column '{}'", column.name);
+    debug_assert!(
+        array.data_type().equals_datatype(&column.column_type.to_arrow()),
+        "column '{}'",
+        column.name
+    );
     let (cells, mut scratch) = (Cells::of(array), Vec::new());
     rows.fold((0, 0), |(csv, json), row| {
         let (csv_cell, json_cell) = cells.bytes(row, one_column, &mut scratch);
@@ -141,7 +145,7 @@ pub fn file_size_jsonl(schema: &TableSchema, rows: u64, column_bytes: &[u64]) ->
 
 /// The text of a cell as people type it, without any quoting; `None` for NULL. Lists and structs are compact JSON.
 pub fn format_cell(column_type: &ColumnType, array: &ArrayRef, row: usize) -> Option<String> {
-    debug_assert_eq!(*array.data_type(), column_type.to_arrow());
+    debug_assert!(array.data_type().equals_datatype(&column_type.to_arrow()), "{column_type}");
     let cells = Cells::of(array);
     if cells.is_null(row) {
         return None;

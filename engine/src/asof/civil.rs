@@ -134,7 +134,7 @@ impl Civil {
             let (value, after) = take_offset(rest)?;
             (offset, rest) = (Some(value), after);
         }
-        rest.is_empty().then(|| Civil {
+        rest.is_empty().then_some(Civil {
             time: Some((hour as i8, minute as i8, second as i8, nanosecond)),
             offset,
             ..date

@@ -84,15 +84,13 @@ fn write_varint(mut value: u64, out: &mut Vec<u8>) {
 
 /// Writes bits, the first in the lowest bit of the first byte.
 fn write_bits(bits: impl Iterator<Item = bool>, out: &mut Vec<u8>) {
-    let mut count = 0;
-    for bit in bits {
-        if count % 8 == 0 {
+    for (index, bit) in bits.enumerate() {
+        if index % 8 == 0 {
             out.push(0);
         }
         if bit {
-            *out.last_mut().expect("a byte was just begun") |= 1 << (count % 8);
+            *out.last_mut().expect("a byte was just begun") |= 1 << (index % 8);
         }
-        count += 1;
     }
 }
 
@@ -285,9 +283,6 @@ fn bits(bytes: &[u8], count: usize) -> impl Iterator<Item = bool> {
 }
 
 fn decode_column(data_type: &DataType, rows: usize, in_list: bool, reader: &mut Reader) -> Result<ArrayRef> {
-    if in_list && rows > reader.left().saturating_mul(8) {
-        return Err(reader.damaged(format!("{rows} elements cannot be in {} bytes", reader.left())));
-    }
     let kind = reader.take(1)?[0];
     let nulls = match (kind, data_type) {
         (ALL_VALID, _) => None,

@@ -45,7 +45,7 @@ fn files_do_not_show_how_rows_came_in_batches() {
         .collect();
     for format in FORMATS {
         assert!(
-            rendered(format, &schema, &[whole.clone()]) == rendered(format, &schema, &pieces),
+            rendered(format, &schema, std::slice::from_ref(&whole)) == rendered(format, &schema, &pieces),
             "{format:?}"
         );
     }
@@ -64,7 +64,7 @@ fn tables_without_rows_are_files_too() {
 #[test]
 fn large_tables_are_several_row_groups() {
     let batch = numbers(130_000);
-    let bytes = rendered(Format::Parquet, &schema_of(&batch), &[batch.clone()]);
+    let bytes = rendered(Format::Parquet, &schema_of(&batch), std::slice::from_ref(&batch));
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
     let groups: Vec<i64> = reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
     assert_eq!(groups, [122_880, 7_120]);
@@ -141,15 +141,15 @@ proptest! {
         for format in FORMATS {
             let result = render(format, &schema, [Ok(batch.clone())].into_iter(), &mut Vec::new());
             match result {
-                Ok(_) => prop_assert!(rendered(format, &schema, &[batch.clone()]) == rendered(format, &schema, &[clean.clone()])),
+                Ok(_) => prop_assert!(rendered(format, &schema, std::slice::from_ref(&batch)) == rendered(format, &schema, std::slice::from_ref(&clean))),
                 Err(error) => prop_assert!(format == Format::Parquet && error.to_string().contains("milliseconds"), "{}", error),
             }
         }
         if batch.num_rows() > 0 {
-            let read = read_arrow(rendered(Format::Arrow, &schema, &[batch.clone()]));
+            let read = read_arrow(rendered(Format::Arrow, &schema, std::slice::from_ref(&batch)));
             prop_assert_eq!(&read[0], &batch);
             if !schema.columns.iter().any(|column| column.column_type.to_string().contains("(s")) {
-                let read = read_parquet(rendered(Format::Parquet, &schema, &[batch.clone()]));
+                let read = read_parquet(rendered(Format::Parquet, &schema, std::slice::from_ref(&batch)));
                 for (read, written) in read[0].columns().iter().zip(batch.columns()) {
                     prop_assert_eq!(read.data_type(), written.data_type());
                     prop_assert_eq!(read, written);
@@ -480,7 +480,7 @@ fn seconds_are_the_only_unit_that_parquet_changes() {
     let types = ["time(ms)", "time(us)", "time(ns)", "timestamp(ms)", "timestamp(us,UTC)", "timestamp(ns)"];
     let batch =
         batch_of_json(&types, r#"["10:00","10:00","10:00","2025-08-26","2025-08-26T10:00Z","2025-08-26"]"#);
-    let read = &read_parquet(rendered(Format::Parquet, &schema_of(&batch), &[batch.clone()]))[0];
+    let read = &read_parquet(rendered(Format::Parquet, &schema_of(&batch), std::slice::from_ref(&batch)))[0];
     assert_eq!(read.columns(), batch.columns());
     assert_eq!(read.column(0).as_primitive::<arrow::datatypes::Time32MillisecondType>().len(), 1);
 }
