@@ -44,6 +44,7 @@ pub mod view;
 
 pub use api::*;
 pub use asof::AsOf;
+pub use asof_mvcc::column_type;
 pub use asof_mvcc::{Column, ColumnType, CommitTime, NestedField, TableSchema, Unit, Version};
 pub use error::{Error, ErrorKind, Result};
 pub use options::Options;

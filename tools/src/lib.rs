@@ -1,1 +1,106 @@
-//! tools
+//! The command line of asof: one module per command, each turning what was typed into calls of the
+//! engine.
+//!
+//! Four parts cooperate. [`args`] is what was typed, [`context::Context`] the global options and the
+//! ways in and out, `cmd` has one file per command, and [`mod@print`] says things to people. Data goes to
+//! standard output, everything else to standard error. [`error::Status`] lists the exit statuses.
+//!
+//! Invariant of absence: only this crate knows clap.
+
+pub mod args;
+pub mod background;
+pub mod bundled;
+pub mod cmd;
+pub mod context;
+pub mod database_argument;
+pub mod error;
+pub mod input;
+pub mod interrupt;
+pub mod key;
+pub mod logger;
+pub mod output;
+pub mod print;
+pub mod schema_text;
+pub mod session;
+
+pub use context::Context;
+pub use error::{Error, Result, Status};
+
+use args::Command;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs a command line, `asof` itself being its first word.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let json = words.iter().any(|word| word == "--json");
+    let database = std::env::var_os("ASOF_DB");
+    let cli = match database_argument::parse(&words, database.as_deref()) {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            report_usage(&error, json);
+            return ExitCode::from(Status::Usage.code());
+        }
+    };
+    let context = Context::new(&cli.globals);
+    logger::start(context.quiet, context.verbose);
+    let status = dispatch(cli.command, &context).unwrap_or_else(|error| {
+        context.report(&error);
+        error.status()
+    });
+    if let Some(database) = context.take_opened() {
+        print::counters(&database.counters(), context.json);
+    }
+    ExitCode::from(status.code())
+}
+
+/// Reports wrong usage on one line; help where nothing was typed.
+fn report_usage(error: &clap::Error, json: bool) {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !json {
+        let _ = error.print();
+        return;
+    }
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<&str> = lines.take_while(|line| !line.starts_with("For more information")).collect();
+    let line = told.join(" ").replace(" Usage: ", "; usage: ");
+    context::report(&Error::usage(line.strip_prefix("error: ").unwrap_or(&line)), json);
+}
+
+fn dispatch(command: Command, context: &Context) -> Result {
+    match command {
+        Command::Demo(args) => cmd::demo::run(args, context),
+        Command::Init(args) => cmd::init::run(args, context),
+        Command::Doctor(args) => cmd::doctor::run(args, context),
+        Command::CreateTable(args) => cmd::create_table::run(args, context),
+        Command::AlterTable(args) => cmd::alter_table::run(args, context),
+        Command::DropTable(args) => cmd::drop_table::run(args, context),
+        Command::Import(args) => cmd::import::run(args, context),
+        Command::ImportHistory(args) => cmd::import_history::run(args, context),
+        Command::Apply(args) => cmd::apply::run(args, context),
+        Command::Cat(args) => cmd::cat::run(args, context),
+        Command::Get(args) => cmd::get::run(args, context),
+        Command::Resolve(args) => cmd::resolve::run(args, context),
+        Command::Tables(args) => cmd::tables::run(args, context),
+        Command::Schema(args) => cmd::schema::run(args, context),
+        Command::Show(args) => cmd::show::run(args, context),
+        Command::Log(args) => cmd::log::run(args, context),
+        Command::History(args) => cmd::history::run(args, context),
+        Command::Diff(args) => cmd::diff::run(args, context),
+        Command::Tag(args) => cmd::tag::run(args, context),
+        Command::Mount(args) => cmd::mount::run(args, context),
+        Command::Umount(args) => cmd::umount::run(args, context),
+        Command::Checkpoint(args) => cmd::checkpoint::run(args, context),
+        Command::Verify(args) => cmd::verify::run(args, context),
+        Command::Info(args) => cmd::info::run(args, context),
+        Command::Completions(args) => cmd::completions::run(args, context),
+    }
+}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

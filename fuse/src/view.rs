@@ -1,0 +1,194 @@
+//! The read-only file system in plain Rust types: no fuser, no kernel.
+//!
+//! Answers carry how long they may be believed. Nothing here renders inside a request: what may render comes back as
+//! [`Answer::Later`]. No lock is held over the engine's work. Idle inodes hold no snapshot and so keep no file of the
+//! database alive; what is open does.
+//!
+//! Invariant: a file's size, once told, is the length of what is read through it. Where the engine disagrees later,
+//! the inode is stale and the name leads to another one.
+
+mod files;
+mod listing;
+mod lookup;
+
+use crate::attributes::{Attributes, GROWING_TTL, IMMUTABLE_TTL, MOVING_TTL, Permissions};
+use crate::error::Refusal;
+use crate::handles::Handles;
+use crate::nodes::{Inode, Inodes};
+use crate::recent::RecentViews;
+use crate::tree::{Door, Kind, Node};
+use asof_engine::view::Format;
+use asof_engine::{CommitTime, Database, Version};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a mount shows a database.
+#[derive(Clone, Debug)]
+pub struct FileSystemOptions {
+    /// One state alone, at the root.
+    pub at: Option<Version>,
+    /// Owner and modes.
+    pub permissions: Permissions,
+    /// The forms that listings show. All forms can be opened by name.
+    pub formats: Vec<Format>,
+}
+
+/// The file system over one database.
+#[derive(Debug)]
+pub struct FileSystem {
+    database: Database,
+    options: FileSystemOptions,
+    inodes: Inodes,
+    handles: Handles,
+    recent: RecentViews,
+    /// The newest commit's time when this was made: the time of what belongs to no version.
+    started: CommitTime,
+}
+
+/// What a lookup finds.
+#[derive(Debug)]
+pub enum Found {
+    /// An inode.
+    Entry(Entry),
+    /// Nothing; and for how long that stays true.
+    Missing(Duration),
+}
+
+/// An inode that a name leads to. The caller owes a [`FileSystem::forget`].
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// What `stat` shows.
+    pub attributes: Attributes,
+    /// How long the name leads here.
+    pub name_ttl: Duration,
+    /// How long the attributes stay.
+    pub attributes_ttl: Duration,
+}
+
+/// An open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its number.
+    pub handle: u64,
+    /// Whether the kernel may keep what it has cached of the inode: its content never changes.
+    pub keep_cache: bool,
+}
+
+/// An entry of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its inode number.
+    pub inode: u64,
+    /// Where a listing goes on after it.
+    pub next: u64,
+}
+
+impl FileSystem {
+    /// The file system of a database.
+    pub fn new(database: Database, options: FileSystemOptions) -> asof_engine::Result<Arc<FileSystem>> {
+        let started = database.commit_time(database.refresh()?)?;
+        let root = match options.at {
+            None => Inode::new(Node::Root, 0, started),
+            Some(version) => {
+                Inode::new(Node::State { door: Door::Root, version }, 0, database.commit_time(version)?)
+            }
+        };
+        Ok(Arc::new(FileSystem {
+            database,
+            options,
+            inodes: Inodes::new(root),
+            handles: Handles::default(),
+            recent: RecentViews::default(),
+            started,
+        }))
+    }
+
+    /// The database it shows.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// How many inodes the kernel knows.
+    pub fn inode_count(&self) -> usize {
+        self.inodes.len()
+    }
+
+    /// How many files and directories are open.
+    pub fn open_count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Lets go of what was kept for a moment. To be called now and then.
+    pub fn sweep(&self) {
+        self.recent.sweep();
+    }
+
+    /// What `stat` shows of an inode, and for how long.
+    pub fn attributes(&self, inode: u64) -> Result<(Attributes, Duration), Refusal> {
+        self.attributes_of(&*self.inode(inode)?)
+    }
+
+    /// Where a symbolic link leads.
+    pub fn read_link(&self, inode: u64) -> Result<String, Refusal> {
+        match self.inode(inode)?.node {
+            Node::Latest => Ok(self.latest_target()?.1),
+            _ => Err(Refusal::NotLink),
+        }
+    }
+
+    fn latest_target(&self) -> Result<(Version, String), Refusal> {
+        let version = self.database.refresh()?;
+        Ok((version, format!("version/{version}")))
+    }
+
+    fn inode(&self, number: u64) -> Result<Arc<Inode>, Refusal> {
+        self.inodes.get(number).ok_or(Refusal::Stale)
+    }
+
+    fn found(&self, inode: &Inode, name_ttl: Duration) -> Result<Found, Refusal> {
+        match self.attributes_of(inode) {
+            Ok((attributes, attributes_ttl)) => {
+                Ok(Found::Entry(Entry { attributes, name_ttl, attributes_ttl }))
+            }
+            Err(refusal) => {
+                // The kernel never hears of it, so it will not forget it.
+                self.inodes.forget(inode.number, 1);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn attributes_of(&self, inode: &Inode) -> Result<(Attributes, Duration), Refusal> {
+        let (size, time, ttl) = match inode.node {
+            Node::Latest => {
+                let (version, target) = self.latest_target()?;
+                (target.len() as u64, self.database.commit_time(version)?, MOVING_TTL)
+            }
+            Node::Root | Node::Versions | Node::AsOfs | Node::Tags => {
+                (0, self.database.commit_time(self.database.refresh()?)?, GROWING_TTL)
+            }
+            _ => (inode.size, inode.time, IMMUTABLE_TTL),
+        };
+        let permissions = &self.options.permissions;
+        let kind = inode.node.kind();
+        let attributes = Attributes {
+            inode: inode.number,
+            kind,
+            size,
+            time,
+            mode: match kind {
+                Kind::Directory => permissions.directory_mode,
+                Kind::File => permissions.file_mode,
+                Kind::Link => 0o777,
+            },
+            links: inode.node.links(),
+            uid: permissions.uid,
+            gid: permissions.gid,
+        };
+        Ok((attributes, ttl))
+    }
+}

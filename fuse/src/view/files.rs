@@ -1,0 +1,175 @@
+//! Opening and reading files, and the bytes of the small ones.
+
+use super::{FileSystem, Opened};
+use crate::answer::{Answer, Work};
+use crate::error::Refusal;
+use crate::handles::{Content, Handle, OpenFile};
+use crate::nodes::Inode;
+use crate::tree::{Kind, Node};
+use asof_engine::view::{Format, View};
+use asof_engine::{Snapshot, Version, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What `README.md` says.
+pub(super) const README: &str = include_str!("../mounted_readme.md");
+
+impl FileSystem {
+    /// Opens a file for reading; with flags that mean writing, refuses.
+    pub fn open(self: &Arc<Self>, inode: u64, flags: i32) -> Result<Answer<Opened>, Refusal> {
+        let inode = self.inode(inode)?;
+        if inode.node.kind() == Kind::Directory {
+            return Err(Refusal::IsDirectory);
+        }
+        if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
+            return Err(Refusal::ReadOnly);
+        }
+        let content = match &inode.node {
+            Node::Readme => Content::Bytes(README.as_bytes().to_vec()),
+            Node::Commit { version } => Content::Bytes(self.commit_json(*version)?),
+            Node::Schema { .. } => {
+                let snapshot = self.database.snapshot(inode.version())?;
+                Content::Bytes(schema_json(&snapshot, table_name(&inode))?)
+            }
+            Node::Table { format, .. } => match inode.view() {
+                Some(view) => Content::View(view),
+                None if matches!(format, Format::Csv | Format::JsonLines) => {
+                    Content::View(self.view_of(&inode)?)
+                }
+                None => {
+                    let this = self.clone();
+                    return Ok(Answer::Later(Work::new(inode.number, move || {
+                        let view = this.view_of(&inode)?;
+                        this.opened(inode, Content::View(view))
+                    })));
+                }
+            },
+            Node::Log { .. } => Content::View(inode.view().ok_or(Refusal::Stale)?),
+            _ => return Err(Refusal::NotLink),
+        };
+        Ok(Answer::Now(self.opened(inode, content)?))
+    }
+
+    /// The rendering of a table's file.
+    fn view_of(&self, inode: &Inode) -> Result<Arc<View>, Refusal> {
+        if let Some(view) = inode.view() {
+            return Ok(view);
+        }
+        let Node::Table { format, .. } = inode.node else { return Err(Refusal::Stale) };
+        let view = self.database.snapshot(inode.version())?.view(table_name(inode), format)?;
+        inode.remember_view(&view);
+        Ok(view)
+    }
+
+    fn opened(&self, inode: Arc<Inode>, content: Content) -> Result<Opened, Refusal> {
+        let size = match &content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::View(view) => view.size(),
+        };
+        if size != inode.size {
+            log::warn!(
+                "inode {:#x} was {} bytes long and is now {size}: it gets a new number",
+                inode.number,
+                inode.size
+            );
+            inode.make_stale();
+            return Err(Refusal::Stale);
+        }
+        let file = OpenFile { inode, content, ready: AtomicBool::new(false) };
+        Ok(Opened { handle: self.handles.add(Handle::File(file)), keep_cache: true })
+    }
+
+    /// Reads from an open file; fewer bytes than asked only at its end.
+    pub fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Answer<Vec<u8>>, Refusal> {
+        let handle = self.handles.get(handle).ok_or(Refusal::NotOpen)?;
+        let Handle::File(file) = &*handle else { return Err(Refusal::IsDirectory) };
+        if file.is_ready() {
+            return Ok(Answer::Now(file.read(offset, length)?));
+        }
+        let key = file.inode.number;
+        Ok(Answer::Later(Work::new(key, move || match &*handle {
+            Handle::File(file) => file.read(offset, length),
+            Handle::Directory(_) => Err(Refusal::IsDirectory),
+        })))
+    }
+
+    /// The one sealed file behind an open file, where the kernel may read that by itself.
+    pub fn with_sealed_file<T>(&self, handle: u64, use_it: impl FnOnce(&std::fs::File) -> T) -> Option<T> {
+        let handle = self.handles.get(handle)?;
+        let Handle::File(OpenFile { content: Content::View(view), .. }) = &*handle else { return None };
+        view.sealed_file().map(use_it)
+    }
+
+    /// Closes a file or directory.
+    pub fn release(&self, handle: u64) -> Result<(), Refusal> {
+        self.handles.remove(handle).map(drop).ok_or(Refusal::NotOpen)
+    }
+
+    /// What a version's commit was, as JSON.
+    pub(super) fn commit_json(&self, version: Version) -> Result<Vec<u8>, Refusal> {
+        let mut commit = json::commit_info_to_json(&self.database.commit_info(version)?, &[], true);
+        // Tags and readability move; this file tells what the commit was, and that does not.
+        if let Some(fields) = commit.as_object_mut() {
+            fields.shift_remove("tags");
+            fields.shift_remove("readable");
+        }
+        Ok(pretty(&commit))
+    }
+}
+
+impl OpenFile {
+    /// Whether a read takes no rendering.
+    fn is_ready(&self) -> bool {
+        match &self.content {
+            Content::Bytes(_) => true,
+            Content::View(view) => self.ready.load(Ordering::Acquire) || view.sealed_file().is_some(),
+        }
+    }
+
+    fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Refusal> {
+        let rest = self.inode.size.saturating_sub(offset);
+        let length = rest.min(u64::from(length)) as usize;
+        match &self.content {
+            Content::Bytes(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes[start..start + length].to_vec())
+            }
+            Content::View(view) => {
+                let mut buffer = vec![0; length];
+                let mut filled = 0;
+                while filled < length {
+                    let got = view.read_at(&mut buffer[filled..], offset + filled as u64)?;
+                    if got == 0 {
+                        // Fewer bytes than the size says would reach readers as zeros.
+                        let table = self.inode.table.as_deref().unwrap_or("log");
+                        return Err(asof_engine::Error::corrupt(format!(
+                            "'{table}' rendered as a file ends at byte {}, before its size of {}",
+                            offset + filled as u64,
+                            self.inode.size
+                        ))
+                        .into());
+                    }
+                    filled += got;
+                }
+                self.ready.store(true, Ordering::Release);
+                Ok(buffer)
+            }
+        }
+    }
+}
+
+fn table_name(inode: &Inode) -> &str {
+    inode.table.as_deref().expect("inodes of tables are made with the table's name")
+}
+
+/// A table's schema as JSON.
+pub(super) fn schema_json(snapshot: &Snapshot, table: &str) -> Result<Vec<u8>, Refusal> {
+    let info = snapshot.table(table)?;
+    Ok(pretty(&json::schema_to_json(&info.name, &info.schema, info.changed)))
+}
+
+fn pretty(value: &serde_json::Value) -> Vec<u8> {
+    let mut bytes = format!("{value:#}").into_bytes();
+    bytes.push(b'\n');
+    bytes
+}

@@ -1,0 +1,252 @@
+//! From a name in a directory to an inode.
+
+use super::{FileSystem, Found, files};
+use crate::answer::{Answer, Work};
+use crate::attributes::{IMMUTABLE_TTL, MOVING_TTL};
+use crate::error::Refusal;
+use crate::names::{self, Decoded};
+use crate::nodes::Inode;
+use crate::tree::{self, Door, Node, StateName, TableFile, TopName};
+use asof_engine::view::Format;
+use asof_engine::{AsOf, ErrorKind, Snapshot, Version};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl FileSystem {
+    /// What a name in a directory leads to.
+    pub fn lookup(self: &Arc<Self>, parent: u64, name: &OsStr) -> Result<Answer<Found>, Refusal> {
+        let parent = self.inode(parent)?;
+        if name.as_bytes().len() > names::NAME_BYTES_MAX {
+            return Err(Refusal::NameTooLong);
+        }
+        // Names that are no UTF-8 are never there.
+        let Some(name) = name.to_str() else { return Ok(Answer::Now(Found::Missing(IMMUTABLE_TTL))) };
+        match &parent.node {
+            Node::Root => self.lookup_top(name),
+            Node::Versions => self.lookup_version(name).map(Answer::Now),
+            Node::AsOfs => self.lookup_asof(name).map(Answer::Now),
+            Node::Tags => self.lookup_tag(name).map(Answer::Now),
+            Node::State { door, version } => self.lookup_in_state(door, *version, None, name),
+            Node::Namespace { door, version, namespace } => {
+                self.lookup_in_state(door, *version, Some(namespace), name)
+            }
+            _ => Err(Refusal::NotDirectory),
+        }
+    }
+
+    /// Takes back lookups that were answered.
+    pub fn forget(&self, inode: u64, lookups: u64) {
+        self.inodes.forget(inode, lookups);
+    }
+
+    fn lookup_top(self: &Arc<Self>, name: &str) -> Result<Answer<Found>, Refusal> {
+        let Some(top) = TopName::parse(name) else { return Ok(Answer::Now(Found::Missing(IMMUTABLE_TTL))) };
+        let inode = match top {
+            TopName::Readme => Inode::new(Node::Readme, files::README.len() as u64, self.started),
+            TopName::Latest => Inode::new(Node::Latest, 0, self.started),
+            TopName::Versions => Inode::new(Node::Versions, 0, self.started),
+            TopName::AsOfs => Inode::new(Node::AsOfs, 0, self.started),
+            TopName::Tags => Inode::new(Node::Tags, 0, self.started),
+            TopName::Log(format) => return self.lookup_log(format),
+        };
+        let inode = self.inodes.enter(inode);
+        Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?))
+    }
+
+    fn lookup_log(self: &Arc<Self>, format: Format) -> Result<Answer<Found>, Refusal> {
+        let node = Node::Log { format, version: self.database.refresh()? };
+        if let Some(inode) = self.inodes.enter_known(&node) {
+            return Ok(Answer::Now(self.found(&inode, MOVING_TTL)?));
+        }
+        let this = self.clone();
+        Ok(Answer::Later(Work::new(node.inode(), move || {
+            let mut version = this.database.refresh()?;
+            let mut view = this.database.log_view(format)?;
+            // The log is asked for as it is now; where a commit came between, ask again. A view that is newer than
+            // its number after all is still a true one.
+            for _ in 0..8 {
+                let newest = this.database.latest()?;
+                if newest == version {
+                    break;
+                }
+                version = newest;
+                view = this.database.log_view(format)?;
+            }
+            let time = this.database.commit_time(version)?;
+            let mut inode = Inode::new(Node::Log { format, version }, view.size(), time);
+            inode.log = Some(view);
+            let inode = this.inodes.enter(inode);
+            this.found(&inode, MOVING_TTL)
+        })))
+    }
+
+    fn lookup_version(&self, name: &str) -> Result<Found, Refusal> {
+        let Some(version) = tree::parse_version(name) else { return Ok(Found::Missing(IMMUTABLE_TTL)) };
+        if version > self.database.latest()? && version > self.database.refresh()? {
+            return Ok(Found::Missing(MOVING_TTL));
+        }
+        self.enter_state(Door::Version, version, IMMUTABLE_TTL)
+    }
+
+    fn lookup_asof(&self, name: &str) -> Result<Found, Refusal> {
+        if tree::is_crawler_name(name) {
+            return Ok(Found::Missing(IMMUTABLE_TTL));
+        }
+        let resolved = AsOf::parse(name, &self.database.options().time_zone).and_then(|expression| {
+            self.database.refresh()?;
+            self.database.resolve(&expression)
+        });
+        match resolved {
+            Ok(resolved) => {
+                let ttl = if resolved.moving { MOVING_TTL } else { IMMUTABLE_TTL };
+                self.enter_state(Door::AsOf(name.into()), resolved.version, ttl)
+            }
+            // What is no expression is nothing. Nothing is cached here: time passes, tags are made.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
+                log::info!("asof/{}: {error}", name.escape_debug());
+                Ok(Found::Missing(MOVING_TTL))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn lookup_tag(&self, name: &str) -> Result<Found, Refusal> {
+        let Some(decoded) = names::decode(name) else { return Ok(Found::Missing(IMMUTABLE_TTL)) };
+        self.database.refresh()?;
+        let tags = self.database.tags()?;
+        let tag = tags.iter().find(|tag| match &decoded {
+            Decoded::Name(wanted) => tag.name == *wanted,
+            Decoded::Long => names::encode(&tag.name) == name,
+        });
+        match tag {
+            Some(tag) => self.enter_state(Door::Tag(tag.name.as_str().into()), tag.version, MOVING_TTL),
+            None => Ok(Found::Missing(MOVING_TTL)),
+        }
+    }
+
+    fn enter_state(&self, door: Door, version: Version, ttl: Duration) -> Result<Found, Refusal> {
+        let node = Node::State { door, version };
+        let inode = match self.inodes.enter_known(&node) {
+            Some(inode) => inode,
+            None => self.inodes.enter(Inode::new(node, 0, self.database.commit_time(version)?)),
+        };
+        self.found(&inode, ttl)
+    }
+
+    fn lookup_in_state(
+        self: &Arc<Self>,
+        door: &Door,
+        version: Version,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Answer<Found>, Refusal> {
+        let missing = Ok(Answer::Now(Found::Missing(IMMUTABLE_TTL)));
+        match StateName::parse(name) {
+            None => missing,
+            Some(StateName::Commit) if version == Version::ZERO || namespace.is_some() => missing,
+            Some(StateName::Commit) => {
+                let node = Node::Commit { version };
+                let inode = match self.inodes.enter_known(&node) {
+                    Some(inode) => inode,
+                    None => {
+                        let size = self.commit_json(version)?.len() as u64;
+                        self.inodes.enter(Inode::new(node, size, self.database.commit_time(version)?))
+                    }
+                };
+                Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?))
+            }
+            Some(StateName::Namespace(_)) if namespace.is_some() => missing,
+            Some(StateName::Namespace(encoded)) => {
+                let names = self.database.snapshot(version)?.table_names()?;
+                let there = names
+                    .iter()
+                    .filter_map(|full| names::split_table_name(full).0)
+                    .find(|namespace| names::encode(namespace) == encoded);
+                let Some(namespace) = there else { return missing };
+                let node = Node::Namespace { door: door.clone(), version, namespace: namespace.into() };
+                let inode = match self.inodes.enter_known(&node) {
+                    Some(inode) => inode,
+                    None => self.inodes.enter(Inode::new(node, 0, self.database.commit_time(version)?)),
+                };
+                Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?))
+            }
+            Some(StateName::Table(encoded, file)) => {
+                let snapshot = self.database.snapshot(version)?;
+                match self.table_of(&snapshot, namespace, encoded)? {
+                    Some(table) => self.lookup_table(snapshot, table, file),
+                    None => missing,
+                }
+            }
+        }
+    }
+
+    /// The full name of a table from its encoded name, where that is a name at all.
+    fn table_of(
+        &self,
+        snapshot: &Snapshot,
+        namespace: Option<&str>,
+        encoded: &str,
+    ) -> Result<Option<String>, Refusal> {
+        let is_here = |full: &str| names::split_table_name(full).0 == namespace;
+        Ok(match names::decode(encoded) {
+            Some(Decoded::Name(name)) => {
+                Some(names::join_table_name(namespace, &name)).filter(|full| is_here(full))
+            }
+            Some(Decoded::Long) => snapshot
+                .table_names()?
+                .into_iter()
+                .find(|full| is_here(full) && names::encode(names::split_table_name(full).1) == encoded),
+            None => None,
+        })
+    }
+
+    fn lookup_table(
+        self: &Arc<Self>,
+        snapshot: Snapshot,
+        table: String,
+        file: TableFile,
+    ) -> Result<Answer<Found>, Refusal> {
+        let info = match snapshot.table(&table) {
+            Ok(info) => info,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
+                return Ok(Answer::Now(Found::Missing(IMMUTABLE_TTL)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let version = snapshot.version();
+        let node = file.node(&info);
+        if let Some(inode) = self.inodes.enter_known(&node) {
+            inode.found_at(version);
+            return Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?));
+        }
+        let enter = move |this: &FileSystem, node, size| {
+            let inode = Inode::of_table(node, size, info.changed_time, &info.name, version);
+            this.inodes.enter(inode)
+        };
+        let size = match file {
+            TableFile::Schema => files::schema_json(&snapshot, &table)?.len() as u64,
+            TableFile::Rows(format @ (Format::Csv | Format::JsonLines)) => {
+                snapshot.view_size(&table, format)?
+            }
+            TableFile::Rows(format @ (Format::Parquet | Format::Arrow)) => {
+                // The size is known once it is rendered.
+                let this = self.clone();
+                return Ok(Answer::Later(Work::new(node.inode(), move || {
+                    if let Some(inode) = this.inodes.enter_known(&node) {
+                        inode.found_at(version);
+                        return this.found(&inode, IMMUTABLE_TTL);
+                    }
+                    let view = snapshot.view(&table, format)?;
+                    let inode = enter(&this, node, view.size());
+                    inode.remember_view(&view);
+                    this.recent.keep(view);
+                    this.found(&inode, IMMUTABLE_TTL)
+                })));
+            }
+        };
+        let inode = enter(self, node, size);
+        Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?))
+    }
+}

@@ -1,0 +1,9 @@
+//! The mount, tested without a kernel (`view`) and with one (everything else). Real mounts need /dev/fuse and the
+//! right to mount; where these are missing the tests fail and say so.
+
+mod kernel;
+mod lifecycle;
+mod semantics;
+mod support;
+mod tools;
+mod view;

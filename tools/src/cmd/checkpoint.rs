@@ -1,0 +1,35 @@
+//! `checkpoint`: turns the log into Parquet, at once.
+
+use crate::args::CheckpointArgs;
+use crate::{Context, Result, Status, print};
+use serde_json::json;
+use std::io::Write;
+
+/// Makes a checkpoint and reports it.
+pub fn run(args: CheckpointArgs, context: &Context) -> Result {
+    let report = context.open(&args.database)?.checkpoint()?;
+    if context.json {
+        context.print_json(&json!({
+            "version": report.version.0,
+            "done": report.done,
+            "files": report.files,
+            "bytes": report.bytes,
+            "rows": report.rows,
+        }))?;
+        return Ok(Status::Done);
+    }
+    let mut out = context.out();
+    if report.done {
+        let (files, rows) = (report.files, report.rows);
+        let bytes = print::bytes_text(report.bytes);
+        writeln!(
+            out,
+            "checkpoint at version {}: {rows} row versions in {files} files, {bytes}",
+            report.version
+        )?;
+    } else {
+        writeln!(out, "nothing to do: everything up to version {} is in a checkpoint", report.version)?;
+    }
+    out.flush()?;
+    Ok(Status::Done)
+}

@@ -1,0 +1,154 @@
+//! How a table's schema differs between two versions: columns by their stable ids.
+
+use crate::schema_text::default_text;
+use asof_engine::{Column, TableInfo, TableSchema};
+use serde_json::{Value, json};
+use std::fmt;
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SchemaChange {
+    /// The table is new.
+    Created,
+    /// The table is gone.
+    Dropped,
+    /// Another table of the same name: made again, or with another key.
+    Replaced,
+    /// The key has other columns.
+    Key { from: Vec<String>, to: Vec<String> },
+    /// A new column and its type.
+    Added { column: String, definition: String },
+    /// A column that is gone.
+    Removed { column: String },
+    /// Another name for the same column.
+    Renamed { from: String, to: String },
+    /// Another type of the same column.
+    Retyped { column: String, from: String, to: String },
+}
+
+impl SchemaChange {
+    pub(super) fn removes_column(&self) -> bool {
+        matches!(self, SchemaChange::Removed { .. } | SchemaChange::Dropped)
+    }
+
+    pub(super) fn adds_column(&self) -> bool {
+        matches!(self, SchemaChange::Added { .. })
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        match self {
+            SchemaChange::Created => json!({"change": "create_table"}),
+            SchemaChange::Dropped => json!({"change": "drop_table"}),
+            SchemaChange::Replaced => json!({"change": "replace_table"}),
+            SchemaChange::Key { from, to } => json!({"change": "key", "from": from, "to": to}),
+            SchemaChange::Added { column, definition } => {
+                json!({"change": "add_column", "column": column, "definition": definition})
+            }
+            SchemaChange::Removed { column } => json!({"change": "drop_column", "column": column}),
+            SchemaChange::Renamed { from, to } => json!({"change": "rename_column", "from": from, "to": to}),
+            SchemaChange::Retyped { column, from, to } => {
+                json!({"change": "widen_column", "column": column, "from": from, "to": to})
+            }
+        }
+    }
+}
+
+impl fmt::Display for SchemaChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SchemaChange::Created => write!(f, "create table"),
+            SchemaChange::Dropped => write!(f, "drop table"),
+            SchemaChange::Replaced => write!(f, "drop table, create table"),
+            SchemaChange::Key { from, to } => write!(f, "key ({}) -> ({})", from.join(", "), to.join(", ")),
+            SchemaChange::Added { column, definition } => write!(f, "add {column} {definition}"),
+            SchemaChange::Removed { column } => write!(f, "drop {column}"),
+            SchemaChange::Renamed { from, to } => write!(f, "rename {from} to {to}"),
+            SchemaChange::Retyped { column, from, to } => write!(f, "widen {column} {from} -> {to}"),
+        }
+    }
+}
+
+/// The differences between a table before and after. Columns of two different tables are matched by name.
+pub(super) fn between(before: Option<&TableInfo>, after: Option<&TableInfo>) -> Vec<SchemaChange> {
+    let (before, after) = match (before, after) {
+        (Some(before), Some(after)) => (before, after),
+        (None, Some(_)) => return vec![SchemaChange::Created],
+        (Some(_), None) => return vec![SchemaChange::Dropped],
+        (None, None) => return Vec::new(),
+    };
+    let same_table = before.id == after.id;
+    let key =
+        |schema: &TableSchema| schema.key_columns().map(|column| column.name.clone()).collect::<Vec<_>>();
+    let (old_key, new_key) = (key(&before.schema), key(&after.schema));
+    let mut changes = Vec::new();
+    if !same_table {
+        changes.push(match old_key == new_key {
+            true => SchemaChange::Replaced,
+            false => SchemaChange::Key { from: old_key, to: new_key },
+        });
+    }
+    let same = |a: &Column, b: &Column| if same_table { a.id == b.id } else { a.name == b.name };
+    for old in &before.schema.columns {
+        let Some(new) = after.schema.columns.iter().find(|new| same(old, new)) else {
+            changes.push(SchemaChange::Removed { column: old.name.clone() });
+            continue;
+        };
+        if old.name != new.name {
+            changes.push(SchemaChange::Renamed { from: old.name.clone(), to: new.name.clone() });
+        }
+        if old.column_type != new.column_type {
+            changes.push(SchemaChange::Retyped {
+                column: new.name.clone(),
+                from: old.column_type.to_string(),
+                to: new.column_type.to_string(),
+            });
+        }
+    }
+    for new in &after.schema.columns {
+        if !before.schema.columns.iter().any(|old| same(old, new)) {
+            let not_null = if new.nullable { "" } else { " not null" };
+            let default = default_text(new).map(|value| format!(" default {value}")).unwrap_or_default();
+            let definition = format!("{}{not_null}{default}", new.column_type);
+            changes.push(SchemaChange::Added { column: new.name.clone(), definition });
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema_text::parse_definition;
+    use asof_engine::{CommitTime, Version};
+    use std::sync::Arc;
+
+    fn info(id: u32, typed: &str, ids: &[u32]) -> TableInfo {
+        let definition = parse_definition(typed).unwrap();
+        let mut schema = TableSchema::new(definition.columns, &definition.key).unwrap();
+        let key = schema.key_columns().map(|column| column.name.clone()).collect::<Vec<_>>();
+        schema.columns.iter_mut().zip(ids).for_each(|(column, id)| column.id = *id);
+        schema.key = key.iter().map(|name| schema.columns[schema.index_of(name).unwrap()].id).collect();
+        let (changed, changed_time) = (Version(1), CommitTime(0));
+        TableInfo { name: "t".to_string(), id, schema: Arc::new(schema), rows: 0, changed, changed_time }
+    }
+
+    #[test]
+    fn columns_are_matched_by_id() {
+        let before = info(1, "a int64 primary key, b text, c int8, d text", &[1, 2, 3, 4]);
+        let after = info(1, "a int64 primary key, c int32, e text, d text default 'x'", &[1, 3, 2, 5]);
+        let changes: Vec<String> =
+            between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
+        assert_eq!(changes, ["rename b to e", "widen c int8 -> int32", "drop d", "add d text default 'x'"]);
+    }
+
+    #[test]
+    fn another_table_is_matched_by_name() {
+        let before = info(1, "a int64 primary key, b text", &[1, 2]);
+        let after = info(2, "b text, a int64, primary key (b)", &[1, 2]);
+        let changes: Vec<String> =
+            between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
+        assert_eq!(changes, ["key (a) -> (b)"]);
+        assert_eq!(between(Some(&before), None), [SchemaChange::Dropped]);
+        assert_eq!(between(Some(&before), Some(&before)), []);
+    }
+}

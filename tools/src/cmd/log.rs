@@ -1,0 +1,167 @@
+//! `log`: commits, newest first; with `--follow`, as they come.
+
+use crate::args::LogArgs;
+use crate::print::commit::{CommitPrinter, Style};
+use crate::{Context, Result, Status, interrupt};
+use asof_engine::{AsOf, CommitInfo, CommitTime, Database, Version};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Duration;
+
+/// How long `--follow` waits before it looks again.
+const FOLLOW_PERIOD: Duration = Duration::from_millis(50);
+
+/// Prints commits.
+pub fn run(args: LogArgs, context: &Context) -> Result {
+    let database = context.open_read_only(&args.database)?;
+    let style = match (context.json, args.oneline) {
+        (true, _) => Style::Json,
+        (false, true) => Style::Line,
+        (false, false) => Style::Full,
+    };
+    let mut printer = CommitPrinter::new(context, &database, style)?;
+    let wanted = Wanted::new(&args);
+    if args.follow {
+        return follow(&args, context, &database, &wanted, &mut printer);
+    }
+    let last = match &args.until {
+        Some(expression) => context.resolve(&database, expression)?.version,
+        None => database.latest()?,
+    };
+    let mut out = context.out();
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    for version in candidates(&args, context, &database, last)? {
+        if left == 0 {
+            break;
+        }
+        let info = database.commit_info(version)?;
+        if wanted.has(&info) {
+            printer.print(&mut out, &info)?;
+            left -= 1;
+        }
+    }
+    out.flush()?;
+    Ok(Status::Done)
+}
+
+/// The versions to look at, newest first, the table's alone where one is named.
+fn candidates(
+    args: &LogArgs,
+    context: &Context,
+    database: &Database,
+    last: Version,
+) -> Result<Box<dyn Iterator<Item = Version>>> {
+    let first = match &args.since {
+        Some(expression) => first_since(context, database, expression)?,
+        None => Version(1),
+    };
+    let Some(table) = &args.table else {
+        return Ok(Box::new((first.0..=last.0).rev().map(Version)));
+    };
+    let after = first.previous().unwrap_or(Version::ZERO);
+    let versions = if after < last { database.table_versions(table, after, last)? } else { Vec::new() };
+    if versions.is_empty() && database.table_versions(table, Version::ZERO, database.latest()?)?.is_empty() {
+        // No such table ever: the error names those there are.
+        database.snapshot(last)?.table(table)?;
+    }
+    Ok(Box::new(versions.into_iter().rev()))
+}
+
+/// The first version that `--since` means: the one an expression names, or the first at or after the time it gives.
+fn first_since(context: &Context, database: &Database, expression: &str) -> Result<Version> {
+    let asof = AsOf::parse(expression, &context.tz)?;
+    let resolved = database.resolve(&asof)?;
+    context.echo_resolved(expression, &resolved);
+    let time = match &asof {
+        AsOf::Time(time) => *time,
+        AsOf::Relative(relative) => relative.instant(database.options().clock.now()),
+        AsOf::Before(_) => return Ok(resolved.version.next()),
+        AsOf::Version(_) | AsOf::Latest { .. } | AsOf::Tag(_) | AsOf::Previous(_) | AsOf::Commit(_) => {
+            return Ok(resolved.version.max(Version(1)));
+        }
+    };
+    Ok(if resolved.time == time && time != CommitTime::MIN {
+        resolved.version
+    } else {
+        resolved.version.next()
+    })
+}
+
+fn follow(
+    args: &LogArgs,
+    context: &Context,
+    database: &Database,
+    wanted: &Wanted,
+    printer: &mut CommitPrinter,
+) -> Result {
+    let interrupted = interrupt::flag()?;
+    let mut seen = database.refresh()?;
+    let mut out = context.out();
+    let earlier: Vec<CommitInfo> = match (args.limit, &args.since) {
+        (None, None) => Vec::new(),
+        (limit, _) => {
+            let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+            candidates(args, context, database, seen)?
+                .map(|version| database.commit_info(version))
+                .filter(|info| info.as_ref().map_or(true, |info| wanted.has(info)))
+                .take(limit)
+                .collect::<std::result::Result<_, _>>()?
+        }
+    };
+    for info in earlier.iter().rev() {
+        printer.print(&mut out, info)?;
+    }
+    out.flush()?;
+    while !interrupted.is_set() {
+        let latest = database.refresh()?;
+        if latest > seen {
+            printer.reload_tags()?;
+        }
+        while seen < latest {
+            seen = seen.next();
+            let info = database.commit_info(seen)?;
+            if wanted.has(&info) {
+                printer.print(&mut out, &info)?;
+                out.flush()?;
+            }
+        }
+        if interrupt::stdout_closed_within(FOLLOW_PERIOD) {
+            break;
+        }
+    }
+    Ok(Status::Done)
+}
+
+/// Which commits are shown.
+struct Wanted {
+    table: Option<String>,
+    author: Option<String>,
+    operation: Option<String>,
+    message: Option<String>,
+}
+
+impl Wanted {
+    fn new(args: &LogArgs) -> Wanted {
+        let lower = |text: &Option<String>| text.as_ref().map(|text| text.to_lowercase());
+        Wanted {
+            table: args.table.clone(),
+            author: lower(&args.author),
+            operation: args.operation.clone(),
+            message: lower(&args.grep),
+        }
+    }
+
+    fn has(&self, info: &CommitInfo) -> bool {
+        let within = |wanted: &Option<String>, texts: &[Option<&str>]| {
+            wanted.as_ref().is_none_or(|wanted| {
+                texts.iter().flatten().any(|text| text.to_lowercase().contains(wanted.as_str()))
+            })
+        };
+        self.table.as_ref().is_none_or(|table| {
+            let changed: BTreeSet<&String> = info.schema_changes.iter().map(|(table, _)| table).collect();
+            info.tables.contains_key(table) || changed.contains(table)
+        }) && self.operation.as_ref().is_none_or(|operation| *operation == info.operation)
+            && within(&self.author, &[info.author.as_deref(), Some(&info.os_user)])
+            && within(&self.message, &[info.message.as_deref()])
+    }
+}

@@ -1,0 +1,126 @@
+//! Reads Parquet and Arrow IPC (file and stream) as batches of typed columns.
+//!
+//! Invariant: a file that the readers of these formats choke on gives an error, also where they panic.
+
+use super::chunk::CHUNK_ROWS_MAX;
+use super::source::Source;
+use asof_engine::arrow::array::RecordBatch;
+use asof_engine::arrow::datatypes::{DataType, SchemaRef};
+use asof_engine::arrow::error::ArrowError;
+use asof_engine::arrow::ipc::reader::{FileReader, StreamReader};
+use asof_engine::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use asof_engine::{ColumnType, Error, Result};
+use std::collections::HashSet;
+use std::io::BufReader;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+type Batches = Box<dyn Iterator<Item = std::result::Result<RecordBatch, ArrowError>>>;
+
+/// A file being read.
+pub struct TypedReader {
+    name: String,
+    columns: Vec<(String, Option<ColumnType>)>,
+    batches: Batches,
+    batch: Option<RecordBatch>,
+    rows: u64,
+}
+
+impl TypedReader {
+    /// Begins to read a Parquet file.
+    pub fn parquet(source: &Source) -> Result<TypedReader> {
+        let file = source.read_anywhere()?;
+        let (schema, batches) = guarded(source.name(), || {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+                .map_err(|error| invalid(source.name(), &error))?
+                .with_batch_size(CHUNK_ROWS_MAX);
+            let schema = builder.schema().clone();
+            let reader = builder.build().map_err(|error| invalid(source.name(), &error))?;
+            Ok((schema, Box::new(reader) as Batches))
+        })?;
+        TypedReader::new(source.name(), &schema, batches)
+    }
+
+    /// Begins to read an Arrow IPC file or stream.
+    pub fn arrow(source: &Source) -> Result<TypedReader> {
+        let is_file = source.start(6)? == b"ARROW1";
+        let (schema, batches) = guarded(source.name(), || {
+            if is_file {
+                let file = BufReader::new(source.read_anywhere()?);
+                let reader =
+                    FileReader::try_new(file, None).map_err(|error| invalid(source.name(), &error))?;
+                return Ok((reader.schema(), Box::new(reader) as Batches));
+            }
+            let stream = BufReader::new(source.read()?);
+            let reader =
+                StreamReader::try_new(stream, None).map_err(|error| invalid(source.name(), &error))?;
+            Ok((reader.schema(), Box::new(reader) as Batches))
+        })?;
+        TypedReader::new(source.name(), &schema, batches)
+    }
+
+    fn new(name: &str, schema: &SchemaRef, batches: Batches) -> Result<TypedReader> {
+        let mut columns = Vec::with_capacity(schema.fields().len());
+        let mut seen = HashSet::new();
+        for (index, field) in schema.fields().iter().enumerate() {
+            let column =
+                if field.name().is_empty() { format!("column{}", index + 1) } else { field.name().clone() };
+            if !seen.insert(column.clone()) {
+                return Err(Error::invalid(format!("{name}: column '{column}' is there twice")));
+            }
+            let column_type = match field.data_type() {
+                DataType::Null => None,
+                other => Some(ColumnType::from_arrow(other).map_err(|error| {
+                    Error::new(
+                        asof_engine::ErrorKind::Unsupported,
+                        format!("{name}: column '{column}': {error}; cast it before writing the file"),
+                    )
+                })?),
+            };
+            columns.push((column, column_type));
+        }
+        Ok(TypedReader { name: name.to_string(), columns, batches, batch: None, rows: 0 })
+    }
+
+    /// The columns and their types; a column that has none holds nulls alone.
+    pub fn columns(&self) -> &[(String, Option<ColumnType>)] {
+        &self.columns
+    }
+
+    /// The next rows and the number of the first, from 1; `None` at the end.
+    pub fn next_batch(&mut self) -> Result<Option<(RecordBatch, u64)>> {
+        loop {
+            let batch = match self.batch.take() {
+                Some(batch) => batch,
+                None => {
+                    let (name, batches) = (&self.name, &mut self.batches);
+                    let next =
+                        guarded(name, || batches.next().transpose().map_err(|error| invalid(name, &error)))?;
+                    match next {
+                        Some(batch) => batch,
+                        None => return Ok(None),
+                    }
+                }
+            };
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let count = batch.num_rows().min(CHUNK_ROWS_MAX);
+            if batch.num_rows() > count {
+                self.batch = Some(batch.slice(count, batch.num_rows() - count));
+            }
+            let first = self.rows + 1;
+            self.rows += count as u64;
+            return Ok(Some((batch.slice(0, count), first)));
+        }
+    }
+}
+
+fn invalid(name: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::invalid(format!("{name}: {error}"))
+}
+
+/// Calls a reader of bytes that nobody checked.
+fn guarded<T>(name: &str, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::invalid(format!("{name}: the file is damaged; write it again"))))
+}

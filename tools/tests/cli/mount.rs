@@ -1,0 +1,113 @@
+//! `mount`, `umount`: real mounts, ended by real signals.
+
+use super::support::*;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+/// Starts a mount in the foreground and waits until it is ready.
+fn mount(scratch: &Scratch, words: &[&str]) -> (Guard, MountGuard) {
+    let place = MountGuard(scratch.path("mnt"));
+    let mut child = Guard(Some(scratch.spawn_piped(&[&["mount", "db", "mnt", "--json"], words].concat())));
+    let mut line = String::new();
+    BufReader::new(child.get().stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    if line.is_empty() {
+        panic!("no mount: {}", child.finish().stderr);
+    }
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(told["mounted"], place.0.to_str().unwrap());
+    assert!(place.is_mounted());
+    (child, place)
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path.as_ref())
+        .unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
+}
+
+#[test]
+fn the_mount_has_the_bytes_of_cat_until_a_signal_ends_it() {
+    let shop = shop();
+    for signal_number in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        let (mut child, place) = mount(&shop, &[]);
+        assert_eq!(read(place.0.join("version/2/customers.csv")), CUSTOMERS_2);
+        assert_eq!(read(place.0.join("asof/2025-01-15/customers.csv")), CUSTOMERS_1);
+        for (format, extension) in
+            [("csv", "csv"), ("jsonl", "jsonl"), ("parquet", "parquet"), ("arrow", "arrow")]
+        {
+            let cat = shop.run(&["cat", "db", "customers", "--format", format]).stdout;
+            let file = std::fs::read(place.0.join(format!("latest/customers.{extension}"))).unwrap();
+            assert!(file == cat, "{format}");
+        }
+        signal(child.get().id(), signal_number);
+        let ran = child.finish();
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        assert!(!place.is_mounted());
+        // It was made, so it is removed.
+        assert!(!place.0.exists());
+    }
+}
+
+#[test]
+fn umount_ends_a_mount_from_elsewhere() {
+    let shop = shop();
+    std::fs::create_dir(shop.path("mnt")).unwrap();
+    let (child, place) = mount(&shop, &[]);
+    assert_eq!(shop.run(&["umount", "mnt"]).status, 0);
+    let ran = child.finish();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(!place.is_mounted());
+    assert!(place.0.is_dir(), "it was there before");
+    shop.fails(3, &["umount", "mnt"]);
+}
+
+#[test]
+fn one_state_can_be_mounted_alone() {
+    let shop = shop();
+    let (mut child, place) = mount(&shop, &["--at", "2025-01-15", "--formats", "csv,jsonl"]);
+    assert_eq!(read(place.0.join("customers.csv")), CUSTOMERS_1);
+    assert!(read(place.0.join("customers.jsonl")).starts_with("{\"id\":1,"));
+    interrupt(child.get());
+    assert_eq!(child.finish().status, 0);
+}
+
+#[test]
+fn a_mount_in_the_background_is_ready_when_the_command_returns() {
+    let shop = shop();
+    let place = MountGuard(shop.path("mnt"));
+    let told = shop.json(&["mount", "db", "mnt", "--background"]);
+    assert!(place.is_mounted());
+    assert_eq!(read(place.0.join("latest/customers.csv")), CUSTOMERS_3);
+    let pid = told["pid"].as_u64().unwrap();
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    shop.ok(&["umount", "mnt"]);
+    assert!(!place.is_mounted());
+    wait_until("the server has ended", || {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.is_empty() || state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    });
+}
+
+#[test]
+fn a_failure_in_the_background_is_told_in_the_foreground() {
+    let shop = shop();
+    let error = shop.fails(3, &["mount", "db", "mnt", "--background", "--at", "no-such-tag"]);
+    assert!(error.contains("no-such-tag"), "{error}");
+    shop.fails(3, &["mount", "no-such-db", "mnt", "--background"]);
+    let ran = shop.run(&["mount", "no-such-db", "mnt", "--background", "--json"]);
+    let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((ran.status, &error["error"]["code"]), (3, &Value::from("not_found")));
+    assert!(!MountGuard(shop.path("mnt")).is_mounted());
+}
+
+#[test]
+fn what_cannot_be_mounted_at_is_named() {
+    let shop = shop();
+    std::fs::create_dir(shop.path("full")).unwrap();
+    shop.write("full/file", "x");
+    let error = shop.fails(1, &["mount", "db", "full"]);
+    assert!(error.contains("full"), "{error}");
+    shop.fails(1, &["mount", "db", "full/file"]);
+    shop.fails(1, &["mount", "db", "no/such/place"]);
+    shop.fails(3, &["umount", "full"]);
+}

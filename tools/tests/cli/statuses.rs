@@ -1,0 +1,93 @@
+//! Exit statuses and the shape of errors.
+
+use super::support::*;
+use serde_json::{Value, json};
+
+#[test]
+fn wrong_usage_is_two() {
+    let shop = shop();
+    for words in [
+        &[][..],
+        &["nonsense"],
+        &["cat"],
+        &["cat", "db", "customers", "--nonsense"],
+        &["cat", "db", "customers", "--format", "xls"],
+        &["log", "db", "--follow", "--until", "3"],
+        &["cat", "db", "customers", "--wait", "soon"],
+        &["mount", "db", "mnt", "--mode", "777"],
+        &["completions", "nonsense"],
+    ] {
+        assert_eq!(shop.run(words).status, 2, "{words:?}");
+    }
+    // Commands that are not there yet.
+    for command in ["sql", "retain", "archive", "recover", "restore", "config"] {
+        shop.fails(2, &[command, "db"]);
+    }
+    let error = shop.fails(2, &["cat", "--format", "csv"]);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.contains("<DB> <TABLE>") && error.contains("usage: asof cat"), "{error}");
+}
+
+#[test]
+fn nothing_there_is_three_with_what_is_there_instead() {
+    let shop = shop();
+    shop.ok(&["tag", "db", "audit", "2", "-q"]);
+    let error = |words: &[&str]| -> Value {
+        let ran = shop.run(&[words, &["--json"]].concat());
+        assert_eq!((ran.status, ran.text()), (3, ""), "{words:?}: {}", ran.stderr);
+        let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+        assert_eq!(error["error"]["code"], "not_found");
+        assert!(error["error"]["message"].is_string());
+        error["error"]["nearest"].clone()
+    };
+    let has = |nearest: Value, name: &str| {
+        let found = nearest
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|near| near.as_str().is_some_and(|near| near.contains(name)));
+        assert!(found, "{name}: {nearest}");
+    };
+    has(error(&["cat", "db", "customer"]), "customers");
+    has(error(&["resolve", "db", "99"]), "4");
+    has(error(&["resolve", "db", "audits"]), "audit");
+    error(&["resolve", "db", "2999-01-01"]);
+    error(&["get", "db", "customers", "77"]);
+    error(&["cat", "db", "customers", "--as-of", "0"]);
+    let plain = shop.fails(3, &["cat", "db", "customer"]);
+    assert!(plain.contains("customers") && plain.lines().count() == 1, "{plain}");
+    shop.fails(3, &["cat", "no-such-db", "t"]);
+}
+
+#[test]
+fn a_failure_is_one() {
+    let shop = shop();
+    let ran = shop.run(&["create-table", "db", "customers", "id int64", "--json"]);
+    let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((ran.status, &error["error"]["code"]), (1, &json!("exists")));
+    shop.fails(1, &["resolve", "db", "not an expression!"]);
+}
+
+#[test]
+fn usage_errors_are_json_too() {
+    let ran = Scratch::new().run(&["cat", "--json"]);
+    let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!(
+        (ran.status, &error["error"]["code"], &error["error"]["nearest"]),
+        (2, &json!("usage"), &json!([]))
+    );
+}
+
+#[test]
+fn help_and_version_are_data() {
+    let scratch = Scratch::new();
+    for words in [&["--help"][..], &["help"], &["cat", "--help"], &["--version"], &["completions", "bash"]] {
+        let ran = scratch.run(words);
+        assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{words:?}");
+        assert!(ran.text().contains("asof"), "{words:?}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = scratch.ok(&["completions", shell]);
+        assert!(script.contains("create-table") && script.contains("as-of"), "{shell}");
+    }
+}

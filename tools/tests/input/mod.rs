@@ -1,0 +1,7 @@
+//! What comes in: readers, inference, imports, histories, transactions.
+
+mod csv;
+mod json;
+mod sources;
+mod survey;
+mod typed;

@@ -1,0 +1,178 @@
+//! Parquet and Arrow, and typed columns as a table's types.
+
+use asof_engine::ColumnType;
+use asof_engine::arrow::array::*;
+use asof_engine::arrow::compute::cast;
+use asof_engine::arrow::datatypes::*;
+use asof_engine::arrow::ipc::writer::{FileWriter, StreamWriter};
+use asof_engine::parquet::arrow::ArrowWriter;
+use asof_engine::text::format_cell;
+use asof_tools::input::cast::fit;
+use asof_tools::input::reader::{Input, InputOptions};
+use asof_tools::input::source::Source;
+use std::sync::Arc;
+
+fn batch(rows: i64) -> RecordBatch {
+    let dictionary: ArrayRef =
+        Arc::new(StringArray::from_iter_values((0..rows).map(|row| format!("k{}", row % 3))));
+    let dictionary =
+        cast(&dictionary, &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)))
+            .unwrap();
+    let views: ArrayRef = Arc::new(StringViewArray::from_iter(
+        (0..rows).map(|row| (row % 4 > 0).then(|| format!("view {row}"))),
+    ));
+    let large: ArrayRef = Arc::new(LargeStringArray::from_iter_values((0..rows).map(|row| row.to_string())));
+    let dates: ArrayRef = Arc::new(Date64Array::from_iter_values((0..rows).map(|row| row * 86_400_000)));
+    let nulls: ArrayRef = Arc::new(NullArray::new(rows as usize));
+    let mut lists = LargeListBuilder::new(Int32Builder::new());
+    (0..rows).for_each(|row| lists.append_value([Some(row as i32), None]));
+    RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef),
+        ("dictionary", dictionary),
+        ("view", views),
+        ("large", large),
+        ("day", dates),
+        ("nothing", nulls),
+        ("list", Arc::new(lists.finish()) as ArrayRef),
+    ])
+    .unwrap()
+}
+
+fn parquet(batch: &RecordBatch) -> Vec<u8> {
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn arrow_file(batch: &RecordBatch) -> Vec<u8> {
+    let mut writer = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn arrow_stream(batch: &RecordBatch) -> Vec<u8> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn rows_of(bytes: Vec<u8>) -> asof_engine::Result<(Vec<String>, Vec<Vec<Option<String>>>)> {
+    let input = Input::new(Source::memory("data", bytes), InputOptions::default())?;
+    let mut reader = input.open()?;
+    let columns = reader.columns().unwrap();
+    let types: Vec<ColumnType> =
+        columns.iter().map(|(_, column_type)| column_type.clone().unwrap_or(ColumnType::Text)).collect();
+    let mut rows = Vec::new();
+    while let Some(chunk) = reader.next_chunk(&mut |row| Err(row.to_error("data")))? {
+        let arrays: Vec<ArrayRef> = types
+            .iter()
+            .enumerate()
+            .map(|(index, column_type)| chunk.column(index, column_type).unwrap())
+            .collect();
+        for row in 0..chunk.rows() {
+            rows.push(
+                types
+                    .iter()
+                    .zip(&arrays)
+                    .map(|(column_type, array)| format_cell(column_type, array, row))
+                    .collect(),
+            );
+        }
+    }
+    let columns =
+        columns.iter().zip(&types).map(|((name, _), column_type)| format!("{name} {column_type}")).collect();
+    Ok((columns, rows))
+}
+
+#[test]
+fn parquet_and_arrow_give_canonical_types_and_all_rows() {
+    let batch = batch(20_000);
+    for (what, bytes) in
+        [("parquet", parquet(&batch)), ("file", arrow_file(&batch)), ("stream", arrow_stream(&batch))]
+    {
+        for bytes in [zstd::bulk::compress(&bytes, 1).unwrap(), bytes] {
+            let (columns, rows) = rows_of(bytes).unwrap();
+            assert_eq!(columns[0], "id int64", "{what}");
+            assert_eq!(columns[1..4], ["dictionary text", "view text", "large text"], "{what}");
+            assert_eq!(columns[6], "list list(int32)", "{what}");
+            assert_eq!(rows.len(), 20_000, "{what}");
+            let text = |text: &str| Some(text.to_string());
+            let last = &rows[19_999];
+            assert_eq!(last[..4], [text("19999"), text("k1"), text("view 19999"), text("19999")], "{what}");
+            assert!(last[4].as_ref().unwrap().starts_with("2024-10-03"), "{what}: {:?}", last[4]);
+            assert_eq!(last[5..], [None, text("[19999,null]")], "{what}");
+            assert_eq!(rows[8][2], None, "{what}");
+        }
+    }
+}
+
+#[test]
+fn unsupported_types_are_refused_by_column() {
+    let months: ArrayRef = Arc::new(IntervalYearMonthArray::from(vec![1]));
+    let batch = RecordBatch::try_from_iter([("span", months)]).unwrap();
+    let error = rows_of(arrow_file(&batch)).unwrap_err();
+    assert_eq!(error.kind(), asof_engine::ErrorKind::Unsupported);
+    assert!(error.to_string().starts_with("data: column 'span': columns of type Interval"), "{error}");
+}
+
+#[test]
+fn damaged_files_are_errors_whatever_is_damaged() {
+    let batch = batch(50);
+    for bytes in [parquet(&batch), arrow_file(&batch), arrow_stream(&batch)] {
+        for cut in (0..bytes.len()).step_by(bytes.len() / 60 + 1) {
+            let _ = rows_of(bytes[..cut].to_vec());
+            let mut flipped = bytes.clone();
+            flipped[cut] ^= 0x55;
+            let _ = rows_of(flipped);
+        }
+        assert!(rows_of(bytes[..bytes.len() / 2].to_vec()).is_err());
+    }
+}
+
+fn fitted(array: ArrayRef, column_type: &str) -> Result<Vec<Option<String>>, String> {
+    let column_type = ColumnType::parse(column_type).unwrap();
+    let fitted = fit(&array, &column_type).map_err(|error| format!("{}: {}", error.row, error.message))?;
+    assert_eq!(*fitted.data_type(), column_type.to_arrow());
+    Ok((0..fitted.len()).map(|row| format_cell(&column_type, &fitted, row)).collect())
+}
+
+#[test]
+fn values_fit_another_type_only_whole() {
+    let ints: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(300)]));
+    let text = |values: [Option<&str>; 3]| Ok(values.map(|value| value.map(str::to_string)).to_vec());
+    assert_eq!(fitted(ints.clone(), "int16"), text([Some("1"), None, Some("300")]));
+    assert_eq!(fitted(ints.clone(), "float64"), text([Some("1.0"), None, Some("300.0")]));
+    assert_eq!(fitted(ints.clone(), "decimal(9,2)"), text([Some("1.00"), None, Some("300.00")]));
+    assert_eq!(fitted(ints.clone(), "int8").unwrap_err(), "2: '300' (int64) does not fit int8");
+    assert_eq!(
+        fitted(ints.clone(), "decimal(4,2)").unwrap_err(),
+        "2: '300' (int64) does not fit decimal(4,2)"
+    );
+    assert_eq!(fitted(ints, "text").unwrap_err(), "0: the file's values are int64, which cannot become text");
+    let big: ArrayRef = Arc::new(Int64Array::from(vec![9_007_199_254_740_993]));
+    assert!(fitted(big, "float64").is_err());
+    let negative: ArrayRef = Arc::new(Int32Array::from(vec![-1]));
+    assert!(fitted(negative, "uint64").is_err());
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.5), Some(f64::NAN), None]));
+    assert_eq!(fitted(floats.clone(), "float32"), text([Some("1.5"), Some("NaN"), None]));
+    assert!(fitted(floats, "int64").unwrap_err().starts_with("0: '1.5'"));
+    let strings: ArrayRef = Arc::new(StringArray::from(vec![None, Some("1")]));
+    assert_eq!(
+        fitted(strings, "int64").unwrap_err(),
+        "1: the file's values are text, which cannot become int64"
+    );
+    let nanos: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_000, 1_500]).with_timezone("UTC"));
+    assert!(fitted(nanos.clone(), "timestamp(us,UTC)").unwrap_err().starts_with("1: "));
+    assert_eq!(
+        fitted(nanos.slice(0, 1), "timestamp(us,UTC)").unwrap(),
+        [Some("1970-01-01T00:00:00.000001Z".to_string())]
+    );
+    assert!(fitted(nanos, "timestamp(us)").is_err());
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"ab", b"abc"]));
+    assert!(fitted(bytes.clone(), "binary(2)").is_err());
+    assert_eq!(fitted(bytes.slice(0, 1), "binary(2)").unwrap(), [Some("6162".to_string())]);
+    let nothing: ArrayRef = Arc::new(NullArray::new(2));
+    assert_eq!(fitted(nothing, "struct(a int64)").unwrap(), [None, None]);
+}
