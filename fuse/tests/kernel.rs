@@ -47,7 +47,8 @@ fn files_read_seek_and_map_like_any_other() {
         // A fixed walk of seeks, backwards and forwards, short and long.
         let mut position = 7u64;
         for step in 0..200u64 {
-            position = (position * 6_364_136_223_846_793_005 + step) % (expected.len() as u64 + 100);
+            position = position.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step)
+                % (expected.len() as u64 + 100);
             let mut buffer = vec![0; (step * 997 % 70_000) as usize];
             let got = file.read_at(&mut buffer, position).unwrap();
             let start = (position as usize).min(expected.len());
@@ -315,5 +316,73 @@ fn thousands_of_versions_are_listed_in_order() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(listed, (0..=2_000).map(|version| version.to_string()).collect::<Vec<_>>());
+    mount.unmount().unwrap();
+}
+
+#[test]
+fn the_kernel_asks_once_for_what_never_changes_and_each_time_for_what_moves() {
+    let place = Place::new();
+    let database = place.numbers(20_000);
+    let mount = place.mount(&database);
+    let at = |path: &str| mount.path().join(path);
+    let read_all = || {
+        fs::metadata(at("version/1")).unwrap();
+        for name in ["numbers.csv", "numbers.parquet", "numbers.schema.json", ".commit.json"] {
+            assert!(!fs::read(at("version/1").join(name)).unwrap().is_empty());
+        }
+        for missing in ["version/1/missing.csv", "version/1/.git", "asof/.git", "version/x", ".Trash"] {
+            assert_eq!(errno(fs::metadata(at(missing))), libc::ENOENT);
+        }
+        let state = at("version/1");
+        assert_eq!(fs::read_dir(state).unwrap().count(), 4);
+    };
+    // The first reading seals the files; the second finds them sealed.
+    read_all();
+    read_all();
+    let before = mount.requests();
+    read_all();
+    let after = mount.requests();
+    assert_eq!((after.lookups, after.reads, after.listings), (before.lookups, before.reads, before.listings));
+
+    for moving in ["asof/latest", "asof/1h-ago", "version/2", "asof/2999-01-01", "tag/later", "log.csv"] {
+        let ask = || fs::metadata(at(moving)).is_ok();
+        let there = ask();
+        let before = mount.requests().lookups;
+        for _ in 0..3 {
+            assert_eq!(ask(), there);
+        }
+        assert_eq!(mount.requests().lookups, before + 3, "{moving}");
+    }
+    mount.unmount().unwrap();
+}
+
+#[test]
+fn sealed_files_are_read_without_a_request_where_that_is_allowed() {
+    let place = Place::new();
+    let database = place.numbers(20_000);
+    let mount = place.mount(&database);
+    for format in [Format::Csv, Format::Parquet] {
+        let path = mount.path().join(format!("version/1/numbers.{}", format.extension()));
+        let first = File::open(&path).unwrap();
+        let second = File::open(&path).unwrap();
+        let expected = rendered(&database, 1, "numbers", format);
+        for mut file in [first, second] {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            assert!(bytes == expected, "{format:?}");
+        }
+    }
+    // Not where files are passed on by requests: without CAP_SYS_ADMIN, or with a cache on a stacked file system.
+    assert_eq!(mount.requests().reads == 0, mount.is_passed_through());
+    mount.unmount().unwrap();
+}
+
+#[test]
+fn the_kernel_reads_ahead_as_far_as_one_request_goes() {
+    let place = Place::new();
+    let mount = place.mount(&place.example());
+    let entry = asof_fuse::mount_table::mount_at(mount.path()).unwrap().unwrap();
+    let setting = fs::read_to_string(format!("/sys/class/bdi/{}/read_ahead_kb", entry.device)).unwrap();
+    assert_eq!(setting.trim(), "1024");
     mount.unmount().unwrap();
 }
