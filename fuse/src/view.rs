@@ -1,8 +1,8 @@
 //! The read-only file system in plain Rust types: no fuser, no kernel.
 //!
 //! Answers carry how long they may be believed. Nothing here renders inside a request: what may render comes back as
-//! [`crate::answer::Answer::Later`]. No lock is held over the engine's work. Idle inodes hold no snapshot and so keep no file of the
-//! database alive; what is open does.
+//! [`crate::answer::Answer::Later`]. No lock is held over the engine's work. Idle inodes hold no snapshot and so keep
+//! no file of the database alive; what is open does.
 //!
 //! Invariant: a file's size, once told, is the length of what is read through it. Where the engine disagrees later,
 //! the inode is stale and the name leads to another one.
