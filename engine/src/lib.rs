@@ -5,16 +5,41 @@
 //! [`Snapshot`] is one version, pinned, whose tables are scanned as Arrow record batches or viewed
 //! as files ([`view::View`]).
 //!
-//! Invariants of absence: there is no async here, and nothing touches files but through
-//! [`asof_wal::disk::Disk`]. Time comes from [`clock::Clock`] alone.
+//! Invariants of absence: there is no async here; nothing touches the database's files but through
+//! [`asof_wal::Disk`] (the cache of rendered files, outside the database, uses the file system
+//! directly), and no time but the clock's ([`clock::Clock`]) decides anything.
 
+mod adapt;
 pub mod api;
 pub mod asof;
+mod checkpoint;
 pub mod clock;
+pub mod codec;
+mod commit;
+mod counting;
+mod database;
+mod diff;
 pub mod error;
+mod files;
+mod garbage;
+mod generation;
+mod history;
+mod inspect;
 pub mod json;
+mod layout;
+pub mod manifest;
 pub mod options;
+mod replace;
+mod resolve;
+mod scan;
+mod snapshot;
+mod state;
+mod store;
+mod sums;
+#[cfg(test)]
+mod test_rows;
 pub mod text;
+mod transaction;
 pub mod view;
 
 pub use api::*;

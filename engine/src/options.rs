@@ -1,7 +1,7 @@
 //! How a database is opened; every default is a named constant.
 
 use crate::clock::{Clock, SystemClock};
-use asof_wal::disk::{Disk, RealDisk};
+use asof_wal::{Disk, RealDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,26 @@
 //! A past state as a file.
+//!
+//! [`render`] turns rows into the bytes of a file. A [`View`] is such a file with its exact size: CSV and JSON Lines
+//! know it from running sums and are rendered when first read, the others are rendered to know it. Rendered bytes lie in
+//! a [`ViewCache`]. Invariant: a view's size and bytes never change, and bytes that do not have the expected size are an
+//! error, not a file.
 
-use crate::error::Result;
+mod cache;
+mod parquet_file;
+mod render;
+#[cfg(test)]
+mod tests;
+
+pub use cache::{Render, ViewCache, ViewKey};
+pub use render::{RENDERER_REVISION, render};
+
+use crate::error::{Error, Result};
+use asof_mvcc::TableSchema;
+use cache::SealedFile;
+use parking_lot::Mutex;
+use std::fmt;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, OnceLock};
 
 /// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,30 +54,159 @@ impl Format {
     }
 }
 
+/// A digest of all of a schema that a file's bytes depend on: names, types, ids, nullability, key.
+pub fn schema_digest(schema: &TableSchema) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    for column in &schema.columns {
+        add(&column.id.to_le_bytes());
+        add(column.name.as_bytes());
+        add(column.column_type.to_string().as_bytes());
+        add(&[u8::from(column.nullable)]);
+    }
+    add(b"key");
+    schema.key.iter().for_each(|id| add(&id.to_le_bytes()));
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    digest
+}
+
 /// A file whose bytes never change: the sealed rendering of one table at one version.
-#[derive(Debug)]
-pub struct View {}
+pub struct View {
+    size: u64,
+    body: Body,
+}
+
+enum Body {
+    Bytes(Vec<u8>),
+    File(Box<Rendered>),
+}
+
+/// A file that is in the cache or can be rendered into it.
+struct Rendered {
+    cache: Arc<ViewCache>,
+    key: ViewKey,
+    file: OnceLock<Arc<SealedFile>>,
+    /// Dropped, with the snapshot it holds, as soon as the file is there.
+    render: Mutex<Option<Render>>,
+}
+
+/// Bytes copied at a time.
+const COPY_BYTES: usize = 256 << 10;
 
 impl View {
+    /// A file by its key. With `expected_size` nothing is rendered before the first read; without, the size is taken
+    /// from the cache, or from rendering the file now.
+    pub fn new(
+        cache: Arc<ViewCache>,
+        key: ViewKey,
+        expected_size: Option<u64>,
+        render: Render,
+    ) -> Result<View> {
+        let known_size = expected_size.or_else(|| cache.known_size(&key));
+        let rendered = Rendered { cache, key, file: OnceLock::new(), render: Mutex::new(Some(render)) };
+        let size = match known_size {
+            Some(size) => size,
+            None => rendered.file(None)?.size,
+        };
+        Ok(View { size, body: Body::File(Box::new(rendered)) })
+    }
+
+    /// A small file in memory.
+    pub fn from_bytes(bytes: Vec<u8>) -> View {
+        View { size: bytes.len() as u64, body: Body::Bytes(bytes) }
+    }
+
     /// Its exact size in bytes.
     pub fn size(&self) -> u64 {
-        todo!()
+        self.size
     }
 
     /// Reads at an offset; fewer bytes than asked only at the end. May render on first use.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let _ = (buf, offset);
-        todo!()
+        let wanted = self.size.saturating_sub(offset).min(buf.len() as u64) as usize;
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let buf = &mut buf[..wanted];
+        match &self.body {
+            Body::Bytes(bytes) => buf.copy_from_slice(&bytes[offset as usize..offset as usize + wanted]),
+            Body::File(rendered) => {
+                let file = rendered.file(Some(self.size))?;
+                file.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => {
+                        let key = &rendered.key;
+                        let format = key.format.extension();
+                        Error::corrupt(format!(
+                            "the cached {format} of table {} was cut while open; open it again",
+                            key.table
+                        ))
+                    }
+                    _ => error.into(),
+                })?;
+            }
+        }
+        Ok(wanted)
     }
 
     /// The whole file written to `out`.
     pub fn copy_to(&self, out: &mut dyn std::io::Write) -> Result<()> {
-        let _ = out;
-        todo!()
+        if let Body::Bytes(bytes) = &self.body {
+            return Ok(out.write_all(bytes)?);
+        }
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut offset = 0;
+        while offset < self.size {
+            let count = self.read_at(&mut buffer, offset)?;
+            out.write_all(&buffer[..count])?;
+            offset += count as u64;
+        }
+        Ok(())
     }
 
     /// The one sealed file behind it, where there is one and it is ready (for kernel passthrough).
     pub fn sealed_file(&self) -> Option<&std::fs::File> {
-        todo!()
+        match &self.body {
+            Body::Bytes(_) => None,
+            Body::File(rendered) => rendered.file.get().map(|sealed| &sealed.file),
+        }
+    }
+
+    /// Renders the file now, unless it is ready.
+    pub fn prepare(&self) -> Result<()> {
+        match &self.body {
+            Body::Bytes(_) => Ok(()),
+            Body::File(rendered) => rendered.file(Some(self.size)).map(|_| ()),
+        }
+    }
+}
+
+impl Rendered {
+    /// The file, from the cache or rendered now.
+    fn file(&self, expected_size: Option<u64>) -> Result<&SealedFile> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let mut render = self.render.lock();
+        if let Some(renderer) = render.as_ref() {
+            let file = self.cache.get(&self.key, expected_size, renderer)?;
+            self.file.set(file).expect("the file is set under the renderer's lock, once");
+            *render = None;
+        }
+        Ok(self.file.get().expect("the renderer goes only after the file was set"))
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("View");
+        debug.field("size", &self.size);
+        if let Body::File(rendered) = &self.body {
+            debug.field("key", &rendered.key).field("ready", &rendered.file.get().is_some());
+        }
+        debug.finish_non_exhaustive()
     }
 }

@@ -309,11 +309,13 @@ fn parse_type(text: &str, depth: usize) -> Option<ColumnType> {
         ("text" | "string" | "utf8" | "varchar", None) | ("varchar", Some(_)) => ColumnType::Text,
         ("uuid", None) => ColumnType::FixedBinary(16),
         ("binary" | "bytes" | "blob" | "bytea", None) => ColumnType::Binary,
-        ("binary" | "fixed", Some(bytes)) => {
-            ColumnType::FixedBinary(bytes.parse().ok().filter(|&bytes| bytes > 0 && bytes <= i32::MAX as u32)?)
-        }
+        ("binary" | "fixed", Some(bytes)) => ColumnType::FixedBinary(
+            bytes.parse().ok().filter(|&bytes| bytes > 0 && bytes <= i32::MAX as u32)?,
+        ),
         ("date", None) => ColumnType::Date,
-        ("time", arguments) => ColumnType::Time(unit_and_zone(arguments).filter(|(_, zone)| zone.is_none())?.0),
+        ("time", arguments) => {
+            ColumnType::Time(unit_and_zone(arguments).filter(|(_, zone)| zone.is_none())?.0)
+        }
         ("timestamp" | "datetime", arguments) => {
             let (unit, zone) = unit_and_zone(arguments)?;
             ColumnType::Timestamp(unit, zone)
@@ -453,17 +455,28 @@ mod tests {
 
     #[test]
     fn what_is_not_a_type_is_refused() {
-        for text in ["", "decimal(39,1)", "decimal(2,3)", "list()", "binary(0)", "int64(", "interval", "struct(a)"] {
+        for text in
+            ["", "decimal(39,1)", "decimal(2,3)", "list()", "binary(0)", "int64(", "interval", "struct(a)"]
+        {
             assert!(ColumnType::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn widening_is_a_closed_list() {
-        let widens = |a: &str, b: &str| ColumnType::parse(a).unwrap().widens_to(&ColumnType::parse(b).unwrap());
+        let widens =
+            |a: &str, b: &str| ColumnType::parse(a).unwrap().widens_to(&ColumnType::parse(b).unwrap());
         assert!(widens("int8", "int64") && widens("uint8", "int16") && widens("uint32", "uint64"));
-        assert!(widens("float32", "float64") && widens("date", "timestamp(s)") && widens("decimal(9,2)", "decimal(12,2)"));
+        assert!(
+            widens("float32", "float64")
+                && widens("date", "timestamp(s)")
+                && widens("decimal(9,2)", "decimal(12,2)")
+        );
         assert!(!widens("int64", "int32") && !widens("int8", "uint16") && !widens("uint32", "int32"));
-        assert!(!widens("int32", "float64") && !widens("text", "binary") && !widens("decimal(9,2)", "decimal(12,3)"));
+        assert!(
+            !widens("int32", "float64")
+                && !widens("text", "binary")
+                && !widens("decimal(9,2)", "decimal(12,3)")
+        );
     }
 }

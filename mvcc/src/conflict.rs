@@ -57,7 +57,12 @@ impl RecentWrites {
     }
 
     /// Notes that `version` wrote these keys of a table.
-    pub fn wrote_keys<'a>(&mut self, version: Version, table: TableId, keys: impl ExactSizeIterator<Item = &'a [u8]>) {
+    pub fn wrote_keys<'a>(
+        &mut self,
+        version: Version,
+        table: TableId,
+        keys: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) {
         if keys.len() == 0 {
             return;
         }

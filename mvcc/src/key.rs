@@ -138,6 +138,13 @@ pub fn encode_integer(value: i128, out: &mut Vec<u8>) {
     }
 }
 
+/// The hidden row id in an encoded key, where it is one.
+pub fn decode_row_id(key: &[u8]) -> Option<u64> {
+    let (&prefix, bytes) = key.split_first()?;
+    let length = prefix.checked_sub(0x80)? as usize;
+    (length == bytes.len() && length <= 8).then(|| bytes.iter().fold(0, |id, &byte| id << 8 | byte as u64))
+}
+
 fn encode_bytes(value: &[u8], out: &mut Vec<u8>) {
     for &byte in value {
         out.push(byte);
@@ -217,11 +224,21 @@ mod tests {
 
     #[test]
     fn byte_order_is_number_order() {
-        let mut values = vec![i128::MIN, i64::MIN as i128, -65_537, -256, -255, -2, -1, 0, 1, 2, 255, 256, 65_536];
+        let mut values =
+            vec![i128::MIN, i64::MIN as i128, -65_537, -256, -255, -2, -1, 0, 1, 2, 255, 256, 65_536];
         values.extend([i64::MAX as i128, u64::MAX as i128, i128::MAX]);
         for pair in values.windows(2) {
             assert!(integer(pair[0]) < integer(pair[1]), "{pair:?}");
         }
+    }
+
+    #[test]
+    fn a_row_id_reads_back() {
+        for id in [0, 1, 255, 256, u64::MAX] {
+            assert_eq!(decode_row_id(&integer(id as i128)), Some(id));
+        }
+        assert_eq!(decode_row_id(&integer(-1)), None);
+        assert_eq!(decode_row_id(b"\x82\x01"), None);
     }
 
     #[test]

@@ -10,12 +10,16 @@ pub mod conflict;
 pub mod key;
 pub mod memtable;
 pub mod schema;
+pub mod timeline;
 pub mod version;
+pub mod write_set;
 
 pub use catalog::{Catalog, Table, TableId};
 pub use column_type::{ColumnType, NestedField, TypeError, Unit};
 pub use conflict::{RecentWrites, Refusal};
-pub use key::{KeyBytes, KeyError, Keys};
+pub use key::{KeyBytes, KeyError, Keys, decode_row_id};
 pub use memtable::{FileId, MemBatch, Memtable, Selection, Slot};
 pub use schema::{Column, SchemaError, TableSchema};
+pub use timeline::Timeline;
 pub use version::{CommitTime, Version};
+pub use write_set::{Expect, KeyWrite, Put, TableWrites, WriteError};

@@ -50,8 +50,10 @@ pub struct Memtable {
     previous: Vec<Slot>,
     newest: HashMap<u64, Slot>,
     hasher: RandomState,
-    file_ends: BTreeMap<FileId, Vec<(u32, Version)>>,
+    file_ends: BTreeMap<FileId, BTreeMap<u32, Version>>,
     changes: Vec<Version>,
+    /// Rows added less rows removed by all of `changes` up to each.
+    net_rows: Vec<i64>,
 }
 
 /// Some rows of a batch.
@@ -83,12 +85,17 @@ impl Memtable {
         self.begins.len()
     }
 
-    /// Notes that a version changed the table (its rows or its schema).
-    pub fn note_change(&mut self, version: Version) {
-        if self.changes.last() != Some(&version) {
-            debug_assert!(self.changes.last().is_none_or(|last| *last < version));
-            self.changes.push(version);
-        }
+    /// Notes that a version changed the table (its rows or its schema), and by how many rows it grew.
+    pub fn note_change(&mut self, version: Version, net_rows: i64) {
+        debug_assert!(self.changes.last().is_none_or(|last| *last < version));
+        self.changes.push(version);
+        self.net_rows.push(self.net_rows.last().unwrap_or(&0) + net_rows);
+    }
+
+    /// The last change at or before a version, and by how many rows the table had grown then.
+    pub fn last_change(&self, version: Version) -> Option<(Version, i64)> {
+        let count = self.changes.partition_point(|change| *change <= version);
+        (count > 0).then(|| (self.changes[count - 1], self.net_rows[count - 1]))
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
@@ -186,13 +193,19 @@ impl Memtable {
 
     /// Ends a row of a data file.
     pub fn end_in_file(&mut self, file: FileId, row: u32, version: Version) {
-        self.file_ends.entry(file).or_default().push((row, version));
+        let before = self.file_ends.entry(file).or_default().insert(row, version);
+        debug_assert_eq!(before, None, "a row dies once");
     }
 
-    /// The rows of a data file that ended at or before `version`, as (row, end), in no order.
+    /// The rows of a data file that ended at or before `version`, as (row, end), ascending.
     pub fn file_ends(&self, file: FileId, version: Version) -> Vec<(u32, Version)> {
-        let ends = self.file_ends.get(&file).map_or(&[][..], Vec::as_slice);
-        ends.iter().filter(|(_, end)| *end <= version).copied().collect()
+        let ends = self.file_ends.get(&file).into_iter().flatten();
+        ends.filter(|(_, end)| **end <= version).map(|(row, end)| (*row, *end)).collect()
+    }
+
+    /// Whether a row of a data file ended here.
+    pub fn has_file_end(&self, file: FileId, row: u32) -> bool {
+        self.file_ends.get(&file).is_some_and(|ends| ends.contains_key(&row))
     }
 
     /// The data files of which rows ended here.
@@ -243,7 +256,8 @@ mod tests {
     fn visible(table: &Memtable, version: u64) -> Vec<i64> {
         let mut ids = Vec::new();
         for selection in table.visible_at(Version(version)) {
-            let column = selection.batch.rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap().clone();
+            let column =
+                selection.batch.rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap().clone();
             ids.extend(selection.rows.iter().map(|&row| column.value(row as usize)));
         }
         ids.sort();
@@ -273,7 +287,7 @@ mod tests {
                         state.insert(id);
                     }
                 }
-                table.note_change(version);
+                table.note_change(version, 0);
                 model.push(state);
             }
             for (version, state) in model.iter().enumerate() {

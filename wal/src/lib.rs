@@ -40,6 +40,7 @@ mod recovery;
 mod salvage;
 mod segment;
 mod turn;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -69,19 +69,12 @@ impl Turnstile {
         self.lock.write_all_at(text.as_bytes(), 0).map_err(Error::io("write", &self.lock_path))
     }
 
-    /// The process that took the lock last.
-    pub fn holder(&self) -> Option<u32> {
-        let mut text = [0; PID_BYTES];
-        let count = self.lock.read_up_to_at(&mut text, 0).ok()?;
-        std::str::from_utf8(&text[..count]).ok()?.trim().parse().ok()
-    }
-
     fn poll(&self, file: &Arc<dyn DiskFile>, path: &Path, deadline: Instant) -> Result<(), Error> {
         let mut pause = PAUSE_MIN;
         while !self.try_lock(file, path)? {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::Locked { pid: self.holder() });
+                return Err(Error::Locked { pid: read_pid(&*self.lock) });
             }
             std::thread::sleep(pause.min(left));
             pause = (pause * 2).min(PAUSE_MAX);
@@ -92,4 +85,15 @@ impl Turnstile {
     fn try_lock(&self, file: &Arc<dyn DiskFile>, path: &Path) -> Result<bool, Error> {
         file.try_lock(LockKind::Exclusive).map_err(Error::io("lock", path))
     }
+}
+
+/// The process that took the lock last, for who has no turnstile at hand.
+pub(crate) fn holder(disk: &dyn Disk, dir: &Path) -> Option<u32> {
+    read_pid(&*disk.open(&dir.join(LOCK_NAME), OpenMode::Read).ok()?)
+}
+
+fn read_pid(lock: &dyn DiskFile) -> Option<u32> {
+    let mut text = [0; PID_BYTES];
+    let count = lock.read_up_to_at(&mut text, 0).ok()?;
+    std::str::from_utf8(&text[..count]).ok()?.trim().parse().ok()
 }

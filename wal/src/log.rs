@@ -12,6 +12,7 @@ use crate::lock::Turnstile;
 use crate::position::Position;
 use crate::reader::{KnownEnd, Records, Source};
 use crate::segment::{self, OpenSegment, SegmentHeader, UnfinishedSegment};
+use crate::watch::Watch;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub struct LogOptions {
     pub first_segment_bytes: u64,
     /// The size up to which a segment doubles; then the next one begins.
     pub max_segment_bytes: u64,
-    /// How long [`Log::retire`] and others that name no time wait for their turn.
+    /// How long callers that have no better figure may wait for their turn; the log takes the time as an argument.
     pub turn_wait: Duration,
     /// How long a process may keep the lock while another one waits.
     pub burst_max: Duration,
@@ -81,10 +82,7 @@ pub struct Log {
     pub(crate) source: Source,
     pub(crate) options: LogOptions,
     pub(crate) access: Access,
-    /// The first record still wanted; a durable head before it is not believed.
-    floor: Mutex<Position>,
-    /// The head as readers see it; mapped at first need, for it may be missing.
-    read_head: OnceLock<Head>,
+    watch: Arc<Watch>,
     known_end: Mutex<Option<KnownEnd>>,
     pub(crate) state: Mutex<State>,
     /// A turn, or the lock of all processes, has become free.
@@ -197,6 +195,7 @@ impl Log {
         options: LogOptions,
         access: Access,
     ) -> Result<Log, Error> {
+        let source = Source { disk, dir: dir.to_path_buf(), database_id };
         let state = State {
             turn_held: false,
             acquiring: false,
@@ -211,11 +210,10 @@ impl Log {
             generation: 0,
         };
         let log = Log {
-            source: Source { disk, dir: dir.to_path_buf(), database_id },
+            watch: Arc::new(Watch::new(source.clone(), from)),
+            source,
             options,
             access,
-            floor: Mutex::new(from),
-            read_head: OnceLock::new(),
             known_end: Mutex::new(None),
             state: Mutex::new(state),
             turn_free: Condvar::new(),
@@ -235,7 +233,8 @@ impl Log {
         }
         let known_end = *self.known_end.lock();
         let from = known_end.map_or_else(|| self.floor(), |known| known.position);
-        let mut records = Records::new(self.source.clone(), from, None, known_end);
+        let watch = Some(Arc::clone(&self.watch));
+        let mut records = Records::new(self.source.clone(), from, None, known_end, watch);
         for record in &mut records {
             record?;
         }
@@ -248,7 +247,8 @@ impl Log {
     pub fn read_from(&self, from: Position) -> Result<Records, Error> {
         let limit = self.head_entry().map(|entry| entry.durable);
         let known_end = *self.known_end.lock();
-        Ok(Records::new(self.source.clone(), from, limit, known_end))
+        let watch = Some(Arc::clone(&self.watch));
+        Ok(Records::new(self.source.clone(), from, limit, known_end, watch))
     }
 
     /// The segments there are, oldest first. What cannot be listed is left out.
@@ -269,10 +269,7 @@ impl Log {
 
     /// Says that nothing before `from`, which is durable, will be wanted again: another process may retire it.
     pub fn advance(&self, from: Position) {
-        let mut floor = self.floor.lock();
-        if from.sequence > floor.sequence {
-            *floor = from;
-        }
+        self.watch.advance(from);
     }
 
     /// Removes the segments that hold nothing from `before` on, oldest first, and returns their numbers. The last
@@ -305,24 +302,16 @@ impl Log {
 
     /// The head's newest entry, if there is one that may be believed.
     pub(crate) fn head_entry(&self) -> Option<Entry> {
-        let head = match self.read_head.get() {
-            Some(head) => head,
-            None => {
-                let Source { disk, dir, database_id } = &self.source;
-                let head = Head::map(&**disk, dir, database_id, false).ok()?;
-                self.read_head.get_or_init(|| head)
-            }
-        };
-        self.believed(head)
+        self.watch.entry()
     }
 
-    /// The newest valid entry of a head, unless it is older than what is known to be durable.
+    /// The newest valid entry of the head that writers map, if it may be believed.
     pub(crate) fn believed(&self, head: &Head) -> Option<Entry> {
-        head.read().filter(|entry| entry.durable.sequence >= self.floor().sequence)
+        self.watch.believed(head)
     }
 
     pub(crate) fn floor(&self) -> Position {
-        *self.floor.lock()
+        self.watch.floor()
     }
 
     /// Stops all work for good; everything queued fails.

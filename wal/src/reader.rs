@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::position::Position;
 use crate::record::{self, Mismatch};
 use crate::segment::{self, SegmentHeader};
+use crate::watch::Watch;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +56,10 @@ pub struct Records {
     wanted: u64,
     /// Everything before it is synced; without it the log is read up to its end.
     limit: Option<Position>,
+    /// Where there is no limit yet, a writer may come and set one.
+    watch: Option<Arc<Watch>>,
+    /// Bytes were read since the watch was looked at.
+    unwatched: bool,
     known_end: Option<KnownEnd>,
     segment: Option<ReadSegment>,
     window: Vec<u8>,
@@ -105,12 +110,15 @@ impl Records {
         from: Position,
         limit: Option<Position>,
         known_end: Option<KnownEnd>,
+        watch: Option<Arc<Watch>>,
     ) -> Records {
         Records {
             source,
             position: from,
             wanted: from.sequence,
             limit,
+            watch,
+            unwatched: false,
             known_end,
             segment: None,
             window: Vec::new(),
@@ -126,7 +134,7 @@ impl Records {
 
     /// The end that was met, to spare the next reader the search behind it.
     pub(crate) fn end(&self) -> Option<KnownEnd> {
-        let segment = self.segment.as_ref()?;
+        let segment = self.segment.as_ref().filter(|_| self.limit.is_none())?;
         Some(KnownEnd { position: self.position, file_bytes: segment.file_bytes })
     }
 
@@ -148,7 +156,11 @@ impl Records {
             if self.go_on_if_superseded() {
                 continue;
             }
-            match self.read_record()? {
+            let found = self.read_record()?;
+            if self.limit_has_come() {
+                continue;
+            }
+            match found {
                 Ok(record) => {
                     self.position = record.next;
                     if record.position.sequence >= self.wanted {
@@ -163,6 +175,20 @@ impl Records {
                 }
             }
         }
+    }
+
+    /// Without a durable head every valid record is served, for what can be read is on disk. That ends with the
+    /// first writer, and it publishes a head before it appends: bytes that were read before the head was looked for
+    /// in vain are none of its. Where it is found, they are read again, now up to there.
+    fn limit_has_come(&mut self) -> bool {
+        if self.limit.is_some() || !std::mem::take(&mut self.unwatched) {
+            return false;
+        }
+        self.limit = self.watch.as_ref().and_then(|watch| watch.entry()).map(|entry| entry.durable);
+        if self.limit.is_some() {
+            self.segment = None;
+        }
+        self.limit.is_some()
     }
 
     fn enter_segment(&mut self) -> Result<(), Error> {
@@ -189,6 +215,7 @@ impl Records {
         let file_bytes = file.len().map_err(Error::io("measure", &path))?;
         let next = self.successor(number, &header);
         self.window.clear();
+        self.unwatched = true;
         self.segment = Some(ReadSegment { path, file, file_bytes, header, next });
         Ok(())
     }
@@ -306,6 +333,7 @@ impl Records {
             let bytes = self.window(encoded)?;
             return Ok(bytes.map(|bytes| bytes[record::HEADER_BYTES..].to_vec()));
         }
+        self.unwatched = true;
         let segment = self.segment.as_ref().expect("a segment was entered");
         let mut body = vec![0; encoded as usize - record::HEADER_BYTES];
         let offset = self.position.offset + record::HEADER_BYTES as u64;
@@ -332,6 +360,7 @@ impl Records {
             let read = read.map_err(Error::io("read", &segment.path))?;
             self.window.truncate(read);
             self.window_start = offset;
+            self.unwatched = true;
         }
         let start = (offset - self.window_start) as usize;
         Ok(self.window.get(start..start + count as usize))

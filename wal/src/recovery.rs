@@ -9,7 +9,7 @@ use crate::disk::OpenMode;
 use crate::error::Error;
 use crate::log::{Log, LogOptions};
 use crate::position::Position;
-use crate::reader::Records;
+use crate::reader::{KnownEnd, Records};
 use crate::record;
 use crate::segment::{self, OpenSegment, SegmentHeader, UnfinishedSegment};
 use std::collections::VecDeque;
@@ -21,11 +21,11 @@ pub(crate) fn repair(log: &Log, durable: Option<Position>) -> Result<(OpenSegmen
     let (disk, dir) = (&*log.source.disk, log.path());
     disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     remove_unfinished(log)?;
-    let tail = find_tail(log, durable.unwrap_or(log.floor()))?;
+    let (tail, end) = find_tail(log, durable.unwrap_or(log.floor()))?;
     if durable.is_none() {
         sync_segments(log)?;
     }
-    copy_tail(log, tail)
+    copy_tail(log, tail, end)
 }
 
 /// Removes segments that never got their name.
@@ -40,9 +40,9 @@ fn remove_unfinished(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first record from `from` on that no later one and no segment says was synced.
-fn find_tail(log: &Log, from: Position) -> Result<Position, Error> {
-    let mut records = Records::new(log.source.clone(), from, None, None);
+/// The first record from `from` on that no later one and no segment says was synced; and where the log ends.
+fn find_tail(log: &Log, from: Position) -> Result<(Position, Option<KnownEnd>), Error> {
+    let mut records = Records::new(log.source.clone(), from, None, None, None);
     let mut unsynced: VecDeque<Position> = VecDeque::new();
     let mut synced_through = from.sequence - 1;
     loop {
@@ -57,7 +57,7 @@ fn find_tail(log: &Log, from: Position) -> Result<Position, Error> {
             unsynced.pop_front();
         }
         if record.is_none() {
-            return Ok(unsynced.pop_front().unwrap_or(records.position()));
+            return Ok((unsynced.pop_front().unwrap_or(records.position()), records.end()));
         }
     }
 }
@@ -77,7 +77,7 @@ fn sync_segments(log: &Log) -> Result<(), Error> {
 
 /// Where a log ends that is damaged, and the damage; none where it is whole.
 pub(crate) fn find_damage(log: &Log, limit: Option<Position>) -> Result<Option<(Position, Error)>, Error> {
-    let mut records = Records::new(log.source.clone(), log.floor(), limit, None);
+    let mut records = Records::new(log.source.clone(), log.floor(), limit, None, None);
     loop {
         match records.next().transpose() {
             Ok(Some(_)) => {}
@@ -138,7 +138,11 @@ fn put_aside(log: &Log, path: &Path) -> Result<(), Error> {
 }
 
 /// Copies the records from `tail` on into a new segment.
-fn copy_tail(log: &Log, tail: Position) -> Result<(OpenSegment, Position), Error> {
+fn copy_tail(
+    log: &Log,
+    tail: Position,
+    known_end: Option<KnownEnd>,
+) -> Result<(OpenSegment, Position), Error> {
     let (disk, dir, database_id) = (&*log.source.disk, log.path(), log.source.database_id);
     let (last, epoch) = last_segment(log)?;
     let mut end = Position {
@@ -151,7 +155,7 @@ fn copy_tail(log: &Log, tail: Position) -> Result<(OpenSegment, Position), Error
         SegmentHeader { database_id, number: end.segment, first_sequence: end.sequence, epoch: end.epoch };
     let mut target = UnfinishedSegment::create(disk, dir, &header)?;
     let mut bytes = Vec::new();
-    for record in Records::new(log.source.clone(), tail, None, None) {
+    for record in Records::new(log.source.clone(), tail, None, known_end, None) {
         let record = record?;
         bytes.clear();
         record::encode(&mut bytes, &database_id, end, tail.sequence - 1, record.kind, &record.payload);

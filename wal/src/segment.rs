@@ -27,6 +27,9 @@ pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"asof-wal";
 /// The newest format this release writes and reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
+/// Numbers, sequences and epochs stay below this, so that none of them can overflow.
+const NUMBER_LIMIT: u64 = 1 << 62;
+
 const _: () = assert!(RESERVED == 56 && RESERVED < CRC);
 const _: () = assert!(HEADER_BYTES.is_multiple_of(crate::record::ALIGNMENT));
 
@@ -102,6 +105,11 @@ impl SegmentHeader {
         }
         if header.number != number {
             return Err(corrupt(NUMBER, "number", number.to_string(), header.number.to_string()));
+        }
+        for (at, value) in [(FIRST_SEQUENCE, header.first_sequence), (EPOCH, header.epoch)] {
+            if value >= NUMBER_LIMIT {
+                return Err(corrupt(at, "number", "less than 2^62".into(), value.to_string()));
+            }
         }
         if version != FORMAT_VERSION
             || u32_at(&block, BLOCK_BYTES) != BLOCK as u32

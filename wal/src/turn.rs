@@ -60,7 +60,11 @@ impl Log {
                 }
             }
             if self.turn_free.wait_until(&mut state, deadline).timed_out() {
-                return Err(Error::Locked { pid: Some(self.source.disk.process_id()) });
+                // Another thread stands in line for this process already: then somebody else holds the lock.
+                let own = (!state.acquiring).then(|| self.source.disk.process_id());
+                return Err(Error::Locked {
+                    pid: own.or_else(|| lock::holder(&*self.source.disk, self.path())),
+                });
             }
         }
         state.acquiring = true;

@@ -83,7 +83,9 @@ impl Disk for RealDisk {
             inode: metadata.ino(),
             born: born.map_or(0, |duration| duration.as_nanos() as u64),
         };
-        let map = memmap2::MmapOptions::new().len(len).map_raw_for(&file, write)?;
+        let mut options = memmap2::MmapOptions::new();
+        options.len(len);
+        let map = if write { options.map_raw(&file) } else { options.map_raw_read_only(&file) }?;
         Ok(Arc::new(RealWords { map, words: len / 8, write, identity }))
     }
 
@@ -99,17 +101,6 @@ impl Disk for RealDisk {
 
     fn process_id(&self) -> u32 {
         std::process::id()
-    }
-}
-
-/// Maps a file raw, for writing or for reading only.
-trait MapRawFor {
-    fn map_raw_for(&self, file: &File, write: bool) -> io::Result<memmap2::MmapRaw>;
-}
-
-impl MapRawFor for memmap2::MmapOptions {
-    fn map_raw_for(&self, file: &File, write: bool) -> io::Result<memmap2::MmapRaw> {
-        if write { self.map_raw(file) } else { self.map_raw_read_only(file) }
     }
 }
 

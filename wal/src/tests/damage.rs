@@ -180,3 +180,78 @@ fn a_length_beyond_the_file_is_not_allocated() {
     let (records, failure) = read_all(&open(&disk.process(), Access::ReadOnly));
     assert!(records.is_empty() && failure.is_none());
 }
+
+#[test]
+fn random_damage_gives_a_prefix_or_an_error_and_never_a_panic() {
+    let whole = new_disk(1);
+    let log = open(&whole, Access::ReadWrite);
+    let written: Vec<Vec<u8>> = (0..12).map(|number| vec![number; 37 << (number % 8)]).collect();
+    written.iter().for_each(|payload| assert!(append(&log, payload).is_ok()));
+    let segments: Vec<_> = (1..=log.segments().len() as u64).map(segment_path).collect();
+    drop(log);
+    let contents: Vec<_> = segments.iter().map(|path| whole.read(path).unwrap()).collect();
+    for seed in 0..1500 {
+        let mut chance = Chance(seed);
+        let disk = new_disk(seed);
+        for (path, content) in segments.iter().zip(&contents) {
+            disk.open(path, crate::OpenMode::Create).unwrap();
+            disk.overwrite(path, content).unwrap();
+        }
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        let (path, content) = {
+            let pick = chance.below(segments.len());
+            (&segments[pick], &contents[pick])
+        };
+        let mut bytes = content.clone();
+        let at = chance.below(bytes.len());
+        match chance.below(4) {
+            0 => bytes.truncate(at),
+            1 => bytes[at..].fill(0),
+            2 => bytes[at] ^= 1 << chance.below(8),
+            _ => bytes[at..].iter_mut().take(600).for_each(|byte| *byte = chance.below(256) as u8),
+        }
+        disk.overwrite(path, &bytes).unwrap();
+        disk.crash();
+        let disk = disk.process();
+        let (count, damage) = prefix(&disk, &written);
+        let log = open(&disk, Access::ReadWrite);
+        let appended = append(&log, b"after");
+        assert_eq!(appended.is_err(), damage.is_some(), "seed {seed}: {damage:?}, then {appended:?}");
+        if damage.is_none() {
+            let mut expected = written[..count].to_vec();
+            expected.push(b"after".to_vec());
+            assert_eq!(payloads(&log), expected);
+        }
+    }
+}
+
+#[test]
+fn extreme_numbers_under_good_checksums_do_not_panic() {
+    let reseal = |bytes: &mut [u8], offset: usize| {
+        if offset == 0 {
+            let crc = crc32fast::hash(&bytes[..4092]);
+            bytes[4092..4096].copy_from_slice(&crc.to_le_bytes());
+        } else {
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&bytes[offset..offset + 60]);
+            hasher.update(&(offset as u64).to_le_bytes());
+            bytes[offset + 60..offset + 64].copy_from_slice(&hasher.finalize().to_le_bytes());
+        }
+    };
+    for (block, field) in
+        [0, HEADER_BYTES as usize].into_iter().flat_map(|block| (0..60).map(move |at| (block, at)))
+    {
+        for value in [0_u64, 1, 2, u64::MAX - 1, u64::MAX] {
+            let (disk, _) = four_records();
+            let mut bytes = disk.read(&segment_path(1)).unwrap();
+            let end = (block + field + 8).min(block + 60);
+            bytes[block + field..end].copy_from_slice(&value.to_le_bytes()[..end - block - field]);
+            reseal(&mut bytes, block);
+            disk.overwrite(&segment_path(1), &bytes).unwrap();
+            let _ = read_all(&open(&disk, Access::ReadOnly));
+            let log = open(&disk, Access::ReadWrite);
+            let _ = append(&log, b"after");
+            let _ = log.salvage(WAIT);
+        }
+    }
+}

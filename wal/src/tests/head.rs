@@ -156,3 +156,49 @@ fn reading_needs_no_permission_to_write() {
     assert!(!dir.join("LOCK").exists());
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
 }
+
+#[test]
+fn a_head_with_one_bad_slot_or_an_unclean_leave_is_followed_by_a_repair() {
+    for (unclean, segments) in [(false, 1), (true, 2)] {
+        let disk = new_disk(1);
+        let process = disk.process();
+        let log = open(&process, Access::ReadWrite);
+        append(&log, b"one").unwrap();
+        let turn = log.take_turn(WAIT).unwrap();
+        if unclean {
+            process.kill();
+        }
+        drop(turn);
+        let log = open(&disk, Access::ReadWrite);
+        append(&log, b"two").unwrap();
+        assert_eq!(log.segments().len(), segments);
+    }
+    for slot in [0, 16] {
+        let disk = new_disk(1);
+        append(&open(&disk.process(), Access::ReadWrite), b"one").unwrap();
+        let head = Path::new(DIR).join("head");
+        disk.shared_map(&head, 4096, true).unwrap().store(slot + 12, 7);
+        let log = open(&disk, Access::ReadWrite);
+        append(&log, b"two").unwrap();
+        assert_eq!(log.segments().len(), 2);
+        assert_eq!(payloads(&log), [b"one", b"two"]);
+    }
+}
+
+#[test]
+fn a_reader_without_a_head_stops_where_the_first_writer_has_synced() {
+    let disk = new_disk(1);
+    let log = open(&disk, Access::ReadWrite);
+    append(&log, b"one").unwrap();
+    drop(log);
+    disk.crash();
+    let reader = open(&disk.process(), Access::ReadOnly);
+    let mut records = reader.read_from(Log::start()).unwrap();
+    let writer_disk = disk.process();
+    let writer = open(&writer_disk, Access::ReadWrite);
+    append(&writer, b"two").unwrap();
+    leave_tail(&writer, &writer_disk, b"not synced");
+    let found: Vec<_> = records.by_ref().map(|record| record.unwrap().payload).collect();
+    assert_eq!(found, [b"one", b"two"]);
+    assert_eq!(reader.durable().unwrap(), records.position());
+}

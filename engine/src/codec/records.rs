@@ -1,0 +1,610 @@
+//! The structures inside log payloads, manifests and the commit log, and their way to and from the
+//! types of the engine. FORMAT.md describes each field.
+
+use super::columns::{decode_columns, encode_columns};
+use super::{decode, encode, put_varint, take_varint};
+use crate::api::{CommitInfo, Counts, Tag};
+use crate::error::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema};
+use asof_mvcc::{Column, ColumnType, CommitTime, FileId, Keys, Table, TableId, TableSchema, Version};
+use bincode::{Decode, Encode};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Kinds of log records.
+pub mod kind {
+    /// A commit: [`super::encode_commit`].
+    pub const COMMIT: u8 = 1;
+    /// A tag was made or moved: [`super::TagRecord`].
+    pub const TAG: u8 = 2;
+    /// A tag was removed: its name.
+    pub const TAG_REMOVED: u8 = 3;
+    /// A checkpoint is installed: the manifest's number, u64.
+    pub const CHECKPOINT: u8 = 4;
+}
+
+/// A column on disk.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ColumnRecord {
+    id: u32,
+    name: String,
+    column_type: String,
+    nullable: bool,
+    /// A column block of one row and one column.
+    default: Option<Vec<u8>>,
+}
+
+/// A schema on disk.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct SchemaRecord {
+    columns: Vec<ColumnRecord>,
+    key: Vec<u32>,
+}
+
+impl SchemaRecord {
+    /// A schema as it goes to disk.
+    pub fn of(schema: &TableSchema) -> SchemaRecord {
+        let columns = schema.columns.iter().map(|column| ColumnRecord {
+            id: column.id,
+            name: column.name.clone(),
+            column_type: column.column_type.to_string(),
+            nullable: column.nullable,
+            default: column.default.as_ref().map(|value| {
+                let field = Field::new("default", value.data_type().clone(), true);
+                let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![value.clone()]);
+                encode_columns(&batch.expect("one array of one value is a batch"))
+            }),
+        });
+        SchemaRecord { columns: columns.collect(), key: schema.key.clone() }
+    }
+
+    /// The schema, checked.
+    pub fn to_schema(&self) -> Result<TableSchema> {
+        let columns = self
+            .columns
+            .iter()
+            .map(|record| {
+                let column_type = ColumnType::parse(&record.column_type)
+                    .map_err(|error| Error::corrupt(format!("a schema on disk is damaged: {error}")))?;
+                let default = match &record.default {
+                    Some(bytes) => {
+                        let field = Field::new("default", column_type.to_arrow(), true);
+                        Some(decode_columns(bytes, &Arc::new(Schema::new(vec![field])), 1)?.column(0).clone())
+                    }
+                    None => None,
+                };
+                if default.as_ref().is_some_and(|value| value.len() != 1) {
+                    return Err(Error::corrupt("a default on disk has no value"));
+                }
+                Ok(Column {
+                    id: record.id,
+                    name: record.name.clone(),
+                    column_type,
+                    nullable: record.nullable,
+                    default,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let schema = TableSchema { columns, key: self.key.clone() };
+        schema.validate().map_err(|error| Error::corrupt(format!("a schema on disk is damaged: {error}")))?;
+        if schema.key.iter().any(|id| schema.column(*id).is_none()) {
+            return Err(Error::corrupt("a schema on disk names a key column that it does not have"));
+        }
+        Ok(schema)
+    }
+}
+
+/// A table with its history on disk.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct TableRecord {
+    id: u32,
+    name: String,
+    lives: Vec<(u64, Option<u64>)>,
+    schemas: Vec<(u64, SchemaRecord)>,
+    next_column_id: u32,
+}
+
+impl TableRecord {
+    /// A table as it goes to disk.
+    pub fn of(table: &Table) -> TableRecord {
+        TableRecord {
+            id: table.id,
+            name: table.name.clone(),
+            lives: table.lives.iter().map(|(from, to)| (from.0, to.map(|to| to.0))).collect(),
+            schemas: table.schemas.iter().map(|(from, schema)| (from.0, SchemaRecord::of(schema))).collect(),
+            next_column_id: table.next_column_id,
+        }
+    }
+
+    /// The table, checked.
+    pub fn to_table(&self) -> Result<Table> {
+        let schemas = self
+            .schemas
+            .iter()
+            .map(|(from, schema)| Ok((Version(*from), Arc::new(schema.to_schema()?))))
+            .collect::<Result<Vec<_>>>()?;
+        if schemas.is_empty() || !schemas.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+            return Err(Error::corrupt(format!("table {} has no ascending list of schemas", self.name)));
+        }
+        Ok(Table {
+            id: self.id,
+            name: self.name.clone(),
+            lives: self.lives.iter().map(|&(from, to)| (Version(from), to.map(Version))).collect(),
+            schemas,
+            next_column_id: self.next_column_id,
+        })
+    }
+}
+
+/// A change of the catalog in a commit.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum CatalogChange {
+    /// A new table.
+    Create {
+        /// Its number.
+        table: TableId,
+        /// Its full name.
+        name: String,
+        /// Its first schema.
+        schema: SchemaRecord,
+    },
+    /// The end of a table.
+    Drop {
+        /// Its number.
+        table: TableId,
+    },
+    /// Another schema.
+    Alter {
+        /// The table.
+        table: TableId,
+        /// The schema in force from this version on.
+        schema: SchemaRecord,
+    },
+}
+
+/// Where a row that dies lies, as far as the writer knew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// There is none: the row is new.
+    None,
+    /// Not in a data file yet: found by key.
+    Memory,
+    /// In a data file.
+    File(FileId, u32),
+}
+
+fn encode_targets(targets: &[Target]) -> Vec<u8> {
+    if targets.iter().all(|target| *target == Target::None) {
+        return Vec::new();
+    }
+    let mut out = Vec::with_capacity(targets.len() * 2);
+    for target in targets {
+        match target {
+            Target::None => out.push(0),
+            Target::Memory => out.push(1),
+            Target::File(file, row) => {
+                out.push(2);
+                put_varint(&mut out, *file);
+                put_varint(&mut out, *row as u64);
+            }
+        }
+    }
+    out
+}
+
+fn decode_targets(mut input: &[u8], count: usize) -> Option<Vec<Target>> {
+    if input.is_empty() {
+        return Some(vec![Target::None; count]);
+    }
+    if count > input.len() {
+        return None;
+    }
+    let mut targets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (&tag, rest) = input.split_first()?;
+        input = rest;
+        targets.push(match tag {
+            0 => Target::None,
+            1 => Target::Memory,
+            2 => Target::File(take_varint(&mut input)?, u32::try_from(take_varint(&mut input)?).ok()?),
+            _ => return None,
+        });
+    }
+    input.is_empty().then_some(targets)
+}
+
+/// Encodes keys: count, then length and bytes of each.
+pub fn encode_keys(keys: &Keys) -> Vec<u8> {
+    let mut out = Vec::new();
+    if keys.is_empty() {
+        return out;
+    }
+    put_varint(&mut out, keys.len() as u64);
+    for key in keys.iter() {
+        put_varint(&mut out, key.len() as u64);
+        out.extend_from_slice(key);
+    }
+    out
+}
+
+/// Decodes what [`encode_keys`] wrote.
+pub fn decode_keys(mut input: &[u8]) -> Option<Keys> {
+    let mut keys = Keys::default();
+    if input.is_empty() {
+        return Some(keys);
+    }
+    let count = take_varint(&mut input)?;
+    for _ in 0..count {
+        let length = usize::try_from(take_varint(&mut input)?).ok()?;
+        let (key, rest) = input.split_at_checked(length)?;
+        keys.push(key);
+        input = rest;
+    }
+    input.is_empty().then_some(keys)
+}
+
+/// What a commit changed in the rows of one table, on disk.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+struct TableChangeRecord {
+    table: u32,
+    /// Index of the schema that the rows have.
+    schema: u32,
+    /// All rows alive before this commit die.
+    truncate: bool,
+    /// Tables without key: the hidden row id of the first row.
+    first_row_id: Option<u64>,
+    /// A column block: the rows born, in key order.
+    rows: Vec<u8>,
+    /// For each row born, the row it replaces.
+    replaced: Vec<u8>,
+    /// Keys of the rows that die without a successor.
+    deleted: Vec<u8>,
+    /// Where those lie.
+    deleted_at: Vec<u8>,
+    /// Data files that hold rows of this commit instead of `rows`.
+    files: Vec<u64>,
+}
+
+/// What a commit changed in the rows of one table.
+#[derive(Clone, Debug)]
+pub struct TableChange {
+    /// The table.
+    pub table: TableId,
+    /// Index of the schema that the rows have.
+    pub schema: usize,
+    /// All rows alive before this commit die.
+    pub truncate: bool,
+    /// Tables without key: the hidden row id of the first row.
+    pub first_row_id: Option<u64>,
+    /// The rows born.
+    pub rows: RecordBatch,
+    /// For each row born, the row it replaces.
+    pub replaced: Vec<Target>,
+    /// Keys of the rows that die without a successor.
+    pub deleted: Keys,
+    /// Where those lie.
+    pub deleted_at: Vec<Target>,
+}
+
+/// Everything a commit changed.
+#[derive(Clone, Debug, Default)]
+pub struct CommitContent {
+    /// Tables made, dropped, altered.
+    pub catalog: Vec<CatalogChange>,
+    /// Rows, table by table.
+    pub changes: Vec<TableChange>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+struct ContentRecord {
+    catalog: Vec<CatalogChange>,
+    changes: Vec<TableChangeRecord>,
+}
+
+/// Rows changed in a table, on disk.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct CountsRecord {
+    /// The table's number.
+    pub table: u32,
+    name: String,
+    inserted: u64,
+    updated: u64,
+    deleted: u64,
+}
+
+/// Everything about a commit but its content; what the commit log keeps for ever.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct CommitHeader {
+    /// The version it makes.
+    pub version: u64,
+    /// Its commit time, microseconds UTC.
+    pub time: i64,
+    wall_time: i64,
+    id: [u8; 16],
+    /// The idempotency id of the caller.
+    pub client_id: Option<String>,
+    author: Option<String>,
+    os_user: String,
+    host: String,
+    message: Option<String>,
+    operation: String,
+    parameters: Vec<(String, String)>,
+    meta: Vec<(String, String)>,
+    read_version: u64,
+    isolation: u8,
+    blind_append: bool,
+    /// Rows changed per table.
+    pub tables: Vec<CountsRecord>,
+    schema_changes: Vec<(String, String)>,
+    /// With an idempotency id: a digest of what was asked for.
+    pub request_digest: Option<[u8; 32]>,
+    /// BLAKE3 of the content.
+    pub content_digest: [u8; 32],
+    /// BLAKE3 over the chain before, the content digest and this header.
+    pub chain_digest: [u8; 32],
+}
+
+impl CommitHeader {
+    /// The header of a commit; digests are filled in by [`encode_commit`]. `counts` has one entry for each table by
+    /// number: two tables may have one name, where a commit replaces one by another.
+    pub fn of(info: &CommitInfo, counts: &BTreeMap<TableId, (String, Counts)>) -> CommitHeader {
+        let pairs =
+            |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        CommitHeader {
+            version: info.version.0,
+            time: info.time.0,
+            wall_time: info.wall_time.0,
+            id: *info.id.as_bytes(),
+            client_id: info.client_id.clone(),
+            author: info.author.clone(),
+            os_user: info.os_user.clone(),
+            host: info.host.clone(),
+            message: info.message.clone(),
+            operation: info.operation.clone(),
+            parameters: pairs(&info.parameters),
+            meta: pairs(&info.meta),
+            read_version: info.read_version.0,
+            isolation: (info.isolation == "serializable") as u8,
+            blind_append: info.blind_append,
+            tables: counts
+                .iter()
+                .map(|(table, (name, counts))| CountsRecord {
+                    table: *table,
+                    name: name.clone(),
+                    inserted: counts.inserted,
+                    updated: counts.updated,
+                    deleted: counts.deleted,
+                })
+                .collect(),
+            schema_changes: info.schema_changes.clone(),
+            request_digest: None,
+            content_digest: info.content_digest,
+            chain_digest: info.chain_digest,
+        }
+    }
+
+    /// What the API shows of it.
+    pub fn to_info(&self) -> CommitInfo {
+        let mut tables: BTreeMap<String, Counts> = BTreeMap::new();
+        for record in &self.tables {
+            let counts = tables.entry(record.name.clone()).or_default();
+            counts.inserted += record.inserted;
+            counts.updated += record.updated;
+            counts.deleted += record.deleted;
+        }
+        CommitInfo {
+            version: Version(self.version),
+            time: CommitTime(self.time),
+            wall_time: CommitTime(self.wall_time),
+            id: uuid::Uuid::from_bytes(self.id),
+            client_id: self.client_id.clone(),
+            author: self.author.clone(),
+            os_user: self.os_user.clone(),
+            host: self.host.clone(),
+            message: self.message.clone(),
+            operation: self.operation.clone(),
+            parameters: self.parameters.iter().cloned().collect(),
+            meta: self.meta.iter().cloned().collect(),
+            read_version: Version(self.read_version),
+            isolation: if self.isolation == 1 { "serializable" } else { "snapshot" },
+            blind_append: self.blind_append,
+            tables,
+            schema_changes: self.schema_changes.clone(),
+            content_digest: self.content_digest,
+            chain_digest: self.chain_digest,
+        }
+    }
+
+    /// How many rows the commit added to a table, less those it removed.
+    pub fn net_rows(&self, table: TableId) -> i64 {
+        let counts = self.tables.iter().filter(|record| record.table == table);
+        counts.map(|record| record.inserted as i64 - record.deleted as i64).sum()
+    }
+
+    /// The digest that chains this header and its content to all commits before it.
+    pub fn chain_after(&self, previous: &[u8; 32]) -> [u8; 32] {
+        let unchained = CommitHeader { chain_digest: [0; 32], ..self.clone() };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"asof commit chain 1");
+        hasher.update(previous);
+        hasher.update(&self.content_digest);
+        hasher.update(blake3::hash(&encode(&unchained)).as_bytes());
+        *hasher.finalize().as_bytes()
+    }
+}
+
+const PAYLOAD_FORMAT: u8 = 1;
+const PAYLOAD_PREFIX: usize = 16;
+/// Content of at least this many bytes is compressed where that pays.
+const COMPRESS_FROM: usize = 512;
+
+/// Encodes a commit as a log payload; gives the header with its digests filled in.
+///
+/// `{format u8, compressed u8, zero u16, header length u32, content length u64}`, the header, the content (zstd where
+/// that is shorter; the length is the one before).
+pub fn encode_commit(
+    mut header: CommitHeader,
+    content: &CommitContent,
+    previous_chain: &[u8; 32],
+) -> (CommitHeader, Vec<u8>) {
+    let record = ContentRecord {
+        catalog: content.catalog.clone(),
+        changes: content
+            .changes
+            .iter()
+            .map(|change| TableChangeRecord {
+                table: change.table,
+                schema: change.schema as u32,
+                truncate: change.truncate,
+                first_row_id: change.first_row_id,
+                rows: if change.rows.num_rows() > 0 { encode_columns(&change.rows) } else { Vec::new() },
+                replaced: encode_targets(&change.replaced),
+                deleted: encode_keys(&change.deleted),
+                deleted_at: encode_targets(&change.deleted_at),
+                files: Vec::new(),
+            })
+            .collect(),
+    };
+    let content = encode(&record);
+    header.content_digest = *blake3::hash(&content).as_bytes();
+    header.chain_digest = header.chain_after(previous_chain);
+    let header_bytes = encode(&header);
+    let compressed = (content.len() >= COMPRESS_FROM)
+        .then(|| zstd::bulk::compress(&content, 1).ok())
+        .flatten()
+        .filter(|compressed| compressed.len() < content.len() - content.len() / 16);
+    let body = compressed.as_deref().unwrap_or(&content);
+    let mut payload = Vec::with_capacity(PAYLOAD_PREFIX + header_bytes.len() + body.len());
+    payload.extend_from_slice(&[PAYLOAD_FORMAT, compressed.is_some() as u8, 0, 0]);
+    payload.extend_from_slice(&(header_bytes.len() as u32).to_le_bytes());
+    payload.extend_from_slice(&(content.len() as u64).to_le_bytes());
+    payload.extend_from_slice(&header_bytes);
+    payload.extend_from_slice(body);
+    (header, payload)
+}
+
+/// A commit's payload with its header decoded and its content still as bytes.
+pub struct CommitPayload {
+    /// The header.
+    pub header: CommitHeader,
+    record: ContentRecord,
+}
+
+/// The most a content may grow on decompression.
+const EXPANSION_MAX: usize = 4096;
+
+impl CommitPayload {
+    /// Decodes a log payload and checks the content's digest.
+    pub fn decode(payload: &[u8]) -> Result<CommitPayload> {
+        let short = || Error::corrupt("a commit's payload is too short");
+        let (prefix, rest) = payload.split_at_checked(PAYLOAD_PREFIX).ok_or_else(short)?;
+        if prefix[0] != PAYLOAD_FORMAT {
+            return Err(Error::new(
+                crate::ErrorKind::Unsupported,
+                format!("a commit has payload format {}; this release reads {PAYLOAD_FORMAT}", prefix[0]),
+            ));
+        }
+        let header_bytes = u32::from_le_bytes(prefix[4..8].try_into().expect("four bytes")) as usize;
+        let content_bytes = u64::from_le_bytes(prefix[8..16].try_into().expect("eight bytes")) as usize;
+        let (header, body) = rest.split_at_checked(header_bytes).ok_or_else(short)?;
+        let header: CommitHeader = decode(header, "a commit's header")?;
+        let content = match prefix[1] {
+            0 => body.to_vec(),
+            _ if content_bytes > body.len().saturating_mul(EXPANSION_MAX) + EXPANSION_MAX => {
+                return Err(Error::corrupt("a commit's content claims an impossible length"));
+            }
+            _ => zstd::bulk::decompress(body, content_bytes).map_err(|error| {
+                Error::corrupt(format!("a commit's content does not decompress: {error}"))
+            })?,
+        };
+        if *blake3::hash(&content).as_bytes() != header.content_digest {
+            return Err(Error::corrupt(format!(
+                "the content of version {} does not match its digest",
+                header.version
+            )));
+        }
+        Ok(CommitPayload { header, record: decode(&content, "a commit's content")? })
+    }
+
+    /// The changes of the catalog.
+    pub fn catalog(&self) -> &[CatalogChange] {
+        &self.record.catalog
+    }
+
+    /// The changes of rows. `schema_of` gives the schema of a table by index.
+    pub fn changes(
+        &self,
+        schema_of: impl Fn(TableId, usize) -> Option<Arc<TableSchema>>,
+    ) -> Result<Vec<TableChange>> {
+        let changes = self.record.changes.iter().map(|record| {
+            let damaged =
+                |what: &str| Error::corrupt(format!("version {} has damaged {what}", self.header.version));
+            let schema =
+                schema_of(record.table, record.schema as usize).ok_or_else(|| damaged("table numbers"))?;
+            let arrow_schema = schema.to_arrow();
+            let rows = if record.rows.is_empty() {
+                RecordBatch::new_empty(arrow_schema)
+            } else {
+                decode_columns(&record.rows, &arrow_schema, u32::MAX as usize)?
+            };
+            let deleted = decode_keys(&record.deleted).ok_or_else(|| damaged("keys"))?;
+            if !record.files.is_empty() {
+                return Err(Error::new(
+                    crate::ErrorKind::Unsupported,
+                    format!(
+                        "version {} refers to bulk-loaded files, which a newer release wrote",
+                        self.header.version
+                    ),
+                ));
+            }
+            Ok(TableChange {
+                table: record.table,
+                schema: record.schema as usize,
+                truncate: record.truncate,
+                first_row_id: record.first_row_id,
+                replaced: decode_targets(&record.replaced, rows.num_rows())
+                    .ok_or_else(|| damaged("positions"))?,
+                deleted_at: decode_targets(&record.deleted_at, deleted.len())
+                    .ok_or_else(|| damaged("positions"))?,
+                rows,
+                deleted,
+            })
+        });
+        changes.collect()
+    }
+}
+
+/// A tag on disk.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct TagRecord {
+    name: String,
+    version: u64,
+    message: Option<String>,
+    created: i64,
+    expires: Option<i64>,
+}
+
+impl TagRecord {
+    /// A tag as it goes to disk.
+    pub fn of(tag: &Tag) -> TagRecord {
+        TagRecord {
+            name: tag.name.clone(),
+            version: tag.version.0,
+            message: tag.message.clone(),
+            created: tag.created.0,
+            expires: tag.expires.map(|time| time.0),
+        }
+    }
+
+    /// The tag.
+    pub fn to_tag(&self) -> Tag {
+        Tag {
+            name: self.name.clone(),
+            version: Version(self.version),
+            message: self.message.clone(),
+            created: CommitTime(self.created),
+            expires: self.expires.map(CommitTime),
+        }
+    }
+}

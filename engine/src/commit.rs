@@ -1,0 +1,530 @@
+//! The write path, in order: write set, turn and catch-up, conflicts, existence and counts, version and
+//! time, log, publish, acknowledge.
+//!
+//! Invariants. What is refused is refused before anything is logged. What is logged is applied under
+//! the same turn, so the next committer checks against it. Nothing is published, and nothing
+//! acknowledged, before the log has synced it.
+
+use crate::adapt::adapt;
+use crate::api::{CommitInfo, CommitOptions, Committed, Counts};
+use crate::asof::format_time;
+use crate::codec::columns::encode_columns;
+use crate::codec::records::{
+    CatalogChange, CommitContent, CommitHeader, SchemaRecord, TableChange, Target, encode_commit, kind,
+};
+use crate::database::{Database, find_client_id};
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::{Place, State};
+use arrow::array::RecordBatch;
+use arrow::compute::{concat_batches, interleave_record_batch};
+use asof_mvcc::{
+    Column, CommitTime, Expect, Keys, RecentWrites, Refusal, Table, TableId, TableSchema, TableWrites,
+    Version,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A table's writes, ready to be checked: rows in key order under the schema the transaction ends with.
+pub(crate) struct PreparedTable {
+    /// The table's number; provisional for tables the transaction makes.
+    pub(crate) id: TableId,
+    pub(crate) name: String,
+    pub(crate) schema: Arc<TableSchema>,
+    pub(crate) truncated: bool,
+    /// The rows put, by ascending key; rows without key in order.
+    rows: RecordBatch,
+    keys: Keys,
+    expects: Vec<Expect>,
+    deleted: Keys,
+    deleted_expects: Vec<Expect>,
+}
+
+/// Everything a transaction wants, ready to be checked.
+pub(crate) struct Prepared {
+    /// Changes of the catalog; tables made have provisional numbers.
+    pub(crate) catalog: Vec<PreparedCatalogChange>,
+    pub(crate) tables: Vec<PreparedTable>,
+    /// (table, what), for people.
+    pub(crate) schema_changes: Vec<(String, String)>,
+    pub(crate) read_version: Version,
+    pub(crate) blind: bool,
+}
+
+/// A change of the catalog before the real table numbers are known.
+pub(crate) enum PreparedCatalogChange {
+    Create {
+        id: TableId,
+        name: String,
+        schema: Arc<TableSchema>,
+    },
+    /// `whole`: other transactions' row writes conflict with it.
+    Drop {
+        id: TableId,
+        name: String,
+    },
+    Alter {
+        id: TableId,
+        name: String,
+        schema: Arc<TableSchema>,
+    },
+}
+
+/// Numbers from here on are provisional: the tables are made by a transaction that has not committed.
+pub(crate) const PROVISIONAL: TableId = 1 << 31;
+
+impl PreparedTable {
+    pub(crate) fn new(table: &Table, writes: &TableWrites) -> Result<PreparedTable> {
+        let schema = table.newest_schema().clone();
+        let arrow_schema = schema.to_arrow();
+        let batches = writes
+            .batches
+            .iter()
+            .map(|(from, rows)| adapt(rows, &from.columns, &schema.columns, &arrow_schema))
+            .collect::<Result<Vec<_>>>()?;
+        let mut entries: Vec<_> = writes.keys.iter().collect();
+        entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        let (mut picks, mut keys, mut expects) = (Vec::new(), Keys::default(), Vec::new());
+        let (mut deleted, mut deleted_expects) = (Keys::default(), Vec::new());
+        for (key, write) in entries {
+            match write.row {
+                Some((batch, row)) => {
+                    picks.push((batch as usize, row as usize));
+                    keys.push(key);
+                    expects.push(write.expect);
+                }
+                None => {
+                    deleted.push(key);
+                    deleted_expects.push(write.expect);
+                }
+            }
+        }
+        let rows = if schema.has_key() {
+            match picks.is_empty() {
+                true => RecordBatch::new_empty(arrow_schema),
+                false => interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &picks)?,
+            }
+        } else {
+            concat_batches(&arrow_schema, writes.appended.iter().map(|index| &batches[*index]))?
+        };
+        Ok(PreparedTable {
+            id: table.id,
+            name: table.name.clone(),
+            schema,
+            truncated: writes.truncated,
+            rows,
+            keys,
+            expects,
+            deleted,
+            deleted_expects,
+        })
+    }
+}
+
+impl Prepared {
+    fn is_empty(&self) -> bool {
+        let no_rows = |table: &PreparedTable| {
+            !table.truncated
+                && table.rows.num_rows() == 0
+                && table.deleted_expects.iter().all(|e| *e == Expect::Absent)
+        };
+        self.catalog.is_empty() && self.tables.iter().all(no_rows)
+    }
+
+    /// A digest of what is wanted, whatever the database holds: two requests with it are the same.
+    fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        for (table, what) in &self.schema_changes {
+            part(table.as_bytes());
+            part(what.as_bytes());
+        }
+        for table in &self.tables {
+            part(table.name.as_bytes());
+            part(table.schema.to_string().as_bytes());
+            part(&[table.truncated as u8]);
+            part(&encode_columns(&table.rows));
+            part(&(table.deleted.len() as u64).to_le_bytes());
+            table.deleted.iter().for_each(&mut part);
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Commits what a transaction prepared.
+pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
+    let inner = &database.inner;
+    let log = inner.log()?;
+    let request =
+        options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
+
+    let mut turn = log.take_turn(inner.options.wait)?;
+    let mut follower = inner.lock_follower();
+    inner.catch_up(&mut follower)?;
+    let state = inner.state();
+
+    if let Some(id) = &options.client_id
+        && let Some(version) = find_client_id(&state, id)?
+    {
+        drop(follower);
+        drop(turn);
+        return repeated(database, &state, id, version, request);
+    }
+    if prepared.is_empty() && !options.allow_empty {
+        let version = prepared.read_version;
+        let time = state.time(version)?;
+        let tables = BTreeMap::new();
+        return Ok(Committed {
+            version,
+            time,
+            id: uuid::Uuid::nil(),
+            tables,
+            repeated: false,
+            unchanged: true,
+        });
+    }
+    check_conflicts(&state, &follower.recent, &prepared)?;
+
+    let version = state.applied().next();
+    let now = inner.now();
+    let last = state.time(state.applied())?;
+    let time = commit_time(options.time, last, now)?;
+
+    let numbers = real_numbers(&state, &prepared);
+    let number = |id: TableId| numbers.get(&id).copied().unwrap_or(id);
+    let catalog: Vec<CatalogChange> =
+        prepared.catalog.iter().map(|change| change.to_change(&number)).collect();
+    // The catalog goes first, on a copy: a refusal below must leave nothing behind.
+    let catalog_before = state.catalog();
+    State::apply_catalog(&mut state.memory.write(), version, &catalog)?;
+    let resolved = resolve_rows(&state, &prepared, &number);
+    let (changes, counts) = match resolved {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            state.memory.write().catalog = catalog_before;
+            return Err(error);
+        }
+    };
+
+    let info = CommitInfo {
+        version,
+        time,
+        wall_time: now,
+        id: uuid_v7(now, inner.options.clock.random()),
+        client_id: options.client_id.clone(),
+        author: options.author,
+        os_user: os_user(),
+        host: host(),
+        message: options.message,
+        operation: options.operation.unwrap_or_else(|| "write".to_string()),
+        parameters: options.parameters,
+        meta: options.meta,
+        read_version: prepared.read_version,
+        isolation: "snapshot",
+        blind_append: prepared.blind
+            && counts.values().all(|(_, counts)| counts.updated == 0 && counts.deleted == 0),
+        tables: by_name(&counts),
+        schema_changes: prepared.schema_changes.clone(),
+        content_digest: [0; 32],
+        chain_digest: [0; 32],
+    };
+    let mut header = CommitHeader::of(&info, &counts);
+    header.request_digest = request;
+    let content = CommitContent { catalog, changes };
+    let previous_chain = state.memory.read().chain_digest;
+    let (header, payload) = encode_commit(header, &content, &previous_chain);
+
+    let ticket = match turn.append(kind::COMMIT, &payload) {
+        Ok(ticket) => ticket,
+        Err(error) => {
+            state.memory.write().catalog = catalog_before;
+            return Err(error.into());
+        }
+    };
+    state.apply(header, &content, ticket.next(), &mut follower.recent)?;
+    follower.applied = ticket.next();
+    drop(follower);
+    drop(turn);
+
+    log.wait(ticket)?;
+    // The state may have been exchanged by a checkpoint meanwhile: it has this commit too.
+    inner.state().publish(version);
+    state.publish(version);
+    crate::checkpoint::maybe_checkpoint(database);
+    Ok(Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false })
+}
+
+fn by_name(counts: &BTreeMap<TableId, (String, Counts)>) -> BTreeMap<String, Counts> {
+    let mut names: BTreeMap<String, Counts> = BTreeMap::new();
+    for (name, counts) in counts.values() {
+        let total = names.entry(name.clone()).or_default();
+        total.inserted += counts.inserted;
+        total.updated += counts.updated;
+        total.deleted += counts.deleted;
+    }
+    names
+}
+
+/// The first answer again, where the content is the same.
+fn repeated(
+    database: &Database,
+    state: &State,
+    id: &str,
+    version: Version,
+    request: Option<[u8; 32]>,
+) -> Result<Committed> {
+    let header = state.header(version)?;
+    if header.request_digest != request {
+        return Err(Error::new(
+            ErrorKind::Exists,
+            format!("id '{id}' was used for version {version} with other content; give a new id"),
+        ));
+    }
+    // It may be another thread's commit that is not durable yet: its answer must not come before it is.
+    while database.refresh()? < version {
+        if database.inner.log()?.is_poisoned() {
+            return Err(Error::new(ErrorKind::Poisoned, "the log refuses further work until it is reopened"));
+        }
+        std::thread::yield_now();
+    }
+    let info = header.to_info();
+    Ok(Committed {
+        version,
+        time: info.time,
+        id: info.id,
+        tables: info.tables,
+        repeated: true,
+        unchanged: false,
+    })
+}
+
+fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) -> Result<()> {
+    let read = prepared.read_version;
+    let refused = |name: &str| {
+        let name = name.to_string();
+        move |refusal| match refusal {
+            Refusal::Conflict(version) => Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "table {name} was changed by version {version} after this transaction began at version {read}; begin again"
+                ),
+            ),
+            Refusal::TooOld(horizon) => Error::new(
+                ErrorKind::TooOld,
+                format!(
+                    "this transaction began at version {read}, before version {horizon} from which changes are remembered; begin again"
+                ),
+            ),
+        }
+    };
+    for change in &prepared.catalog {
+        match change {
+            PreparedCatalogChange::Create { name, .. } => {
+                let replaced = prepared.catalog.iter().any(
+                    |other| matches!(other, PreparedCatalogChange::Drop { name: dropped, .. } if dropped == name),
+                );
+                if !replaced && state.catalog().find(name, state.applied()).is_some() {
+                    return Err(refused(name)(Refusal::Conflict(state.applied())));
+                }
+            }
+            PreparedCatalogChange::Drop { id, name } => {
+                recent.check_whole(read, *id).map_err(refused(name))?;
+            }
+            PreparedCatalogChange::Alter { id, name, .. } => {
+                recent.check_keys(read, *id, std::iter::empty()).map_err(refused(name))?;
+            }
+        }
+    }
+    for table in prepared.tables.iter().filter(|table| table.id < PROVISIONAL) {
+        let refused = refused(&table.name);
+        if table.truncated {
+            recent.check_whole(read, table.id).map_err(refused)?;
+        } else {
+            recent
+                .check_keys(read, table.id, table.keys.iter().chain(table.deleted.iter()))
+                .map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+fn commit_time(given: Option<CommitTime>, last: CommitTime, now: CommitTime) -> Result<CommitTime> {
+    let Some(time) = given else { return Ok(last.after(now)) };
+    if time <= last {
+        return Err(Error::invalid(format!(
+            "commit time {} is not later than the last commit's, {}",
+            format_time(time),
+            format_time(last)
+        )));
+    }
+    if time > now {
+        return Err(Error::invalid(format!("commit time {} is in the future", format_time(time))));
+    }
+    Ok(time)
+}
+
+/// The numbers that the tables a transaction makes get.
+fn real_numbers(state: &State, prepared: &Prepared) -> BTreeMap<TableId, TableId> {
+    let made = prepared.catalog.iter().filter_map(|change| match change {
+        PreparedCatalogChange::Create { id, .. } => Some(*id),
+        _ => None,
+    });
+    made.zip(state.catalog().next_table_id()..).collect()
+}
+
+impl PreparedCatalogChange {
+    fn to_change(&self, number: &impl Fn(TableId) -> TableId) -> CatalogChange {
+        match self {
+            PreparedCatalogChange::Create { id, name, schema } => CatalogChange::Create {
+                table: number(*id),
+                name: name.clone(),
+                schema: SchemaRecord::of(schema),
+            },
+            PreparedCatalogChange::Drop { id, .. } => CatalogChange::Drop { table: number(*id) },
+            PreparedCatalogChange::Alter { id, schema, .. } => {
+                CatalogChange::Alter { table: number(*id), schema: SchemaRecord::of(schema) }
+            }
+        }
+    }
+}
+
+type Rows = (Vec<TableChange>, BTreeMap<TableId, (String, Counts)>);
+
+/// Existence, counts, and the place of each row that dies.
+fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) -> TableId) -> Result<Rows> {
+    let catalog = state.catalog();
+    let mut changes = Vec::new();
+    let mut counts: BTreeMap<TableId, (String, Counts)> = BTreeMap::new();
+    for change in &prepared.catalog {
+        let (PreparedCatalogChange::Create { id, name, .. }
+        | PreparedCatalogChange::Drop { id, name }
+        | PreparedCatalogChange::Alter { id, name, .. }) = change;
+        let (_, counts) = counts.entry(number(*id)).or_insert_with(|| (name.clone(), Counts::default()));
+        if let PreparedCatalogChange::Drop { id, .. } = change {
+            // Rows of a dropped table are gone from this version on without each being ended.
+            if let Some(table) = catalog.table(*id) {
+                counts.deleted += crate::snapshot::row_count(state, table, state.applied())?;
+            }
+        }
+    }
+    for table in &prepared.tables {
+        let id = number(table.id);
+        let entry =
+            catalog.table(id).ok_or_else(|| Error::not_found(format!("table {} is gone", table.name)))?;
+        let key_columns: Vec<Column> = table.schema.key_columns().cloned().collect();
+        let mut count = Counts::default();
+        let find = |key: &[u8]| -> Result<Target> {
+            if table.id >= PROVISIONAL || table.truncated {
+                return Ok(Target::None);
+            }
+            Ok(match state.find_alive(entry, &key_columns, key)? {
+                None => Target::None,
+                Some(Place::Slot(_)) => Target::Memory,
+                Some(Place::File(file, row)) => Target::File(file, row),
+            })
+        };
+        if table.truncated && table.id < PROVISIONAL {
+            count.deleted += crate::snapshot::row_count(state, entry, state.applied())?;
+        }
+        let mut replaced = Vec::with_capacity(table.rows.num_rows());
+        if table.schema.has_key() {
+            for (row, key) in table.keys.iter().enumerate() {
+                let target = find(key)?;
+                match (table.expects[row], target) {
+                    (Expect::Absent, Target::Memory | Target::File(..)) => {
+                        return Err(Error::new(
+                            ErrorKind::Exists,
+                            format!("table {} has the key {} already", table.name, show_key(table, row)),
+                        ));
+                    }
+                    (Expect::Present, Target::None) => {
+                        return Err(missing(&table.name, &show_key(table, row)));
+                    }
+                    (_, Target::None) => count.inserted += 1,
+                    _ => count.updated += 1,
+                }
+                replaced.push(target);
+            }
+        } else {
+            replaced.resize(table.rows.num_rows(), Target::None);
+            count.inserted += table.rows.num_rows() as u64;
+        }
+        let (mut deleted, mut deleted_at) = (Keys::default(), Vec::new());
+        for (key, expect) in table.deleted.iter().zip(&table.deleted_expects) {
+            match (expect, find(key)?) {
+                (Expect::Present, Target::None) => return Err(missing(&table.name, "of a row to delete")),
+                (Expect::Absent, Target::Memory | Target::File(..)) => {
+                    let message = format!("table {} has a key already that was to be inserted", table.name);
+                    return Err(Error::new(ErrorKind::Exists, message));
+                }
+                (_, Target::None) => {}
+                (_, target) => {
+                    count.deleted += 1;
+                    deleted.push(key);
+                    deleted_at.push(target);
+                }
+            }
+        }
+        let (_, total) = counts.entry(id).or_insert_with(|| (table.name.clone(), Counts::default()));
+        total.inserted += count.inserted;
+        total.updated += count.updated;
+        total.deleted += count.deleted;
+        let first_row_id = (!table.schema.has_key())
+            .then(|| state.memory.read().next_row_ids.get(&id).copied().unwrap_or(0));
+        let truncate = table.truncated && table.id < PROVISIONAL;
+        if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate {
+            changes.push(TableChange {
+                table: id,
+                schema: entry.schemas.len() - 1,
+                truncate,
+                first_row_id,
+                rows: table.rows.clone(),
+                replaced,
+                deleted,
+                deleted_at,
+            });
+        }
+    }
+    Ok((changes, counts))
+}
+
+fn show_key(table: &PreparedTable, row: usize) -> String {
+    let cells = table.schema.key_indexes().into_iter().map(|index| {
+        let column = &table.schema.columns[index];
+        crate::text::format_cell(&column.column_type, table.rows.column(index), row).unwrap_or_default()
+    });
+    cells.collect::<Vec<_>>().join(",")
+}
+
+fn missing(table: &str, key: &str) -> Error {
+    Error::not_found(format!("table {table} has no row with the key {key}"))
+}
+
+/// A UUIDv7 (RFC 9562): 48 bits of milliseconds, then randomness.
+fn uuid_v7(now: CommitTime, random: [u8; 16]) -> uuid::Uuid {
+    let milliseconds = now.0.div_euclid(1000).max(0) as u64;
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, random[..10].try_into().expect("ten bytes"))
+        .into_uuid()
+}
+
+fn os_user() -> String {
+    static USER: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    USER.get_or_init(|| {
+        let id = rustix::process::getuid().as_raw();
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let name = passwd.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)? == id.to_string()).then(|| name.to_string())
+        });
+        name.unwrap_or_else(|| id.to_string())
+    })
+    .clone()
+}
+
+fn host() -> String {
+    static HOST: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    HOST.get_or_init(|| rustix::system::uname().nodename().to_string_lossy().into_owned()).clone()
+}

@@ -1,0 +1,585 @@
+//! Opening, following and asking a database.
+
+use crate::api::*;
+use crate::asof::AsOf;
+use crate::codec::records::{CommitContent, CommitPayload, TagRecord, kind};
+use crate::counting::CountingDisk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::io_error;
+use crate::generation::Generation;
+use crate::history::ids::hash_id;
+use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout};
+use crate::manifest::{self, Manifest};
+use crate::options::Options;
+use crate::snapshot::Snapshot;
+use crate::state::State;
+use crate::transaction::Transaction;
+use crate::view::ViewCache;
+use asof_mvcc::conflict::REMEMBERED_KEYS_DEFAULT;
+use asof_mvcc::{CommitTime, RecentWrites, Version};
+use asof_wal::{Access, LockKind, Log, LogOptions, OpenMode, Position, Record};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// An open database. Cloning gives another handle to the same one.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) layout: Layout,
+    pub(crate) options: Options,
+    pub(crate) disk: Arc<CountingDisk>,
+    pub(crate) id: [u8; 16],
+    access: Access,
+    state: RwLock<Arc<State>>,
+    log: OnceLock<Log>,
+    follower: Mutex<Follower>,
+    views: OnceLock<Arc<ViewCache>>,
+}
+
+/// How far the log has been read. Whoever applies changes holds this.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    /// Where the next record to apply starts.
+    pub(crate) applied: Position,
+    /// What recent commits wrote.
+    pub(crate) recent: RecentWrites,
+    /// Whether the tail was read at all.
+    started: bool,
+}
+
+impl Database {
+    /// Makes a database in a directory that is missing or empty.
+    pub fn create(path: impl AsRef<Path>, options: Options) -> Result<Database> {
+        let database = Database::make(path.as_ref(), &options)?;
+        if !database {
+            let message = format!("{} is a database already", path.as_ref().display());
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        Database::open(path, options)
+    }
+
+    /// Opens a database for reading and writing.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Database> {
+        Database::open_with(path.as_ref(), options, Access::ReadWrite)
+    }
+
+    /// Opens a database for reading; works on read-only media.
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Database> {
+        Database::open_with(path.as_ref(), options, Access::ReadOnly)
+    }
+
+    /// Opens the database, or makes it where the directory is missing or empty.
+    pub fn open_or_create(path: impl AsRef<Path>, options: Options) -> Result<Database> {
+        if !Database::exists(&path, &options)? {
+            Database::make(path.as_ref(), &options)?;
+        }
+        Database::open(path, options)
+    }
+
+    /// Whether a directory holds a database.
+    pub fn exists(path: impl AsRef<Path>, options: &Options) -> Result<bool> {
+        Ok(!manifest::list(&*options.disk, &Layout::new(path.as_ref()))?.is_empty())
+    }
+
+    /// Makes the files of an empty database; `false` where there is one. The first manifest comes last: before it there
+    /// is no database, and what a crash left is made again.
+    fn make(path: &Path, options: &Options) -> Result<bool> {
+        let disk = &*options.disk;
+        let layout = Layout::new(path);
+        let fail = |path: &Path| {
+            let path = path.to_path_buf();
+            move |error| io_error("create", &path, error)
+        };
+        match disk.metadata(path) {
+            Ok(metadata) if metadata.is_dir => {}
+            Ok(_) => return Err(Error::invalid(format!("{} is a file, not a directory", path.display()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let parent =
+                    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                match disk.create_dir(path) {
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                    made => made.map_err(fail(path))?,
+                }
+                disk.sync_dir(parent).map_err(fail(parent))?;
+            }
+            Err(error) => return Err(io_error("open", path, error)),
+        }
+        let ours = |name: &str| DIRS.contains(&name) || [LOG_DIR, CREATE_LOCK].contains(&name);
+        let entries = disk.list(path).map_err(fail(path))?;
+        if let Some(foreign) = entries.iter().find(|entry| !ours(&entry.name)) {
+            return Err(Error::invalid(format!(
+                "{} is neither a database nor empty: it has {}; name another directory",
+                path.display(),
+                foreign.name
+            )));
+        }
+        let lock_path = layout.join(CREATE_LOCK);
+        let lock = disk.open(&lock_path, OpenMode::Create).map_err(fail(&lock_path))?;
+        let deadline = Instant::now() + options.wait;
+        while !lock.try_lock(LockKind::Exclusive).map_err(fail(&lock_path))? {
+            if Instant::now() > deadline {
+                let message = format!("another process is making a database in {}", path.display());
+                return Err(Error::new(ErrorKind::Locked, message));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if !manifest::list(disk, &layout)?.is_empty() {
+            return Ok(false);
+        }
+        // A log without a manifest was left by a crash while the database was made.
+        let log_dir = layout.join(LOG_DIR);
+        if disk.exists(&log_dir).map_err(fail(&log_dir))? {
+            for entry in disk.list(&log_dir).map_err(fail(&log_dir))? {
+                let file = log_dir.join(entry.name);
+                disk.remove_file(&file).map_err(fail(&file))?;
+            }
+        }
+        for dir in DIRS {
+            let dir = layout.join(dir);
+            match disk.create_dir(&dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => made.map_err(fail(&dir))?,
+            }
+        }
+        disk.sync_dir(path).map_err(fail(path))?;
+        let id = uuid::Builder::from_random_bytes(options.clock.random()).into_uuid().into_bytes();
+        drop(Log::create(options.disk.clone(), &log_dir, id, log_options(options))?);
+        disk.sync_dir(path).map_err(fail(path))?;
+        let first = Manifest {
+            database_id: id,
+            lineage_id: uuid::Builder::from_random_bytes(options.clock.random()).into_uuid().into_bytes(),
+            number: 1,
+            version: 0,
+            time: i64::MIN,
+            chain_digest: [0; 32],
+            created: options.clock.now().0,
+            log_start: Log::start().into(),
+            next_file_id: 1,
+            commit_log_bytes: 0,
+            tables: Vec::new(),
+            sums: Vec::new(),
+            data_files: Vec::new(),
+            ends_files: Vec::new(),
+            ids_files: Vec::new(),
+            tags: Vec::new(),
+            settings: Vec::new(),
+        };
+        first.write(disk, &layout)?;
+        Ok(true)
+    }
+
+    fn open_with(path: &Path, options: Options, access: Access) -> Result<Database> {
+        let path: PathBuf = if path.is_absolute() {
+            path.to_path_buf()
+        } else {
+            std::env::current_dir().map_err(|error| io_error("find", path, error))?.join(path)
+        };
+        let layout = Layout::new(&path);
+        let disk = Arc::new(CountingDisk::new(options.disk.clone()));
+        let leased = manifest::lease_newest(&*disk, &layout)?;
+        let manifest = &leased.manifest;
+        let follower = Follower {
+            applied: manifest.log_start.into(),
+            recent: RecentWrites::new(manifest.version(), REMEMBERED_KEYS_DEFAULT),
+            started: false,
+        };
+        let id = manifest.database_id;
+        let generation = Generation::new(disk.clone(), layout.clone(), leased, options.key_cache_bytes)?;
+        let inner = Inner {
+            layout,
+            options,
+            disk,
+            id,
+            access,
+            state: RwLock::new(Arc::new(State::new(Arc::new(generation)))),
+            log: OnceLock::new(),
+            follower: Mutex::new(follower),
+            views: OnceLock::new(),
+        };
+        Ok(Database { inner: Arc::new(inner) })
+    }
+
+    /// The directory, absolute.
+    pub fn path(&self) -> &Path {
+        self.inner.layout.root()
+    }
+
+    /// The database's id.
+    pub fn id(&self) -> [u8; 16] {
+        self.inner.id
+    }
+
+    /// Options it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Takes note of what other processes committed; gives the newest version.
+    pub fn refresh(&self) -> Result<Version> {
+        self.inner.follow()?;
+        Ok(self.inner.state().published())
+    }
+
+    /// The newest version known to this handle (see [`Database::refresh`]).
+    pub fn latest(&self) -> Result<Version> {
+        self.inner.ensure_tail()?;
+        Ok(self.inner.state().published())
+    }
+
+    /// Begins a transaction that reads the newest version.
+    pub fn begin(&self) -> Result<Transaction> {
+        if self.inner.access == Access::ReadOnly {
+            let message = format!("{} was opened for reading only", self.path().display());
+            return Err(Error::new(ErrorKind::ReadOnly, message));
+        }
+        let version = self.refresh()?;
+        Ok(Transaction::new(self.clone(), self.snapshot(version)?))
+    }
+
+    /// Which version an as-of expression names.
+    pub fn resolve(&self, asof: &AsOf) -> Result<Resolved> {
+        crate::resolve::resolve(self, asof)
+    }
+
+    /// A snapshot at an as-of expression as people type it: `42`, `latest`, `tag:q3`, `2025-08-26T10:00`, `1h-ago`.
+    pub fn at(&self, expression: &str) -> Result<Snapshot> {
+        self.snapshot(self.resolve(&AsOf::parse(expression, &self.options().time_zone)?)?.version)
+    }
+
+    /// A snapshot of a version.
+    pub fn snapshot(&self, version: Version) -> Result<Snapshot> {
+        let state = self.inner.state_with(version)?;
+        Ok(Snapshot::new(self.inner.clone(), state, version))
+    }
+
+    /// What a commit was; version 0 has none.
+    pub fn commit_info(&self, version: Version) -> Result<CommitInfo> {
+        if version == Version::ZERO {
+            return Err(Error::not_found("version 0 is the empty database; no commit made it"));
+        }
+        Ok(self.inner.state_with(version)?.header(version)?.to_info())
+    }
+
+    /// The commit with an idempotency id, if there is one.
+    pub fn commit_with_client_id(&self, id: &str) -> Result<Option<CommitInfo>> {
+        self.refresh()?;
+        let state = self.inner.state();
+        let version = find_client_id(&state, id)?;
+        version.map(|version| Ok(state.header(version)?.to_info())).transpose()
+    }
+
+    /// The commit time of a version; [`CommitTime::MIN`] for version 0.
+    pub fn commit_time(&self, version: Version) -> Result<CommitTime> {
+        self.inner.state_with(version)?.time(version)
+    }
+
+    /// The last version whose commit time is at or before `time`.
+    pub fn version_at(&self, time: CommitTime) -> Result<Version> {
+        let state = self.inner.state();
+        if time >= CommitTime(state.generation.manifest().time) {
+            self.inner.ensure_tail()?;
+        }
+        self.inner.state().version_at(time)
+    }
+
+    /// Names a version.
+    pub fn tag(&self, tag: Tag, force: bool) -> Result<()> {
+        crate::asof::validate_tag_name(&tag.name)?;
+        self.inner.state_with(tag.version)?;
+        self.inner.log_control(kind::TAG, |state| {
+            let existing = state.memory.read().tags.get(&tag.name).cloned();
+            if let Some(existing) =
+                existing.filter(|existing| !force && !existing.is_expired(self.inner.now()))
+            {
+                return Err(Error::new(
+                    ErrorKind::Exists,
+                    format!("tag {} names version {} already; --force moves it", tag.name, existing.version),
+                ));
+            }
+            Ok(crate::codec::encode(&TagRecord::of(&tag)))
+        })
+    }
+
+    /// Removes a tag.
+    pub fn remove_tag(&self, name: &str) -> Result<()> {
+        self.inner.log_control(kind::TAG_REMOVED, |state| {
+            if !state.memory.read().tags.contains_key(name) {
+                return Err(crate::resolve::unknown_tag(state, name));
+            }
+            Ok(name.as_bytes().to_vec())
+        })
+    }
+
+    /// All tags by name, expired ones left out.
+    pub fn tags(&self) -> Result<Vec<Tag>> {
+        self.inner.follow()?;
+        let now = self.inner.now();
+        let state = self.inner.state();
+        let memory = state.memory.read();
+        Ok(memory.tags.values().filter(|tag| !tag.is_expired(now)).cloned().collect())
+    }
+
+    /// Bytes and operations so far.
+    pub fn counters(&self) -> Counters {
+        self.inner.disk.counts().snapshot()
+    }
+
+    /// The versions at which rows or schema of a table (by full name) changed, ascending, within (after, up_to].
+    pub fn table_versions(&self, table: &str, after: Version, up_to: Version) -> Result<Vec<Version>> {
+        let state = self.inner.state_with(up_to)?;
+        let catalog = state.catalog();
+        let mut versions = Vec::new();
+        for table in catalog.incarnations(table) {
+            let changes = state.generation.changes(table.id);
+            for number in changes.count_up_to(after)?..changes.count_up_to(up_to)? {
+                versions.push(changes.entry(number)?.version);
+            }
+            if let Some(memtable) = state.memtable(table.id) {
+                versions.extend_from_slice(memtable.read().changes());
+            }
+        }
+        versions.retain(|version| *version > after && *version <= up_to);
+        versions.sort_unstable();
+        versions.dedup();
+        Ok(versions)
+    }
+}
+
+impl Tag {
+    /// Whether the tag has ended.
+    pub fn is_expired(&self, now: CommitTime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// The version that the commit with an idempotency id made.
+pub(crate) fn find_client_id(state: &State, id: &str) -> Result<Option<Version>> {
+    if let Some(version) = state.memory.read().client_ids.get(id) {
+        return Ok(Some(*version));
+    }
+    for version in state.generation.version_of_id(&hash_id(id))? {
+        if state.header(version)?.client_id.as_deref() == Some(id) {
+            return Ok(Some(version));
+        }
+    }
+    Ok(None)
+}
+
+fn log_options(options: &Options) -> LogOptions {
+    LogOptions { turn_wait: options.wait, ..LogOptions::default() }
+}
+
+impl Inner {
+    /// What is known now.
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.read().clone()
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> CommitTime {
+        self.options.clock.now()
+    }
+
+    /// The cache of rendered files.
+    pub(crate) fn views(&self) -> &Arc<ViewCache> {
+        let options = &self.options;
+        self.views
+            .get_or_init(|| ViewCache::open(options.view_cache_dir.as_deref(), options.view_cache_bytes))
+    }
+
+    /// The log, opened when first needed.
+    pub(crate) fn log(&self) -> Result<&Log> {
+        if let Some(log) = self.log.get() {
+            return Ok(log);
+        }
+        let from = self.state().generation.manifest().log_start.into();
+        let dir = self.layout.join(LOG_DIR);
+        let log = Log::open(self.disk.clone(), &dir, self.id, from, log_options(&self.options), self.access)?;
+        Ok(self.log.get_or_init(|| log))
+    }
+
+    /// The state that knows a version, which is published.
+    pub(crate) fn state_with(&self, version: Version) -> Result<Arc<State>> {
+        let state = self.state();
+        if version <= state.generation.version() || version <= state.published() {
+            return Ok(state);
+        }
+        self.follow()?;
+        let state = self.state();
+        if version > state.published() {
+            return Err(crate::resolve::no_version(&state, version));
+        }
+        Ok(state)
+    }
+
+    /// Reads the log's tail if that has not been done yet.
+    pub(crate) fn ensure_tail(&self) -> Result<()> {
+        let mut follower = self.follower.lock();
+        if follower.started { Ok(()) } else { self.catch_up(&mut follower) }
+    }
+
+    /// Applies what the log has that is not applied yet.
+    pub(crate) fn follow(&self) -> Result<()> {
+        let mut follower = self.follower.lock();
+        self.catch_up(&mut follower)
+    }
+
+    /// Locks out everyone else who applies changes.
+    pub(crate) fn lock_follower(&self) -> MutexGuard<'_, Follower> {
+        self.follower.lock()
+    }
+
+    /// Applies and publishes every durable record that is not applied yet. Own records that are queued are applied
+    /// already, and lie behind what is durable.
+    pub(crate) fn catch_up(&self, follower: &mut Follower) -> Result<()> {
+        let log = self.log()?;
+        let durable = log.durable()?;
+        if durable.sequence <= follower.applied.sequence {
+            follower.started = true;
+            return Ok(());
+        }
+        let mut reloads = 0;
+        loop {
+            match self.read_tail(follower)? {
+                Tail::Read => break,
+                Tail::NewManifest if reloads < 3 => {
+                    reloads += 1;
+                    self.reload(follower)?;
+                }
+                Tail::NewManifest => break,
+            }
+        }
+        follower.started = true;
+        Ok(())
+    }
+
+    fn read_tail(&self, follower: &mut Follower) -> Result<Tail> {
+        let log = self.log()?;
+        for record in log.read_from(follower.applied)? {
+            let record = record?;
+            if self.apply_record(&record, follower)? == Tail::NewManifest {
+                return Ok(Tail::NewManifest);
+            }
+            follower.applied = record.next;
+        }
+        Ok(Tail::Read)
+    }
+
+    fn apply_record(&self, record: &Record, follower: &mut Follower) -> Result<Tail> {
+        let state = self.state();
+        match record.kind {
+            kind::COMMIT => {
+                let payload = CommitPayload::decode(&record.payload)?;
+                let version = Version(payload.header.version);
+                let previous = state.memory.read().chain_digest;
+                if payload.header.chain_after(&previous) != payload.header.chain_digest {
+                    return Err(Error::corrupt(format!(
+                        "version {version} does not continue the chain of commits before it; run 'asof verify'"
+                    )));
+                }
+                State::apply_catalog(&mut state.memory.write(), version, payload.catalog())?;
+                let catalog = state.catalog();
+                let changes = payload.changes(|table, schema| {
+                    let schemas = &catalog.table(table)?.schemas;
+                    schemas.get(schema).map(|(_, schema)| schema.clone())
+                })?;
+                let content = CommitContent { catalog: payload.catalog().to_vec(), changes };
+                state.apply(payload.header, &content, record.next, &mut follower.recent)?;
+                state.publish(version);
+            }
+            kind::CHECKPOINT => {
+                let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
+                let number = number.map_err(|_| Error::corrupt("a checkpoint's record is damaged"))?;
+                if number > state.generation.manifest().number {
+                    return Ok(Tail::NewManifest);
+                }
+            }
+            _ => state.apply_control(record.kind, &record.payload)?,
+        }
+        Ok(Tail::Read)
+    }
+
+    /// Goes on from the newest manifest: a new state, the log read again from where that manifest says.
+    pub(crate) fn reload(&self, follower: &mut Follower) -> Result<()> {
+        let leased = manifest::lease_newest(&*self.disk, &self.layout)?;
+        if leased.manifest.number <= self.state().generation.manifest().number {
+            // Its record came before us and the manifest is gone again: nothing newer to go on from.
+            return Ok(());
+        }
+        let start = leased.manifest.log_start.into();
+        let generation =
+            Generation::new(self.disk.clone(), self.layout.clone(), leased, self.options.key_cache_bytes)?;
+        let before = self.state().published();
+        let state = Arc::new(State::new(Arc::new(generation)));
+        follower.applied = start;
+        let old = std::mem::replace(&mut *self.state.write(), state);
+        let read = self.read_tail(follower);
+        if read.is_err() || self.state().published() < before {
+            *self.state.write() = old;
+        }
+        read.map(|_| ())
+    }
+
+    /// Logs a control record that `make` makes from what is there, and applies it.
+    pub(crate) fn log_control(&self, kind: u8, make: impl FnOnce(&State) -> Result<Vec<u8>>) -> Result<()> {
+        let log = self.log()?;
+        let mut turn = log.take_turn(self.options.wait)?;
+        let mut follower = self.lock_follower();
+        self.catch_up(&mut follower)?;
+        let state = self.state();
+        let payload = make(&state)?;
+        let ticket = turn.append(kind, &payload)?;
+        state.apply_control(kind, &payload)?;
+        follower.applied = ticket.next();
+        drop(follower);
+        drop(turn);
+        log.wait(ticket)?;
+        Ok(())
+    }
+}
+
+/// Whether the log's tail was read, or a newer manifest must be taken up first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tail {
+    Read,
+    NewManifest,
+}
+
+impl State {
+    fn apply_control(&self, kind: u8, payload: &[u8]) -> Result<()> {
+        match kind {
+            kind::TAG => {
+                let tag = crate::codec::decode::<TagRecord>(payload, "a tag's record")?.to_tag();
+                self.memory.write().tags.insert(tag.name.clone(), tag);
+            }
+            kind::TAG_REMOVED => {
+                self.memory.write().tags.remove(&*String::from_utf8_lossy(payload));
+            }
+            // A newer release's control record that this one may leave aside.
+            _ => log::warn!("the log has a control record of kind {kind}, which a newer release wrote"),
+        }
+        Ok(())
+    }
+}
+
+impl From<asof_wal::Error> for Error {
+    fn from(error: asof_wal::Error) -> Error {
+        let kind = match &error {
+            asof_wal::Error::Io { source, .. } => Error::from(std::io::Error::from(source.kind())).kind(),
+            asof_wal::Error::Corrupt { .. } => ErrorKind::Corrupt,
+            asof_wal::Error::Unsupported { .. } => ErrorKind::Unsupported,
+            asof_wal::Error::Locked { .. } => ErrorKind::Locked,
+            asof_wal::Error::Poisoned { .. } => ErrorKind::Poisoned,
+            asof_wal::Error::ReadOnly => ErrorKind::ReadOnly,
+            asof_wal::Error::TooLarge { .. } => ErrorKind::Invalid,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, error.to_string()).with_source(error)
+    }
+}

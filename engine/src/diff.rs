@@ -1,0 +1,356 @@
+//! What changed between two versions, from begins and ends.
+
+use crate::adapt::{adapt, batch_of, cast_exact, default_array};
+use crate::api::{ChangeType, DiffKind};
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::scan::{Life, row_versions};
+use crate::snapshot::{all_columns, unknown_table};
+use crate::state::State;
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::row::{RowConverter, SortField};
+use asof_mvcc::{Column, KeyBytes, Table, TableSchema, Version};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Rows of a batch that a diff gives.
+const BATCH_ROWS: usize = 8_192;
+
+/// The changes of one table between two versions. Batches have the columns `_change_type` (text), `_commit_version`
+/// (uint64), `_commit_timestamp` (timestamp us UTC), then the table's: for a net diff those of the later version (of
+/// the earlier one where the table is gone), matched by name; for a feed all that the table had, dropped ones included.
+/// In a net diff, version and time are those of the commit that made or ended the row last.
+pub struct Diff {
+    schema: SchemaRef,
+    batches: VecDeque<RecordBatch>,
+}
+
+impl Diff {
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+impl Iterator for Diff {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        self.batches.pop_front().map(Ok)
+    }
+}
+
+/// One line of a diff: what happened, when, and which of the gathered rows.
+struct Line {
+    version: Version,
+    /// Lines are of one row only where their tables have the same key columns: which of those they have.
+    key_space: usize,
+    key: KeyBytes,
+    change: ChangeType,
+    row: (usize, usize),
+}
+
+impl Line {
+    /// The order of a net diff; a deletion comes before the insertion of the same key.
+    fn place(&self) -> (usize, &[u8], bool) {
+        (self.key_space, &self.key, self.change == ChangeType::Insert)
+    }
+}
+
+/// A row version of one incarnation of a table.
+struct Event {
+    key: KeyBytes,
+    begin: Version,
+    end: Version,
+    /// Where the row is among the gathered batches, as it was at its end and as it was at its begin.
+    before: (usize, usize),
+    after: (usize, usize),
+}
+
+impl Database {
+    /// Changes of one table in (from, to].
+    pub fn diff(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<Diff> {
+        if from > to {
+            return Err(Error::invalid(format!(
+                "version {from} is after version {to}: a diff goes from earlier to later"
+            )));
+        }
+        let state = self.inner.state_with(to)?;
+        let catalog = state.catalog();
+        let concerned: Vec<Arc<Table>> = catalog
+            .incarnations(table)
+            .filter(|entry| {
+                entry.lives.iter().any(|(begin, end)| *begin <= to && end.is_none_or(|end| end > from))
+            })
+            .cloned()
+            .collect();
+        if concerned.is_empty() {
+            return Err(unknown_table(&catalog, to, table));
+        }
+        let columns: Vec<Column> = match kind {
+            DiffKind::Net => {
+                let later = concerned.iter().rev().find(|entry| entry.exists_at(to));
+                match later {
+                    Some(entry) => entry.schema_at(to).columns.clone(),
+                    None => concerned.last().expect("there is one").schema_at(from).columns.clone(),
+                }
+            }
+            DiffKind::Feed => feed_columns(&concerned),
+        };
+        let mut lines = Vec::new();
+        let mut batches = Vec::new();
+        for entry in &concerned {
+            let key = |table: &Table| -> Vec<String> {
+                table
+                    .newest_schema()
+                    .key_columns()
+                    .map(|column| format!("{} {}", column.name, column.column_type))
+                    .collect()
+            };
+            let key_space =
+                concerned.iter().position(|other| key(other) == key(entry)).expect("it is one of them");
+            let events = events_of(&state, entry, &columns, kind, from, to, &mut batches)?;
+            match kind {
+                DiffKind::Net => net_lines(entry, key_space, events, from, to, &mut lines),
+                DiffKind::Feed => feed_lines(key_space, events, from, to, &mut lines),
+            }
+        }
+        match kind {
+            DiffKind::Net => lines = drop_equal(lines, &columns, &batches)?,
+            DiffKind::Feed => lines.sort_by_key(|line| line.version),
+        }
+        render(&state, &lines, &columns, &batches)
+    }
+}
+
+/// All columns that the incarnations ever had, by name; one name of different types keeps the newest.
+fn feed_columns(tables: &[Arc<Table>]) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    for table in tables.iter().rev() {
+        for column in all_columns(table) {
+            if !columns
+                .iter()
+                .any(|known| known.name == column.name && known.column_type == column.column_type)
+            {
+                let mut column = column;
+                let mut name = column.name.clone();
+                let mut count = 1;
+                while columns.iter().any(|known| known.name == name) {
+                    count += 1;
+                    name = format!("{}_{count}", column.name);
+                }
+                column.name = name;
+                columns.push(column);
+            }
+        }
+    }
+    columns
+}
+
+/// Row versions that began or ended in (from, to], cut to the table's life; their rows are added to `batches`.
+fn events_of(
+    state: &State,
+    table: &Table,
+    columns: &[Column],
+    kind: DiffKind,
+    from: Version,
+    to: Version,
+    batches: &mut Vec<RecordBatch>,
+) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    let own = all_columns(table);
+    let dropped = table.lives.last().and_then(|(_, end)| *end).filter(|end| *end > from && *end <= to);
+    let lives: Vec<Life> = match dropped {
+        // Rows of a dropped table end with it: those alive just before, and those touched before that.
+        Some(end) => {
+            let last = end.previous().expect("a table ends after version 0");
+            let touched = (last > from).then_some(Life::Touched { after: from, up_to: last });
+            touched.into_iter().chain([Life::VisibleAt(last)]).collect()
+        }
+        None => vec![Life::Touched { after: from, up_to: to }],
+    };
+    let schema = crate::adapt::loose_schema(columns);
+    for life in lives {
+        for chunk in row_versions(state, table, &own, life)? {
+            let chunk = chunk?;
+            let (before, after) = (batches.len(), batches.len() + (kind == DiffKind::Net) as usize);
+            match kind {
+                DiffKind::Net => {
+                    let earlier = table.schema_at(from.max(table.schemas[0].0));
+                    batches.push(by_name(&chunk.rows, earlier, table.schema_at(to), &own, columns, &schema)?);
+                    batches.push(by_name(&chunk.rows, table.schema_at(to), earlier, &own, columns, &schema)?);
+                }
+                DiffKind::Feed => batches.push(feed_rows(&chunk.rows, &own, columns, &schema)?),
+            }
+            for row in 0..chunk.len() {
+                let (begin, mut end) = (chunk.begins[row], chunk.ends[row]);
+                match (life, dropped) {
+                    // Given by the other scan, as ended by the drop.
+                    (Life::Touched { up_to, .. }, Some(_)) if end > up_to => continue,
+                    (Life::VisibleAt(_), Some(dropped)) => end = dropped,
+                    _ => {}
+                }
+                let key = chunk.keys.get(row).into();
+                events.push(Event { key, begin, end, before: (before, row), after: (after, row) });
+            }
+        }
+    }
+    Ok(events)
+}
+
+/// Rows of one side of a net diff under the diff's columns, matched by the names of that side's schema; a column that
+/// side does not have by name is found by the id it has on the other side.
+fn by_name(
+    rows: &RecordBatch,
+    side: &TableSchema,
+    other_side: &TableSchema,
+    own: &[Column],
+    columns: &[Column],
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    let id_in =
+        |schema: &TableSchema, name: &str| schema.columns.iter().find(|c| c.name == name).map(|c| c.id);
+    let arrays = columns
+        .iter()
+        .map(|column| {
+            let null = || default_array(&Column { default: None, ..column.clone() }, rows.num_rows());
+            let id = id_in(side, &column.name).or_else(|| {
+                let id = id_in(other_side, &column.name)?;
+                side.column(id).map(|column| column.id)
+            });
+            let index = id.and_then(|id| own.iter().position(|other| other.id == id));
+            match index.map(|index| rows.column(index)) {
+                Some(array) => cast_exact(array, &column.column_type.to_arrow()).or_else(|_| null()),
+                None => null(),
+            }
+        })
+        .collect::<Result<Vec<_>>>()?;
+    batch_of(schema.clone(), arrays, rows.num_rows())
+}
+
+fn feed_rows(
+    rows: &RecordBatch,
+    own: &[Column],
+    columns: &[Column],
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    // Incarnations have ids of their own: a column is this incarnation's where id, name and type agree.
+    let renumbered: Vec<Column> = columns
+        .iter()
+        .map(|column| {
+            let same = own.iter().any(|other| {
+                other.id == column.id
+                    && other.column_type == column.column_type
+                    && column.name.starts_with(&other.name)
+            });
+            Column { id: if same { column.id } else { u32::MAX }, default: None, ..column.clone() }
+        })
+        .collect();
+    adapt(rows, own, &renumbered, schema)
+}
+
+fn net_lines(
+    table: &Table,
+    key_space: usize,
+    events: Vec<Event>,
+    from: Version,
+    to: Version,
+    lines: &mut Vec<Line>,
+) {
+    let made_after = table.lives.first().is_some_and(|(begin, _)| *begin > from);
+    for Event { key, begin, end, before, after } in events {
+        let was = begin <= from && from < end && !made_after;
+        let is = begin <= to && to < end;
+        if was && !is {
+            lines.push(Line { version: end, key_space, key, change: ChangeType::Delete, row: before });
+        } else if is && !was {
+            lines.push(Line { version: begin, key_space, key, change: ChangeType::Insert, row: after });
+        }
+    }
+}
+
+/// Pairs a deletion and an insertion of one key to an update, and drops updates that changed nothing.
+fn drop_equal(mut lines: Vec<Line>, columns: &[Column], batches: &[RecordBatch]) -> Result<Vec<Line>> {
+    lines.sort_by(|a, b| a.place().cmp(&b.place()));
+    let converter = RowConverter::new(
+        columns.iter().map(|column| SortField::new(column.column_type.to_arrow())).collect(),
+    )?;
+    let rows = batches
+        .iter()
+        .map(|batch| Ok(converter.convert_columns(batch.columns())?))
+        .collect::<Result<Vec<_>>>()?;
+    let mut net: Vec<Line> = Vec::with_capacity(lines.len());
+    let mut lines = lines.into_iter().peekable();
+    while let Some(mut line) = lines.next() {
+        let pairs = line.change == ChangeType::Delete
+            && lines.peek().is_some_and(|next| {
+                (next.key_space, &next.key) == (line.key_space, &line.key)
+                    && next.change == ChangeType::Insert
+            });
+        if !pairs {
+            net.push(line);
+            continue;
+        }
+        let mut after = lines.next().expect("it was peeked at");
+        if rows[line.row.0].row(line.row.1) != rows[after.row.0].row(after.row.1) {
+            line.version = after.version;
+            line.change = ChangeType::UpdatePreimage;
+            after.change = ChangeType::UpdatePostimage;
+            net.extend([line, after]);
+        }
+    }
+    Ok(net)
+}
+
+fn feed_lines(key_space: usize, events: Vec<Event>, from: Version, to: Version, lines: &mut Vec<Line>) {
+    let within = |version: Version| from < version && version <= to;
+    let first = lines.len();
+    for Event { key, begin, end, before, after } in events {
+        if within(end) {
+            let key = key.clone();
+            lines.push(Line { version: end, key_space, key, change: ChangeType::Delete, row: before });
+        }
+        if within(begin) {
+            lines.push(Line { version: begin, key_space, key, change: ChangeType::Insert, row: after });
+        }
+    }
+    let own = &mut lines[first..];
+    own.sort_by(|a, b| (a.version, a.place()).cmp(&(b.version, b.place())));
+    for index in 1..own.len() {
+        let (before, after) = own.split_at_mut(index);
+        let (before, after) = (&mut before[index - 1], &mut after[0]);
+        let pairs = before.change == ChangeType::Delete && after.change == ChangeType::Insert;
+        if pairs && before.version == after.version && before.key == after.key {
+            before.change = ChangeType::UpdatePreimage;
+            after.change = ChangeType::UpdatePostimage;
+        }
+    }
+}
+
+fn render(state: &State, lines: &[Line], columns: &[Column], batches: &[RecordBatch]) -> Result<Diff> {
+    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let mut fields = vec![
+        Field::new("_change_type", DataType::Utf8, false),
+        Field::new("_commit_version", DataType::UInt64, false),
+        Field::new("_commit_timestamp", utc, false),
+    ];
+    fields.extend(columns.iter().map(|column| column.to_field().with_nullable(true)));
+    let schema = Arc::new(Schema::new(fields));
+    let sources: Vec<&RecordBatch> = batches.iter().collect();
+    let mut given = VecDeque::new();
+    for lines in lines.chunks(BATCH_ROWS) {
+        let picks: Vec<(usize, usize)> = lines.iter().map(|line| line.row).collect();
+        let rows = interleave_record_batch(&sources, &picks)?;
+        let times = lines.iter().map(|line| Ok(state.time(line.version)?.0)).collect::<Result<Vec<i64>>>()?;
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(lines.iter().map(|line| line.change.name()))),
+            Arc::new(UInt64Array::from_iter_values(lines.iter().map(|line| line.version.0))),
+            Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
+        ];
+        arrays.extend(rows.columns().iter().cloned());
+        given.push_back(RecordBatch::try_new(schema.clone(), arrays)?);
+    }
+    Ok(Diff { schema, batches: given })
+}

@@ -1,0 +1,150 @@
+//! Writing files so that they are whole or absent, and frames that carry their own checksum.
+
+use crate::error::{Error, Result};
+use crate::layout::TEMPORARY_SUFFIX;
+use asof_wal::{Disk, DiskFile, OpenMode};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes in front of a frame's body: magic 8, format u32, zero u32, body length u64, BLAKE3 of all before it and the
+/// body 32.
+pub const FRAME_HEADER_BYTES: usize = 56;
+
+/// The most a framed file may hold: 4 GiB.
+const FRAME_BYTES_MAX: u64 = 4 << 30;
+
+fn frame_digest(head: &[u8], body: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(head);
+    hasher.update(body);
+    *hasher.finalize().as_bytes()
+}
+
+/// Puts a body into a frame.
+pub fn frame(magic: &[u8; 8], format: u32, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + body.len());
+    out.extend_from_slice(magic);
+    out.extend_from_slice(&format.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    let digest = frame_digest(&out, body);
+    out.extend_from_slice(&digest);
+    out.extend_from_slice(body);
+    out
+}
+
+/// Takes a body out of a frame, checking every byte. `file` names it in errors.
+pub fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], format: u32, file: &str) -> Result<&'a [u8]> {
+    let damaged = |offset: usize, expected: String, found: String| {
+        Error::corrupt(format!(
+            "{file} is damaged at offset {offset}: expected {expected}, found {found}; run 'asof verify'"
+        ))
+    };
+    let Some((head, body)) = bytes.split_at_checked(FRAME_HEADER_BYTES) else {
+        return Err(damaged(
+            bytes.len(),
+            format!("at least {FRAME_HEADER_BYTES} bytes"),
+            format!("{} bytes", bytes.len()),
+        ));
+    };
+    if head[..8] != magic[..] {
+        return Err(damaged(0, hex(magic), hex(&head[..8])));
+    }
+    let found_format = u32::from_le_bytes(head[8..12].try_into().expect("four bytes"));
+    let length = u64::from_le_bytes(head[16..24].try_into().expect("eight bytes"));
+    if length != body.len() as u64 {
+        return Err(damaged(16, format!("a body of {length} bytes"), format!("{} bytes", body.len())));
+    }
+    let digest = frame_digest(&head[..24], body);
+    if head[24..] != digest {
+        return Err(damaged(24, format!("digest {}", hex(&head[24..])), hex(&digest)));
+    }
+    if found_format != format {
+        return Err(Error::new(
+            crate::ErrorKind::Unsupported,
+            format!("{file} has format {found_format}; this release reads {format}"),
+        ));
+    }
+    Ok(body)
+}
+
+/// Reads a whole file, at most [`FRAME_BYTES_MAX`].
+pub fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>> {
+    let file = disk.open(path, OpenMode::Read).map_err(|error| io_error("open", path, error))?;
+    let length = file.len().map_err(|error| io_error("read", path, error))?;
+    if length > FRAME_BYTES_MAX {
+        return Err(Error::corrupt(format!("{} is {length} bytes long, which cannot be", path.display())));
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0).map_err(|error| io_error("read", path, error))?;
+    Ok(bytes)
+}
+
+/// Writes a file so that after a crash it is whole under its name or not there: a temporary name, sync, rename, sync of
+/// the directory (left to the caller where `sync_dir` is false, who then syncs once for many).
+pub fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8], sync_dir: bool) -> Result<()> {
+    let temporary = temporary_path(path);
+    let file =
+        disk.open(&temporary, OpenMode::Create).map_err(|error| io_error("create", &temporary, error))?;
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.write_all_at(bytes, 0))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| disk.rename(&temporary, path));
+    if let Err(error) = written {
+        // Best effort: what stays is removed by the next checkpoint.
+        let _ = disk.remove_file(&temporary);
+        return Err(io_error("write", path, error));
+    }
+    if sync_dir {
+        sync_parent(disk, path)?;
+    }
+    Ok(())
+}
+
+/// Makes a file's name durable.
+pub fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let parent = path.parent().expect("files of a database lie in a directory");
+    disk.sync_dir(parent).map_err(|error| io_error("sync", parent, error))
+}
+
+/// What a file is called until it is whole.
+pub fn temporary_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(TEMPORARY_SUFFIX);
+    PathBuf::from(name)
+}
+
+/// An operating system's error with the file and what was attempted.
+pub fn io_error(operation: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::from(error).at(format!("cannot {operation} {}", path.display()))
+}
+
+/// Bytes as lowercase hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Appends to a file whose first `length` bytes are settled; what lies behind them is left over from a crash and is
+/// overwritten. Synced on return.
+pub fn append_settled(disk: &dyn Disk, path: &Path, length: u64, bytes: &[u8]) -> Result<()> {
+    let fail = |error| io_error("append to", path, error);
+    let existed = disk.exists(path).map_err(fail)?;
+    let file: Arc<dyn DiskFile> = disk.open(path, OpenMode::Create).map_err(fail)?;
+    let found = file.len().map_err(fail)?;
+    if found < length {
+        return Err(Error::corrupt(format!(
+            "{} is damaged: expected at least {length} bytes, found {found}; run 'asof verify'",
+            path.display()
+        )));
+    }
+    file.write_all_at(bytes, length).map_err(fail)?;
+    if found > length + bytes.len() as u64 {
+        file.set_len(length + bytes.len() as u64).map_err(fail)?;
+    }
+    file.sync_all().map_err(fail)?;
+    if !existed {
+        sync_parent(disk, path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Removes what no manifest names any more, and leases on manifests that keep it from going.
+
+use crate::database::Inner;
+use crate::error::{ErrorKind, Result};
+use crate::files::{io_error, read_file};
+use crate::layout::{DATA_DIR, ENDS_DIR, IDS_DIR, MANIFEST_DIR, TEMPORARY_SUFFIX, ids_file, table_and_file};
+use crate::manifest::{self, Manifest};
+use asof_mvcc::FileId;
+use asof_wal::{Disk, LockKind, OpenMode, Position};
+use std::collections::HashSet;
+
+/// Manifests that are always kept.
+const MANIFESTS_KEPT: usize = 2;
+
+/// Removes old manifests that nobody leases, then files that no manifest left names, then log segments before the
+/// oldest manifest left. The caller holds the checkpoint lock.
+pub(crate) fn collect_garbage(inner: &Inner) -> Result<()> {
+    let disk: &dyn Disk = &*inner.disk;
+    let layout = &inner.layout;
+    let numbers = manifest::list(disk, layout)?;
+    let mut kept: Vec<Manifest> = Vec::new();
+    let mut removed = false;
+    for (index, number) in numbers.iter().enumerate() {
+        let path = layout.manifest(*number);
+        let fail = |error| io_error("remove", &path, error);
+        if index >= MANIFESTS_KEPT {
+            let file = disk.open(&path, OpenMode::Read).map_err(fail)?;
+            if file.try_lock(LockKind::Exclusive).map_err(fail)? {
+                // Whoever opened it before this and locks it after finds it without a name, and looks again.
+                disk.remove_file(&path).map_err(fail)?;
+                removed = true;
+                continue;
+            }
+        }
+        match Manifest::from_bytes(&read_file(disk, &path)?, &path.display().to_string()) {
+            Ok(manifest) => kept.push(manifest),
+            // What a damaged manifest names is unknown: nothing may go.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                log::error!("{error}; no file is removed");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if removed {
+        let dir = layout.join(MANIFEST_DIR);
+        disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))?;
+    }
+    let data: HashSet<FileId> = kept.iter().flat_map(|m| m.data_files.iter().map(|file| file.id)).collect();
+    let ends: HashSet<FileId> = kept.iter().flat_map(|m| m.ends_files.iter().map(|file| file.id)).collect();
+    let ids: HashSet<FileId> = kept.iter().flat_map(|m| m.ids_files.iter().map(|file| file.id)).collect();
+    let file_of = |suffix: &'static str| move |name: &str| table_and_file(name, suffix).map(|(_, file)| file);
+    remove_unnamed(inner, DATA_DIR, &data, &file_of(".parquet"))?;
+    remove_unnamed(inner, ENDS_DIR, &ends, &file_of(".ends"))?;
+    remove_unnamed(inner, IDS_DIR, &ids, &ids_file)?;
+    remove_unnamed(inner, MANIFEST_DIR, &HashSet::new(), &|_| None)?;
+    let oldest =
+        kept.iter().map(|manifest| Position::from(manifest.log_start)).min_by_key(|start| start.sequence);
+    if let Some(oldest) = oldest {
+        inner.log()?.retire(oldest)?;
+    }
+    Ok(())
+}
+
+/// Removes files of a directory that have a number which is not named, and what was left under temporary names.
+fn remove_unnamed(
+    inner: &Inner,
+    dir: &str,
+    named: &HashSet<FileId>,
+    number: &dyn Fn(&str) -> Option<FileId>,
+) -> Result<()> {
+    let dir = inner.layout.join(dir);
+    for entry in inner.disk.list(&dir).map_err(|error| io_error("list", &dir, error))? {
+        let unnamed = match number(&entry.name) {
+            Some(file) => !named.contains(&file),
+            None => entry.name.ends_with(TEMPORARY_SUFFIX),
+        };
+        if unnamed {
+            let path = dir.join(&entry.name);
+            inner.disk.remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}

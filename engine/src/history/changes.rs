@@ -1,0 +1,135 @@
+//! The running sums of a table: one entry of 48 bytes for each version that changed its rows or
+//! schema, in one append-only file a table, searched by bisection. From it come exact sizes, row
+//! counts and the version that last changed the table, for any version, without reading rows.
+
+use crate::error::{Error, Result};
+use crate::files::{append_settled, io_error};
+use crate::layout::Layout;
+use asof_mvcc::{TableId, Version};
+use asof_wal::{Disk, DiskFile, OpenMode};
+use std::sync::{Arc, OnceLock};
+
+/// Bytes of an entry: version u64, rows u64, CSV bytes u64, JSON bytes u64, zero u64, zero u32, CRC-32 u32 (which
+/// covers the database id, the table and the entry's number too).
+pub const ENTRY_BYTES: usize = 48;
+
+/// A table after one version that changed it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeEntry {
+    /// The version.
+    pub version: Version,
+    /// Rows alive.
+    pub rows: u64,
+    /// Bytes of all cells as CSV, without separators, line ends and the header.
+    pub csv_bytes: u64,
+    /// Bytes of all values as JSON, without names and punctuation.
+    pub json_bytes: u64,
+}
+
+/// The settled entries of one table.
+#[derive(Debug)]
+pub struct ChangesFile {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    database_id: [u8; 16],
+    table: TableId,
+    count: u64,
+    file: OnceLock<Arc<dyn DiskFile>>,
+}
+
+impl ChangesFile {
+    /// The first `count` entries of a table. Reads nothing yet.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        layout: Layout,
+        database_id: [u8; 16],
+        table: TableId,
+        count: u64,
+    ) -> ChangesFile {
+        ChangesFile { disk, layout, database_id, table, count, file: OnceLock::new() }
+    }
+
+    /// How many entries are settled.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    fn crc(&self, number: u64, bytes: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.database_id);
+        hasher.update(&self.table.to_le_bytes());
+        hasher.update(&number.to_le_bytes());
+        hasher.update(bytes);
+        hasher.finalize()
+    }
+
+    /// An entry by number, from 0.
+    pub fn entry(&self, number: u64) -> Result<ChangeEntry> {
+        let path = self.layout.changes(self.table);
+        let fail = |error| io_error("read", &path, error);
+        let file = match self.file.get() {
+            Some(file) => file,
+            None => {
+                let file = self.disk.open(&path, OpenMode::Read).map_err(fail)?;
+                self.file.get_or_init(|| file)
+            }
+        };
+        let offset = number * ENTRY_BYTES as u64;
+        let mut bytes = [0; ENTRY_BYTES];
+        file.read_exact_at(&mut bytes, offset).map_err(fail)?;
+        let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let crc = u32::from_le_bytes(bytes[44..].try_into().expect("four bytes"));
+        let expected = self.crc(number, &bytes[..44]);
+        if crc != expected {
+            return Err(Error::corrupt(format!(
+                "{} is damaged at offset {offset}: expected checksum {expected:08x}, found {crc:08x}; run 'asof verify'",
+                path.display()
+            )));
+        }
+        Ok(ChangeEntry {
+            version: Version(long(0)),
+            rows: long(8),
+            csv_bytes: long(16),
+            json_bytes: long(24),
+        })
+    }
+
+    /// How many entries are at or before a version.
+    pub fn count_up_to(&self, version: Version) -> Result<u64> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.entry(middle)?.version <= version {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The last entry at or before a version.
+    pub fn at(&self, version: Version) -> Result<Option<ChangeEntry>> {
+        match self.count_up_to(version)? {
+            0 => Ok(None),
+            count => self.entry(count - 1).map(Some),
+        }
+    }
+
+    /// Appends entries behind the settled ones; gives the new count.
+    pub fn append(&self, entries: &[ChangeEntry]) -> Result<u64> {
+        let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
+        for (number, entry) in (self.count..).zip(entries) {
+            let start = bytes.len();
+            for value in [entry.version.0, entry.rows, entry.csv_bytes, entry.json_bytes, 0] {
+                bytes.extend_from_slice(&value.to_le_bytes());
+            }
+            bytes.extend_from_slice(&[0; 4]);
+            let crc = self.crc(number, &bytes[start..]);
+            bytes.extend_from_slice(&crc.to_le_bytes());
+        }
+        let settled = self.count * ENTRY_BYTES as u64;
+        append_settled(&*self.disk, &self.layout.changes(self.table), settled, &bytes)?;
+        Ok(self.count + entries.len() as u64)
+    }
+}

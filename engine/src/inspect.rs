@@ -1,0 +1,342 @@
+//! Looking at a database as a whole: sizes, leases, the commit log as a file, and `verify`.
+
+use crate::api::{CommitInfo, Finding, Info, LeaseInfo, VerifyReport};
+use crate::codec::records::CommitPayload;
+use crate::database::Database;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{hex, read_file};
+use crate::history::ids::read_run;
+use crate::json::{commits_schema, commits_to_batch};
+use crate::layout::{CLASSES, DIRS, LOG_DIR, Layout, class_of, manifest_number};
+use crate::manifest::{self, Manifest};
+use crate::scan::{Life, row_versions};
+use crate::store::data_file::DataFile;
+use crate::store::ends;
+use crate::sums::entry_at;
+use crate::text::cell_bytes;
+use crate::view::{Format, View, ViewKey, render};
+use asof_mvcc::{Keys, Version};
+use asof_wal::Disk;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Commits rendered at a time.
+const LOG_ROWS: u64 = 4_096;
+
+impl Database {
+    /// The commit log as a file: one row a commit up to the newest version, oldest first.
+    pub fn log_view(&self, format: Format) -> Result<Arc<View>> {
+        let latest = self.refresh()?;
+        let schema = commits_schema();
+        let key = ViewKey {
+            database: self.id(),
+            table: 0,
+            changed: latest,
+            schema: crate::view::schema_digest(&schema),
+            format,
+            layout: 0,
+        };
+        let database = self.clone();
+        let render = Box::new(move |out: &mut dyn std::io::Write| {
+            let schema = commits_schema();
+            let batches = (0..latest.0).step_by(LOG_ROWS as usize).map(|first| {
+                let versions = first + 1..=(first + LOG_ROWS).min(latest.0);
+                let infos: Vec<CommitInfo> =
+                    versions.map(|version| database.commit_info(Version(version))).collect::<Result<_>>()?;
+                commits_to_batch(&infos)
+            });
+            render(format, &schema, batches, out)
+        });
+        View::new(self.inner.views().clone(), key, None, render).map(Arc::new)
+    }
+
+    /// Sizes, settings, leases.
+    pub fn info(&self) -> Result<Info> {
+        let version = self.refresh()?;
+        let state = self.inner.state();
+        let manifest = state.generation.manifest();
+        let mut files = HashMap::new();
+        for dir in DIRS.iter().chain([&LOG_DIR]) {
+            let dir = self.inner.layout.join(dir);
+            for entry in self.inner.disk.list(&dir).unwrap_or_default() {
+                let (count, bytes) = files.entry(CLASSES[class_of(&dir.join(&entry.name))]).or_insert((0, 0));
+                *count += 1;
+                *bytes += entry.len;
+            }
+        }
+        let segments = self.inner.log()?.segments();
+        let tags = self.tags()?.len() as u64;
+        Ok(Info {
+            database_id: hex(&self.id()),
+            version,
+            checkpoint_version: manifest.version(),
+            manifest: manifest.number,
+            tables: state.catalog().tables_at(version).len() as u64,
+            files: files.into_iter().collect(),
+            log_used_bytes: segments.iter().map(|segment| segment.used_bytes).sum(),
+            log_allocated_bytes: segments.iter().map(|segment| segment.allocated_bytes).sum(),
+            row_versions: manifest.data_files.iter().map(|file| file.rows).sum(),
+            tags,
+            leases: leases(&*self.inner.disk, &self.inner.layout),
+        })
+    }
+
+    /// Checks every checksum and invariant.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        let mut verifier = Verifier { database: self, report: VerifyReport::default() };
+        verifier.run();
+        Ok(verifier.report)
+    }
+}
+
+/// Who holds a lease, as far as the kernel's table of locks tells (Linux, `/proc/locks`): other processes only.
+fn leases(disk: &dyn Disk, layout: &Layout) -> Vec<LeaseInfo> {
+    use std::os::unix::fs::MetadataExt;
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let mut leases = Vec::new();
+    for number in manifest::list(disk, layout).unwrap_or_default() {
+        let Ok(metadata) = std::fs::metadata(layout.manifest(number)) else { continue };
+        let inode = format!(":{}", metadata.ino());
+        for line in locks.lines() {
+            // "1: FLOCK  ADVISORY  READ  1234 fd:00:5678 0 EOF"
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields.get(1) == Some(&"FLOCK") && fields.get(5).is_some_and(|file| file.ends_with(&inode)) {
+                let pid = fields.get(4).and_then(|pid| pid.parse().ok());
+                if pid != Some(std::process::id()) {
+                    leases.push(LeaseInfo { manifest: number, pid });
+                }
+            }
+        }
+    }
+    leases
+}
+
+struct Verifier<'a> {
+    database: &'a Database,
+    report: VerifyReport,
+}
+
+impl Verifier<'_> {
+    fn found(&mut self, path: &Path, error: Error) {
+        let file = path.strip_prefix(self.database.path()).unwrap_or(path).display().to_string();
+        let message = error.to_string();
+        // Messages name "at offset N" where they know it.
+        let offset = message.split_once("at offset ").and_then(|(_, rest)| {
+            rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok())
+        });
+        let finding = Finding { file, offset, message };
+        if !self.report.findings.contains(&finding) {
+            self.report.findings.push(finding);
+        }
+    }
+
+    fn check(&mut self, path: &Path, result: Result<()>) {
+        if let Err(error) = result {
+            self.found(path, error);
+        }
+    }
+
+    fn run(&mut self) {
+        let inner = self.database.inner.clone();
+        let layout = inner.layout.clone();
+        for number in manifest::list(&*inner.disk, &layout).unwrap_or_default() {
+            let path = layout.manifest(number);
+            let checked = self.manifest(&path);
+            self.check(&path, checked);
+        }
+        let log_dir = layout.join(LOG_DIR);
+        let checked = self.log();
+        self.check(&log_dir, checked);
+        let checked = self.commits();
+        self.check(&layout.commits(), checked);
+        for name in inner.disk.list(&layout.join(crate::layout::MANIFEST_DIR)).unwrap_or_default() {
+            if manifest_number(&name.name).is_none() && !name.name.ends_with(".tmp") {
+                let path = layout.join(crate::layout::MANIFEST_DIR).join(&name.name);
+                self.found(&path, Error::corrupt(format!("{} is no file of a database", path.display())));
+            }
+        }
+        let checked = self.tables();
+        self.check(layout.root(), checked);
+    }
+
+    /// A manifest, and every file that it names.
+    fn manifest(&mut self, path: &Path) -> Result<()> {
+        let inner = self.database.inner.clone();
+        let bytes = read_file(&*inner.disk, path)?;
+        self.count(bytes.len() as u64);
+        let manifest = Manifest::from_bytes(&bytes, &path.display().to_string())?;
+        for record in &manifest.data_files {
+            let file = inner.layout.data(record.table, record.id);
+            let checked = self.data_file(record);
+            self.count(record.bytes);
+            self.check(&file, checked);
+        }
+        for record in &manifest.ends_files {
+            let file = inner.layout.ends(record.table, record.id);
+            let checked = ends::read(&*inner.disk, &inner.layout, record).map(|_| ());
+            self.count(record.bytes);
+            self.check(&file, checked);
+        }
+        for record in &manifest.ids_files {
+            let file = inner.layout.ids(record.id);
+            let checked = read_run(&*inner.disk, &inner.layout, record.id).map(|_| ());
+            self.count(record.bytes);
+            self.check(&file, checked);
+        }
+        for record in &manifest.tables {
+            record.to_table()?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.report.files += 1;
+        self.report.bytes += bytes;
+    }
+
+    /// Every block, page and row of a data file: checksums, order of keys, begins and ends within what is claimed.
+    fn data_file(&mut self, record: &crate::manifest::DataFileRecord) -> Result<()> {
+        let inner = self.database.inner.clone();
+        let state = inner.state();
+        let path = inner.layout.data(record.table, record.id);
+        let counts = inner.disk.counts().clone();
+        let file = Arc::new(DataFile::open(&*inner.disk, &inner.layout, record, counts)?);
+        file.verify_blocks()?;
+        let catalog = state.catalog();
+        let table = catalog.table(record.table);
+        let table =
+            table.ok_or_else(|| Error::corrupt(format!("{} is of an unknown table", path.display())))?;
+        let wanted = crate::scan::wanted(table, &[]);
+        let groups = (0..file.groups.len()).map(|group| (group, None)).collect();
+        let mut last: Option<(Vec<u8>, Version)> = None;
+        let mut rows = 0;
+        for chunk in file.scan(wanted, groups, Arc::default(), Arc::new(|_, _| true)) {
+            let chunk = chunk?;
+            for row in 0..chunk.len() {
+                let this = (chunk.keys.get(row).to_vec(), chunk.begins[row]);
+                let (begin, end) = (chunk.begins[row], chunk.ends[row]);
+                let wrong = |what: String| {
+                    Error::corrupt(format!("{}: row {} {what}", path.display(), rows + row as u64))
+                };
+                if last.as_ref().is_some_and(|last| *last >= this) {
+                    return Err(wrong("is out of order".to_string()));
+                }
+                if begin >= end || begin.0 < record.min_begin || begin.0 > record.max_begin {
+                    return Err(wrong(format!("lives from {begin} to {end}, which cannot be")));
+                }
+                last = Some(this);
+            }
+            rows += chunk.len() as u64;
+        }
+        if rows != record.rows {
+            return Err(Error::corrupt(format!(
+                "{} has {rows} rows, expected {}",
+                path.display(),
+                record.rows
+            )));
+        }
+        self.report.rows += rows;
+        Ok(())
+    }
+
+    /// Every record of the log that a manifest may still need.
+    fn log(&mut self) -> Result<()> {
+        let inner = &self.database.inner;
+        let from = inner.state().generation.manifest().log_start.into();
+        for record in inner.log()?.read_from(from)? {
+            let record = record?;
+            if record.kind == crate::codec::records::kind::COMMIT {
+                CommitPayload::decode(&record.payload)?;
+            }
+            self.report.records += 1;
+            self.report.bytes += record.payload.len() as u64;
+        }
+        inner.ensure_tail()
+    }
+
+    /// The commit log: every header, times that increase, the chain of digests.
+    fn commits(&mut self) -> Result<()> {
+        let state = self.database.inner.state();
+        let (mut chain, mut last) = ([0; 32], asof_mvcc::CommitTime::MIN);
+        for version in 1..=state.published().0 {
+            let header = state.header(Version(version))?;
+            if header.chain_after(&chain) != header.chain_digest {
+                return Err(Error::corrupt(format!("the chain of commits breaks at version {version}")));
+            }
+            let time = asof_mvcc::CommitTime(header.time);
+            if time <= last || state.time(Version(version))? != time {
+                return Err(Error::corrupt(format!(
+                    "the commit time of version {version} is not later than the one before"
+                )));
+            }
+            (chain, last) = (header.chain_digest, time);
+            self.report.versions += 1;
+        }
+        Ok(())
+    }
+
+    /// For each table: one row a key at the newest version, and sums that agree with the rows.
+    fn tables(&mut self) -> Result<()> {
+        let state = self.database.inner.state();
+        let catalog = state.catalog();
+        let version = state.published();
+        for table in catalog.tables_at(version) {
+            let place = self.database.inner.layout.changes(table.id);
+            let checked = self.table(&state, table, version);
+            self.check(&place, checked);
+        }
+        Ok(())
+    }
+
+    fn table(
+        &mut self,
+        state: &crate::state::State,
+        table: &asof_mvcc::Table,
+        version: Version,
+    ) -> Result<()> {
+        let changes = state.generation.changes(table.id);
+        let mut before = Version::ZERO;
+        for number in 0..changes.count() {
+            let entry = changes.entry(number)?;
+            if entry.version <= before {
+                return Err(Error::corrupt(format!("changes of table {} are out of order", table.name)));
+            }
+            before = entry.version;
+        }
+        let schema = table.schema_at(version);
+        let (mut rows, mut csv, mut json) = (0, 0, 0);
+        let mut last = Keys::default();
+        for chunk in row_versions(state, table, &schema.columns, Life::VisibleAt(version))? {
+            let chunk = chunk?;
+            for row in 0..chunk.len() {
+                let key = chunk.keys.get(row);
+                if last.len() == 1 && last.get(0) >= key {
+                    return Err(Error::corrupt(format!(
+                        "table {} shows a key twice at version {version}",
+                        table.name
+                    )));
+                }
+                last = Keys::default();
+                last.push(key);
+            }
+            rows += chunk.len() as u64;
+            for (index, column) in schema.columns.iter().enumerate() {
+                let (c, j) = cell_bytes(column, chunk.rows.column(index), schema.columns.len() == 1);
+                csv += c;
+                json += j;
+            }
+        }
+        let sums = entry_at(state, table, version)?.unwrap_or_default();
+        if (sums.rows, sums.csv_bytes, sums.json_bytes) != (rows, csv, json) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "sums of table {} at version {version}: expected {rows} rows, {csv} and {json} bytes, found {}, {} and {}",
+                    table.name, sums.rows, sums.csv_bytes, sums.json_bytes
+                ),
+            ));
+        }
+        Ok(())
+    }
+}

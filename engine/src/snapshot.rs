@@ -1,0 +1,342 @@
+//! One version, pinned.
+
+use crate::adapt::{adapt, conform};
+use crate::api::{RowVersion, ScanOptions, TableInfo};
+use crate::database::{Database, Inner};
+use crate::error::{Error, Result};
+use crate::generation::find_key;
+use crate::resolve::{did_you_mean, nearest_names};
+use crate::scan::{Life, Scan, row_versions, wanted};
+use crate::state::State;
+use crate::store::chunk::{Chunk, Chunks};
+use crate::sums::entry_at;
+use crate::text;
+use crate::view::{Format, View, ViewKey};
+use arrow::array::RecordBatch;
+use asof_mvcc::{Catalog, Column, CommitTime, Keys, Table, TableId, TableSchema, Version};
+use std::sync::Arc;
+
+/// One version, pinned: its files stay as long as this lives.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    inner: Arc<Inner>,
+    state: Arc<State>,
+    version: Version,
+}
+
+/// The error for a table that a version does not have.
+pub(crate) fn unknown_table(catalog: &Catalog, version: Version, table: &str) -> Error {
+    let names: Vec<&str> = catalog.tables_at(version).iter().map(|table| table.name.as_str()).collect();
+    let nearest = nearest_names(table, names.into_iter());
+    Error::not_found(format!("version {version} has no table '{table}'{}", did_you_mean(&nearest)))
+        .with_nearest(nearest)
+}
+
+/// The encoded keys of a batch that has at least the key columns by name.
+pub(crate) fn key_of(table: &str, schema: &TableSchema, batch: &RecordBatch) -> Result<Keys> {
+    if !schema.has_key() {
+        return Err(Error::invalid(format!("table {table} has no key: its rows cannot be found by one")));
+    }
+    let key_schema =
+        TableSchema { columns: schema.key_columns().cloned().collect(), key: schema.key.clone() };
+    let only: Vec<usize> = batch
+        .schema()
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| key_schema.index_of(field.name()).is_ok())
+        .map(|(index, _)| index)
+        .collect();
+    let keys = conform(&batch.project(&only)?, &key_schema, &key_schema.key)
+        .map_err(|e| e.at(format!("table {table}")))?;
+    Ok(Keys::of_batch(&key_schema, &keys)?)
+}
+
+/// Rows of a table at a version, from metadata.
+pub(crate) fn row_count(state: &State, table: &Table, version: Version) -> Result<u64> {
+    let base = state.generation.version();
+    if version >= base {
+        let settled = state.generation.sums(table.id).rows;
+        let net = state.memtable(table.id).and_then(|memtable| memtable.read().last_change(version));
+        return Ok(settled.wrapping_add_signed(net.map_or(0, |(_, net)| net)));
+    }
+    Ok(state.generation.changes(table.id).at(version)?.map_or(0, |entry| entry.rows))
+}
+
+impl Snapshot {
+    pub(crate) fn new(inner: Arc<Inner>, state: Arc<State>, version: Version) -> Snapshot {
+        Snapshot { inner, state, version }
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Its commit time; [`CommitTime::MIN`] for version 0.
+    pub fn time(&self) -> CommitTime {
+        // The version was found when the snapshot was made, and its entry was checked then.
+        self.state.time(self.version).unwrap_or(CommitTime::MIN)
+    }
+
+    /// The database it is of.
+    pub fn database(&self) -> Database {
+        Database { inner: self.inner.clone() }
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.state.catalog()
+    }
+
+    /// All tables, by name, without counting rows or reading sums.
+    pub fn table_names(&self) -> Result<Vec<String>> {
+        Ok(self.catalog().tables_at(self.version).into_iter().map(|table| table.name.clone()).collect())
+    }
+
+    fn find(&self, table: &str) -> Result<Arc<Table>> {
+        let catalog = self.catalog();
+        let found = catalog.find(table, self.version).cloned();
+        found.ok_or_else(|| unknown_table(&catalog, self.version, table))
+    }
+
+    pub(crate) fn rows_of(&self, table: &Table) -> Result<u64> {
+        row_count(&self.state, table, self.version)
+    }
+
+    /// The schema of a table.
+    pub fn schema(&self, table: &str) -> Result<Arc<TableSchema>> {
+        Ok(self.find(table)?.schema_at(self.version).clone())
+    }
+
+    /// One table. An unknown one is [`crate::ErrorKind::NotFound`] with the nearest names.
+    pub fn table(&self, table: &str) -> Result<TableInfo> {
+        let table = self.find(table)?;
+        let in_tail =
+            self.state.memtable(table.id).and_then(|memtable| memtable.read().last_change(self.version));
+        let changed = match in_tail.filter(|_| self.version > self.state.generation.version()) {
+            Some((changed, _)) => changed,
+            None => {
+                let entry = self.state.generation.changes(table.id).at(self.version)?;
+                entry.map_or(table.schemas[0].0, |entry| entry.version)
+            }
+        };
+        Ok(TableInfo {
+            name: table.name.clone(),
+            id: table.id,
+            schema: table.schema_at(self.version).clone(),
+            rows: self.rows_of(&table)?,
+            changed,
+            changed_time: self.state.time(changed)?,
+        })
+    }
+
+    /// Reads rows in key order.
+    pub fn scan(&self, table: &str, options: ScanOptions) -> Result<Scan> {
+        let table = self.find(table)?;
+        let schema = table.schema_at(self.version).clone();
+        Scan::new(self.state.clone(), &table, &schema, self.version, options)
+    }
+
+    /// The rows of a table under a schema, with their keys.
+    pub(crate) fn chunks(&self, table: TableId, schema: &TableSchema) -> Result<Chunks> {
+        let catalog = self.catalog();
+        let table = catalog.table(table).ok_or_else(|| Error::not_found("the table is gone"))?;
+        row_versions(&self.state, table, &schema.columns, Life::VisibleAt(self.version))
+    }
+
+    /// One row by key. `key` has the key columns by name and one row.
+    pub fn get(&self, table: &str, key: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let entry = self.find(table)?;
+        let schema = entry.schema_at(self.version).clone();
+        let keys = key_of(table, &schema, key)?;
+        if keys.len() != 1 {
+            return Err(Error::invalid(format!(
+                "one key is looked up at a time, but {} were given",
+                keys.len()
+            )));
+        }
+        self.get_by_key(entry.id, &schema, keys.get(0))
+    }
+
+    pub(crate) fn get_by_key(
+        &self,
+        table: TableId,
+        schema: &Arc<TableSchema>,
+        key: &[u8],
+    ) -> Result<Option<RecordBatch>> {
+        let catalog = self.catalog();
+        let table = catalog.table(table).ok_or_else(|| Error::not_found("the table is gone"))?;
+        let found = versions_of_key(&self.state, table, &schema.columns, key, Life::VisibleAt(self.version))?;
+        let Some(chunk) = found.into_iter().next() else { return Ok(None) };
+        Ok(Some(RecordBatch::try_new(schema.to_arrow(), chunk.rows.columns().to_vec())?.slice(0, 1)))
+    }
+
+    /// The exact size of a table as a file. From metadata alone for CSV and JSON Lines.
+    pub fn view_size(&self, table: &str, format: Format) -> Result<u64> {
+        let entry = self.find(table)?;
+        match self.text_size(&entry, format)? {
+            Some(size) => Ok(size),
+            None => Ok(self.view(table, format)?.size()),
+        }
+    }
+
+    fn text_size(&self, table: &Table, format: Format) -> Result<Option<u64>> {
+        let schema = table.schema_at(self.version);
+        let sums = || Ok::<_, Error>(entry_at(&self.state, table, self.version)?.unwrap_or_default());
+        Ok(match format {
+            Format::Csv => {
+                let sums = sums()?;
+                Some(text::file_size_csv(schema, sums.rows, &[sums.csv_bytes]))
+            }
+            Format::JsonLines => {
+                let sums = sums()?;
+                Some(text::file_size_jsonl(schema, sums.rows, &[sums.json_bytes]))
+            }
+            Format::Parquet | Format::Arrow => None,
+        })
+    }
+
+    /// A table as a file.
+    pub fn view(&self, table: &str, format: Format) -> Result<Arc<View>> {
+        let entry = self.find(table)?;
+        let schema = entry.schema_at(self.version).clone();
+        let size = self.text_size(&entry, format)?;
+        let key = ViewKey {
+            database: self.inner.id,
+            table: entry.id,
+            changed: self.table(table)?.changed,
+            schema: crate::view::schema_digest(&schema),
+            format,
+            layout: 0,
+        };
+        let snapshot = self.clone();
+        let name = table.to_string();
+        let render = Box::new(move |out: &mut dyn std::io::Write| {
+            crate::view::render(format, &schema, snapshot.scan(&name, ScanOptions::default())?, out)
+        });
+        View::new(self.inner.views().clone(), key, size, render).map(Arc::new)
+    }
+}
+
+/// The row versions of one key that `life` wants, oldest first.
+pub(crate) fn versions_of_key(
+    state: &State,
+    table: &Table,
+    columns: &[Column],
+    key: &[u8],
+    life: Life,
+) -> Result<Vec<Chunk>> {
+    let wanted = wanted(table, columns);
+    let newest = match life {
+        Life::VisibleAt(version) | Life::Touched { up_to: version, .. } => version,
+    };
+    let base = state.generation.version();
+    let memtable = if newest > base { state.memtable(table.id) } else { None };
+    let key_columns: Vec<Column> = table.newest_schema().key_columns().cloned().collect();
+    let life_filter = move |begin: Version, end: Version| match life {
+        Life::VisibleAt(version) => begin <= version && version < end,
+        Life::Touched { after, up_to } => (after < begin && begin <= up_to) || (after < end && end <= up_to),
+    };
+    let mut chunks = Vec::new();
+    for record in state.generation.data_files(table.id, newest) {
+        if record.min_begin > newest.0 || key < &record.min_key[..] || key > &record.max_key[..] {
+            continue;
+        }
+        let file = state.generation.open(record)?;
+        for group in file.groups_with_key(key).collect::<Vec<_>>() {
+            let keys = state.generation.group_keys(&file, group, &key_columns)?;
+            let Some(first) = find_key(&keys, key) else { continue };
+            let rows: Vec<u32> = (first as u32..)
+                .take_while(|row| (*row as usize) < keys.len() && keys.get(*row as usize) == key)
+                .collect();
+            let mut dead = state.generation.dead(table.id, record.id)?;
+            if let Some(memtable) = &memtable {
+                let mut all = dead.to_vec();
+                all.extend(memtable.read().file_ends(record.id, newest));
+                all.sort_unstable();
+                dead = Arc::new(all);
+            }
+            let scan = file.scan(wanted.clone(), vec![(group, Some(rows))], dead, Arc::new(life_filter));
+            for chunk in scan {
+                chunks.push(chunk?);
+            }
+        }
+    }
+    if let Some(memtable) = memtable {
+        let memtable = memtable.read();
+        let mut slots: Vec<_> = memtable.slots_of(key).collect();
+        slots.reverse();
+        for slot in slots {
+            let (begin, end) = memtable.life(slot);
+            if life_filter(begin, end) {
+                let (batch, row) = memtable.row(slot);
+                let (_, schema) = &table.schemas[batch.schema];
+                let rows =
+                    adapt(&batch.rows.slice(row, 1), &schema.columns, &wanted.columns, &wanted.schema)?;
+                let mut keys = Keys::default();
+                keys.push(key);
+                chunks.push(Chunk {
+                    rows,
+                    keys,
+                    begins: vec![begin],
+                    ends: vec![end],
+                    positions: Vec::new(),
+                });
+            }
+        }
+    }
+    chunks.sort_by_key(|chunk| chunk.begins[0]);
+    Ok(chunks)
+}
+
+impl Database {
+    /// Every version of one row, oldest first. `key` is a batch of one row with the table's key columns.
+    pub fn history(&self, table: &str, key: &RecordBatch) -> Result<Vec<RowVersion>> {
+        let latest = self.refresh()?;
+        let state = self.inner.state();
+        let catalog = state.catalog();
+        let entry = catalog.incarnations(table).last().cloned();
+        let entry = entry.ok_or_else(|| unknown_table(&catalog, latest, table))?;
+        let keys = key_of(table, entry.newest_schema(), key)?;
+        if keys.len() != 1 {
+            return Err(Error::invalid(format!(
+                "one key is looked up at a time, but {} were given",
+                keys.len()
+            )));
+        }
+        // Every column the table ever had, so that each version shows the row under its own schema.
+        let columns = all_columns(&entry);
+        let everything = Life::Touched { after: Version::ZERO, up_to: latest };
+        let mut versions = Vec::new();
+        for chunk in versions_of_key(&state, &entry, &columns, keys.get(0), everything)? {
+            for row in 0..chunk.len() {
+                let begin = chunk.begins[row];
+                let schema = entry.schema_at(begin).clone();
+                let one = adapt(&chunk.rows.slice(row, 1), &columns, &schema.columns, &schema.to_arrow())?;
+                let end = Some(chunk.ends[row]).filter(|end| *end <= latest);
+                let dropped =
+                    entry.lives.iter().filter_map(|(_, to)| *to).find(|to| *to > begin && *to <= latest);
+                let end = match (end, dropped) {
+                    (Some(end), Some(dropped)) => Some(end.min(dropped)),
+                    (end, dropped) => end.or(dropped),
+                };
+                versions.push(RowVersion { begin, end, schema, row: one });
+            }
+        }
+        versions.sort_by_key(|version| version.begin);
+        Ok(versions)
+    }
+}
+
+/// Every column that a table ever had, by id, each under its newest name and type.
+pub(crate) fn all_columns(table: &Table) -> Vec<Column> {
+    let mut columns: Vec<Column> = table.newest_schema().columns.clone();
+    for (_, schema) in table.schemas.iter().rev() {
+        for column in &schema.columns {
+            if !columns.iter().any(|known| known.id == column.id) {
+                columns.push(column.clone());
+            }
+        }
+    }
+    columns
+}

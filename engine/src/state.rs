@@ -1,0 +1,333 @@
+//! What this process knows of the database: a generation of files, and in memory what the log adds.
+//!
+//! Changes are applied when they are validated (own commits) or read from the log (others'), under the
+//! writer's turn or the follower's lock; they become visible when [`State::publish`] says so. A reader
+//! asks only for published versions, so what is applied but not durable yet is never seen.
+
+use crate::api::Tag;
+use crate::codec::records::{CatalogChange, CommitContent, CommitHeader, TableChange, Target};
+use crate::error::{Error, Result};
+use crate::generation::Generation;
+use crate::sums::SumsTail;
+use asof_mvcc::{
+    Catalog, Column, CommitTime, FileId, Keys, Memtable, RecentWrites, Slot, Table, TableId, Timeline,
+    Version,
+};
+use asof_wal::Position;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A commit since the manifest.
+#[derive(Clone, Debug)]
+pub struct TailCommit {
+    /// Its header.
+    pub header: Arc<CommitHeader>,
+    /// Where the log goes on after it.
+    pub next: Position,
+}
+
+/// What the log adds to a manifest.
+#[derive(Debug)]
+pub struct Memory {
+    /// All tables, those of commits that are not published yet included.
+    pub catalog: Arc<Catalog>,
+    /// Rows since the manifest.
+    pub tables: HashMap<TableId, Arc<RwLock<Memtable>>>,
+    /// Commits since the manifest, in order.
+    pub commits: Vec<TailCommit>,
+    /// Their times.
+    pub timeline: Timeline,
+    /// Tags by name.
+    pub tags: BTreeMap<String, Tag>,
+    /// The next hidden row id of tables without key.
+    pub next_row_ids: HashMap<TableId, u64>,
+    /// Idempotency ids since the manifest.
+    pub client_ids: HashMap<String, Version>,
+    /// The chain digest of the last commit applied.
+    pub chain_digest: [u8; 32],
+}
+
+/// A generation and what the log adds to it.
+#[derive(Debug)]
+pub struct State {
+    /// The files.
+    pub generation: Arc<Generation>,
+    /// What the log adds.
+    pub memory: RwLock<Memory>,
+    /// Running sums since the manifest, computed when first needed.
+    pub sums: Mutex<HashMap<TableId, SumsTail>>,
+    published: AtomicU64,
+}
+
+/// A row that is alive, as found by key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the memtable.
+    Slot(Slot),
+    /// In a data file.
+    File(FileId, u32),
+}
+
+impl State {
+    /// The state at a manifest, before the log is read.
+    pub fn new(generation: Arc<Generation>) -> State {
+        let manifest = generation.manifest();
+        let tags = manifest.tags.iter().map(|record| record.to_tag()).map(|tag| (tag.name.clone(), tag));
+        let memory = Memory {
+            catalog: generation.catalog.clone(),
+            tables: HashMap::new(),
+            commits: Vec::new(),
+            timeline: Timeline::new(generation.version()),
+            tags: tags.collect(),
+            next_row_ids: manifest.sums.iter().map(|sums| (sums.table, sums.next_row_id)).collect(),
+            client_ids: HashMap::new(),
+            chain_digest: manifest.chain_digest,
+        };
+        let published = AtomicU64::new(manifest.version);
+        State { generation, memory: RwLock::new(memory), sums: Mutex::default(), published }
+    }
+
+    /// The newest version that readers see.
+    pub fn published(&self) -> Version {
+        Version(self.published.load(Ordering::Acquire))
+    }
+
+    /// Lets readers see versions up to this one.
+    pub fn publish(&self, version: Version) {
+        self.published.fetch_max(version.0, Ordering::AcqRel);
+    }
+
+    /// The newest version applied, published or not.
+    pub fn applied(&self) -> Version {
+        self.memory.read().timeline.last()
+    }
+
+    /// All tables.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.memory.read().catalog.clone()
+    }
+
+    /// The memtable of a table, if anything happened to it since the manifest.
+    pub fn memtable(&self, table: TableId) -> Option<Arc<RwLock<Memtable>>> {
+        self.memory.read().tables.get(&table).cloned()
+    }
+
+    /// The header of a version's commit.
+    pub fn header(&self, version: Version) -> Result<Arc<CommitHeader>> {
+        let base = self.generation.version();
+        if version <= base {
+            return self.generation.commits.header(version).map(Arc::new);
+        }
+        let memory = self.memory.read();
+        let commit = memory.commits.get((version.0 - base.0 - 1) as usize);
+        commit
+            .map(|commit| commit.header.clone())
+            .ok_or_else(|| Error::not_found(format!("there is no version {version}")))
+    }
+
+    /// The commit time of a version.
+    pub fn time(&self, version: Version) -> Result<CommitTime> {
+        let manifest = self.generation.manifest();
+        if version == manifest.version() && version > Version::ZERO {
+            return Ok(CommitTime(manifest.time));
+        }
+        if version < manifest.version() {
+            return self.generation.commits.time(version);
+        }
+        if version == Version::ZERO {
+            return Ok(CommitTime::MIN);
+        }
+        let time = self.memory.read().timeline.time(version);
+        time.ok_or_else(|| Error::not_found(format!("there is no version {version}")))
+    }
+
+    /// The last published version whose commit time is at or before `time`.
+    pub fn version_at(&self, time: CommitTime) -> Result<Version> {
+        let base = self.generation.version();
+        if base > Version::ZERO && time < CommitTime(self.generation.manifest().time) {
+            return self.generation.commits.version_at(time);
+        }
+        Ok(self.memory.read().timeline.version_at(time).min(self.published()))
+    }
+
+    /// Where the alive row of a key is, commits not published yet included.
+    pub fn find_alive(&self, table: &Table, key_columns: &[Column], key: &[u8]) -> Result<Option<Place>> {
+        let memtable = self.memtable(table.id);
+        if let Some(memtable) = &memtable
+            && let Some(slot) = memtable.read().alive(key)
+        {
+            return Ok(Some(Place::Slot(slot)));
+        }
+        let Some((file, row)) = self.generation.find_alive(table.id, key_columns, key)? else {
+            return Ok(None);
+        };
+        let ended = memtable.is_some_and(|memtable| memtable.read().has_file_end(file, row));
+        Ok((!ended).then_some(Place::File(file, row)))
+    }
+
+    /// Applies a commit's changes of the catalog.
+    pub fn apply_catalog(memory: &mut Memory, version: Version, changes: &[CatalogChange]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let catalog = Arc::make_mut(&mut memory.catalog);
+        let unknown = |table: TableId| {
+            Error::corrupt(format!("version {version} changes table {table}, which is unknown"))
+        };
+        for change in changes {
+            match change {
+                CatalogChange::Create { table, name, schema } => {
+                    catalog.put(Table::new(*table, name.clone(), Arc::new(schema.to_schema()?), version));
+                }
+                CatalogChange::Drop { table } => {
+                    catalog.table_mut(*table).ok_or_else(|| unknown(*table))?.drop_at(version);
+                }
+                CatalogChange::Alter { table, schema } => {
+                    let schema = Arc::new(schema.to_schema()?);
+                    catalog.table_mut(*table).ok_or_else(|| unknown(*table))?.set_schema(schema, version);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a commit, own or read from the log, and tells conflict detection. Visible once published.
+    pub fn apply(
+        &self,
+        header: CommitHeader,
+        content: &CommitContent,
+        next: Position,
+        recent: &mut RecentWrites,
+    ) -> Result<()> {
+        let version = Version(header.version);
+        if version != self.applied().next() {
+            return Err(Error::corrupt(format!(
+                "the log goes on with version {version} where {} is expected; run 'asof verify'",
+                self.applied().next()
+            )));
+        }
+        if CommitTime(header.time) <= self.time(self.applied())? {
+            return Err(Error::corrupt(format!(
+                "the commit time of version {version} is not later than the one before"
+            )));
+        }
+        let mut touched: Vec<TableId> = Vec::new();
+        for change in &content.catalog {
+            let (CatalogChange::Create { table, .. }
+            | CatalogChange::Drop { table }
+            | CatalogChange::Alter { table, .. }) = change;
+            recent.wrote_whole(version, *table);
+            touched.push(*table);
+        }
+        for change in &content.changes {
+            self.apply_rows(version, change, recent)?;
+            touched.push(change.table);
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        let header = Arc::new(header);
+        let mut memory = self.memory.write();
+        for table in touched {
+            let net = header.net_rows(table);
+            memory.tables.entry(table).or_default().write().note_change(version, net);
+        }
+        if let Some(id) = &header.client_id {
+            memory.client_ids.insert(id.clone(), version);
+        }
+        memory.chain_digest = header.chain_digest;
+        memory.timeline.push(CommitTime(header.time));
+        memory.commits.push(TailCommit { header, next });
+        Ok(())
+    }
+
+    /// Applies a commit's rows of one table. The catalog has the commit's changes already.
+    fn apply_rows(&self, version: Version, change: &TableChange, recent: &mut RecentWrites) -> Result<()> {
+        let catalog = self.catalog();
+        let table = catalog.table(change.table);
+        let table =
+            table.ok_or_else(|| Error::corrupt(format!("version {version} has rows of an unknown table")))?;
+        let schema = table.schemas.get(change.schema).map(|(_, schema)| schema.clone());
+        let schema = schema
+            .ok_or_else(|| Error::corrupt(format!("version {version} has rows of an unknown schema")))?;
+        let key_columns: Vec<Column> = schema.key_columns().cloned().collect();
+        let keys = match change.first_row_id {
+            Some(first) => Keys::of_row_ids((first..).take(change.rows.num_rows())),
+            None => Keys::of_batch(&schema, &change.rows)?,
+        };
+        if change.truncate {
+            recent.wrote_whole(version, table.id);
+        } else {
+            recent.wrote_keys(version, table.id, (0..keys.len()).map(|row| keys.get(row)));
+            recent.wrote_keys(
+                version,
+                table.id,
+                (0..change.deleted.len()).map(|row| change.deleted.get(row)),
+            );
+        }
+        let everything = if change.truncate { self.all_alive(table)? } else { Vec::new() };
+        let mut places = Vec::new();
+        let replaced = keys.iter().zip(&change.replaced).chain(change.deleted.iter().zip(&change.deleted_at));
+        for (key, target) in replaced {
+            let place = match target {
+                Target::None => continue,
+                Target::File(file, row) if self.generation.has_file(*file) => Place::File(*file, *row),
+                // Not in a file when it was logged, or in one that is gone: wherever it is now.
+                _ => self.find_alive(table, &key_columns, key)?.ok_or_else(|| {
+                    Error::corrupt(format!(
+                        "version {version} ends a row of table {} that is not there",
+                        table.name
+                    ))
+                })?,
+            };
+            places.push(place);
+        }
+        let memtable = self.memory.write().tables.entry(table.id).or_default().clone();
+        let mut memtable = memtable.write();
+        for place in everything.into_iter().chain(places) {
+            match place {
+                Place::Slot(slot) => memtable.end_slot(slot, version),
+                Place::File(file, row) => memtable.end_in_file(file, row, version),
+            }
+        }
+        if let Some(first) = change.first_row_id {
+            let next = first + change.rows.num_rows() as u64;
+            drop(memtable);
+            let mut memory = self.memory.write();
+            let next_row_id = memory.next_row_ids.entry(table.id).or_default();
+            *next_row_id = (*next_row_id).max(next);
+            let memtable = memory.tables.entry(table.id).or_default().clone();
+            drop(memory);
+            memtable.write().insert(version, change.schema, change.rows.clone(), keys);
+        } else {
+            memtable.insert(version, change.schema, change.rows.clone(), keys);
+        }
+        Ok(())
+    }
+
+    /// Every row of a table that is alive, commits not published yet included.
+    fn all_alive(&self, table: &Table) -> Result<Vec<Place>> {
+        let memtable = self.memtable(table.id);
+        let memtable = memtable.as_ref().map(|memtable| memtable.read());
+        let mut places = Vec::new();
+        for record in
+            self.generation.data_files(table.id, self.generation.version()).filter(|record| !record.history)
+        {
+            let dead = self.generation.dead(table.id, record.id)?;
+            let mut dead: Vec<u32> = dead.iter().map(|(row, _)| *row).collect();
+            if let Some(memtable) = &memtable {
+                dead.extend(memtable.file_ends(record.id, Version::FOREVER).into_iter().map(|(row, _)| row));
+            }
+            dead.sort_unstable();
+            let alive = (0..record.rows as u32).filter(|row| dead.binary_search(row).is_err());
+            places.extend(alive.map(|row| Place::File(record.id, row)));
+        }
+        if let Some(memtable) = &memtable {
+            let alive = memtable.select(|_, end| end == Version::FOREVER);
+            let slots = alive.iter().flat_map(|some| some.rows.iter().map(|row| some.batch.first + row));
+            places.extend(slots.map(Place::Slot));
+        }
+        Ok(places)
+    }
+}

@@ -1,0 +1,8 @@
+//! Row versions in files: data files (Parquet), ends files, and how keys are found in them.
+
+pub mod chunk;
+pub mod data_file;
+pub mod data_writer;
+pub mod ends;
+pub mod index_block;
+pub mod verified;

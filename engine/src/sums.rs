@@ -1,0 +1,198 @@
+//! Running sums: after each version that changed a table, its rows and the bytes of its cells as CSV
+//! and as JSON. Up to the manifest they lie in the changes file; for later versions they are computed
+//! here when first needed, from the rows born and dead, and settled by the next checkpoint.
+
+use crate::adapt::default_array;
+use crate::error::Result;
+use crate::history::changes::ChangeEntry;
+use crate::scan::{Life, row_versions};
+use crate::state::State;
+use crate::text::{cell_bytes, cell_bytes_of_rows};
+use asof_mvcc::{Column, Table, TableId, TableSchema, Version};
+use std::collections::BTreeMap;
+
+/// The running sums of one table since the manifest.
+#[derive(Clone, Debug)]
+pub struct SumsTail {
+    /// Settled up to here.
+    at: Version,
+    /// Rows alive.
+    pub rows: u64,
+    /// For each column id: bytes as CSV and as JSON.
+    pub columns: Vec<(u32, u64, u64)>,
+    /// One entry for each version that changed the table.
+    pub entries: Vec<ChangeEntry>,
+}
+
+/// What one version adds and removes: rows, and per column CSV and JSON bytes.
+struct Delta {
+    rows: i64,
+    columns: Vec<(i64, i64)>,
+}
+
+/// The table as the last change at or before a version left it; `None` before its first.
+pub fn entry_at(state: &State, table: &Table, version: Version) -> Result<Option<ChangeEntry>> {
+    let base = state.generation.version();
+    if version > base {
+        let mut all = state.sums.lock();
+        let tail = settle(state, table, version, &mut all)?;
+        let count = tail.entries.partition_point(|entry| entry.version <= version);
+        if count > 0 {
+            return Ok(Some(tail.entries[count - 1]));
+        }
+    }
+    state.generation.changes(table.id).at(version)
+}
+
+/// The running sums up to a version, for the checkpoint.
+pub fn settled(state: &State, table: &Table, version: Version) -> Result<SumsTail> {
+    let mut all = state.sums.lock();
+    let tail = settle(state, table, version, &mut all)?;
+    // Readers may have asked for later versions already; the checkpoint must not run ahead.
+    if tail.at > version && tail.entries.last().is_some_and(|entry| entry.version > version) {
+        let mut fresh = std::collections::HashMap::new();
+        return Ok(settle(state, table, version, &mut fresh)?.clone());
+    }
+    Ok(tail.clone())
+}
+
+fn settle<'a>(
+    state: &State,
+    table: &Table,
+    version: Version,
+    all: &'a mut std::collections::HashMap<TableId, SumsTail>,
+) -> Result<&'a SumsTail> {
+    let tail = all.entry(table.id).or_insert_with(|| {
+        let settled = state.generation.sums(table.id);
+        SumsTail {
+            at: state.generation.version(),
+            rows: settled.rows,
+            columns: settled.columns,
+            entries: Vec::new(),
+        }
+    });
+    if tail.at >= version {
+        return Ok(tail);
+    }
+    let Some(memtable) = state.memtable(table.id) else {
+        tail.at = version;
+        return Ok(tail);
+    };
+    let changes: Vec<Version> = memtable
+        .read()
+        .changes()
+        .iter()
+        .copied()
+        .filter(|&change| change > tail.at && change <= version)
+        .collect();
+    // An epoch is a run of changes under one schema.
+    let mut next = tail.clone();
+    let mut rest = &changes[..];
+    while let Some(first) = rest.first() {
+        let schema_index = table.schema_index_at(*first);
+        let length = rest.partition_point(|change| table.schema_index_at(*change) == schema_index);
+        let (epoch, later) = rest.split_at(length);
+        settle_epoch(state, table, &table.schemas[schema_index].1, epoch, &mut next)?;
+        rest = later;
+    }
+    next.at = version;
+    *tail = next;
+    Ok(tail)
+}
+
+fn settle_epoch(
+    state: &State,
+    table: &Table,
+    schema: &TableSchema,
+    epoch: &[Version],
+    tail: &mut SumsTail,
+) -> Result<()> {
+    let one_column = schema.columns.len() == 1;
+    let before = epoch[0].previous().expect("version 0 changes nothing");
+    tail.columns = columns_under(state, table, schema, before, tail)?;
+    let mut deltas: BTreeMap<Version, Delta> = BTreeMap::new();
+    let up_to = *epoch.last().expect("an epoch has a change");
+    for chunk in row_versions(state, table, &schema.columns, Life::Touched { after: before, up_to })? {
+        let chunk = chunk?;
+        for (versions, sign) in [(&chunk.begins, 1), (&chunk.ends, -1)] {
+            let mut rows_of: BTreeMap<Version, Vec<u32>> = BTreeMap::new();
+            for (row, version) in versions.iter().enumerate() {
+                if *version > before && *version <= up_to {
+                    rows_of.entry(*version).or_default().push(row as u32);
+                }
+            }
+            for (version, rows) in rows_of {
+                let empty = || Delta { rows: 0, columns: vec![(0, 0); schema.columns.len()] };
+                let delta = deltas.entry(version).or_insert_with(empty);
+                delta.rows += sign * rows.len() as i64;
+                for (index, column) in schema.columns.iter().enumerate() {
+                    let (csv, json) = cell_bytes_of_rows(column, chunk.rows.column(index), one_column, &rows);
+                    delta.columns[index].0 += sign * csv as i64;
+                    delta.columns[index].1 += sign * json as i64;
+                }
+            }
+        }
+    }
+    for version in epoch {
+        if let Some(delta) = deltas.get(version) {
+            tail.rows = tail.rows.wrapping_add_signed(delta.rows);
+            for ((_, csv, json), (csv_delta, json_delta)) in tail.columns.iter_mut().zip(&delta.columns) {
+                *csv = csv.wrapping_add_signed(*csv_delta);
+                *json = json.wrapping_add_signed(*json_delta);
+            }
+        }
+        tail.entries.push(ChangeEntry {
+            version: *version,
+            rows: tail.rows,
+            csv_bytes: tail.columns.iter().map(|(_, csv, _)| csv).sum(),
+            json_bytes: tail.columns.iter().map(|(_, _, json)| json).sum(),
+        });
+    }
+    Ok(())
+}
+
+/// The sums of the rows alive at `before`, under the schema that follows: kept columns keep theirs, added ones have
+/// their default in every row, and where a value's text changes the rows are counted again.
+fn columns_under(
+    state: &State,
+    table: &Table,
+    schema: &TableSchema,
+    before: Version,
+    tail: &SumsTail,
+) -> Result<Vec<(u32, u64, u64)>> {
+    let old = table.schema_at(before);
+    let one_column = schema.columns.len() == 1;
+    if tail.rows == 0 {
+        return Ok(schema.columns.iter().map(|column| (column.id, 0, 0)).collect());
+    }
+    let mut sums = Vec::with_capacity(schema.columns.len());
+    let mut recounted: Vec<Column> = Vec::new();
+    for column in &schema.columns {
+        let known = tail.columns.iter().find(|(id, ..)| *id == column.id);
+        let same_text = one_column == (old.columns.len() == 1)
+            && old.column(column.id).is_some_and(|other| other.column_type == column.column_type);
+        sums.push(match known {
+            Some(known) if same_text => *known,
+            Some(_) => {
+                recounted.push(column.clone());
+                (column.id, 0, 0)
+            }
+            None => {
+                let (csv, json) = cell_bytes(column, &default_array(column, 1)?, one_column);
+                (column.id, csv * tail.rows, json * tail.rows)
+            }
+        });
+    }
+    if !recounted.is_empty() {
+        for chunk in row_versions(state, table, &recounted, Life::VisibleAt(before))? {
+            let chunk = chunk?;
+            for (index, column) in recounted.iter().enumerate() {
+                let (csv, json) = cell_bytes(column, chunk.rows.column(index), one_column);
+                let sum = sums.iter_mut().find(|(id, ..)| *id == column.id).expect("it was pushed above");
+                sum.1 += csv;
+                sum.2 += json;
+            }
+        }
+    }
+    Ok(sums)
+}

@@ -1,0 +1,500 @@
+//! A transaction: writes against a snapshot, gathered until it commits.
+
+use crate::adapt::{adapt, conform};
+use crate::api::{Alteration, CommitOptions, Committed, Counts, ScanOptions};
+use crate::commit::{PROVISIONAL, Prepared, PreparedCatalogChange, PreparedTable, commit};
+use crate::database::Database;
+use crate::error::{Error, ErrorKind, Result};
+use crate::replace::{difference_by_key, difference_of_rows};
+use crate::snapshot::Snapshot;
+use arrow::array::{Array, RecordBatch};
+use asof_mvcc::{
+    Catalog, Column, Expect, Keys, Put, Table, TableId, TableSchema, TableWrites, Version, WriteError,
+};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Changes to several tables that become one version, or nothing.
+pub struct Transaction {
+    database: Database,
+    snapshot: Snapshot,
+    /// The catalog as this transaction leaves it; tables it makes have provisional numbers.
+    catalog: Catalog,
+    writes: BTreeMap<TableId, TableWrites>,
+    schema_changes: Vec<(String, String)>,
+    dropped: Vec<(TableId, String)>,
+    next_provisional: TableId,
+    has_read: Cell<bool>,
+}
+
+impl Transaction {
+    pub(crate) fn new(database: Database, snapshot: Snapshot) -> Transaction {
+        let catalog = (*snapshot.catalog()).clone();
+        Transaction {
+            database,
+            snapshot,
+            catalog,
+            writes: BTreeMap::new(),
+            schema_changes: Vec::new(),
+            dropped: Vec::new(),
+            next_provisional: PROVISIONAL,
+            has_read: Cell::new(false),
+        }
+    }
+
+    /// The version it reads.
+    pub fn read_version(&self) -> Version {
+        self.snapshot.version()
+    }
+
+    /// The version that this transaction's own changes of the catalog have in its working copy.
+    fn working(&self) -> Version {
+        self.snapshot.version().next()
+    }
+
+    fn table(&self, table: &str) -> Result<&Arc<Table>> {
+        let found = self.catalog.find(table, self.working());
+        found.ok_or_else(|| crate::snapshot::unknown_table(&self.catalog, self.working(), table))
+    }
+
+    /// The schema of a table as this transaction sees it, its own changes included.
+    pub fn schema(&self, table: &str) -> Result<Arc<TableSchema>> {
+        Ok(self.table(table)?.newest_schema().clone())
+    }
+
+    /// Whether this transaction sees a table.
+    pub fn has_table(&self, table: &str) -> bool {
+        self.table(table).is_ok()
+    }
+
+    /// Makes a table. `key` names the key columns, empty for a table without a key.
+    pub fn create_table(&mut self, table: &str, columns: Vec<Column>, key: &[String]) -> Result<()> {
+        validate_table_name(table)?;
+        if self.has_table(table) {
+            return Err(Error::new(ErrorKind::Exists, format!("table {table} exists already")));
+        }
+        let schema = TableSchema::new(columns, key)?;
+        check_defaults(&schema)?;
+        self.schema_changes.push((table.to_string(), "create table".to_string()));
+        let id = self.next_provisional;
+        self.next_provisional += 1;
+        self.catalog.put(Table::new(id, table.to_string(), Arc::new(schema), self.working()));
+        self.writes.insert(id, TableWrites::default());
+        Ok(())
+    }
+
+    /// Drops a table; earlier versions keep it.
+    pub fn drop_table(&mut self, table: &str) -> Result<()> {
+        let id = self.table(table)?.id;
+        let working = self.working();
+        self.writes.remove(&id);
+        self.schema_changes.push((table.to_string(), "drop table".to_string()));
+        if id < PROVISIONAL {
+            self.catalog.table_mut(id).expect("it was just found").drop_at(working);
+            self.dropped.push((id, table.to_string()));
+        } else {
+            // Made by this transaction: it never was.
+            self.catalog = Catalog::new(self.catalog.all().filter(|t| t.id != id).map(|t| (**t).clone()));
+        }
+        Ok(())
+    }
+
+    /// Changes a table's schema.
+    pub fn alter_table(&mut self, table: &str, alteration: Alteration) -> Result<()> {
+        let entry = self.table(table)?;
+        let (id, next_column_id) = (entry.id, entry.next_column_id);
+        let (schema, what) = altered(entry.newest_schema(), alteration, next_column_id)?;
+        check_defaults(&schema)?;
+        let working = self.working();
+        self.catalog.table_mut(id).expect("it was just found").set_schema(Arc::new(schema), working);
+        self.schema_changes.push((table.to_string(), what));
+        Ok(())
+    }
+
+    /// Gives the table another key (and columns): in one commit every old row is deleted, and every row that this
+    /// transaction adds afterwards is inserted.
+    pub fn rekey_table(&mut self, table: &str, columns: Vec<Column>, key: &[String]) -> Result<()> {
+        let before = self.schema_changes.len();
+        self.drop_table(table)?;
+        self.create_table(table, columns, key)?;
+        self.schema_changes.truncate(before);
+        self.schema_changes.push((table.to_string(), format!("set key ({})", key.join(", "))));
+        Ok(())
+    }
+
+    /// Adds rows; a key that exists is an error ([`ErrorKind::Exists`]). Batches have columns by name, in any order;
+    /// columns that are missing get their default or null; a column the table does not have is an error. Column types
+    /// must be the table's or narrower.
+    pub fn insert(&mut self, table: &str, rows: &RecordBatch) -> Result<()> {
+        self.put(table, rows, Put::Insert)
+    }
+
+    /// Adds rows, replacing those whose key exists.
+    pub fn upsert(&mut self, table: &str, rows: &RecordBatch) -> Result<()> {
+        if !self.schema(table)?.has_key() {
+            return Err(Error::invalid(format!(
+                "table {table} has no key: rows can be inserted, not upserted"
+            )));
+        }
+        self.put(table, rows, Put::Upsert)
+    }
+
+    fn put(&mut self, table: &str, rows: &RecordBatch, put: Put) -> Result<()> {
+        let entry = self.table(table)?;
+        let (id, schema) = (entry.id, entry.newest_schema().clone());
+        let rows = conform(rows, &schema, &schema.key).map_err(|error| error.at(format!("table {table}")))?;
+        self.put_conformed(id, table, schema, rows, put)
+    }
+
+    fn put_conformed(
+        &mut self,
+        id: TableId,
+        table: &str,
+        schema: Arc<TableSchema>,
+        rows: RecordBatch,
+        put: Put,
+    ) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let writes = self.writes.entry(id).or_default();
+        if !schema.has_key() {
+            writes.append(schema, rows);
+            return Ok(());
+        }
+        let keys = Keys::of_batch(&schema, &rows)
+            .map_err(|error| Error::from(error).at(format!("table {table}")))?;
+        let names: Vec<usize> = schema.key_indexes();
+        writes.put(schema.clone(), rows.clone(), &keys, put).map_err(|(row, error)| {
+            let cells = names.iter().map(|index| {
+                crate::text::format_cell(&schema.columns[*index].column_type, rows.column(*index), row)
+                    .unwrap_or_default()
+            });
+            let key = cells.collect::<Vec<_>>().join(",");
+            match error {
+                WriteError::Exists => Error::new(
+                    ErrorKind::Exists,
+                    format!("table {table}: the key {key} is given twice in this transaction"),
+                ),
+                WriteError::Missing => {
+                    Error::not_found(format!("table {table} has no row with the key {key}"))
+                }
+            }
+        })
+    }
+
+    /// Changes the given columns of rows whose keys exist; a key that does not is an error. `rows` has the key columns
+    /// and those to change.
+    pub fn update(&mut self, table: &str, rows: &RecordBatch) -> Result<()> {
+        let entry = self.table(table)?;
+        let (id, schema) = (entry.id, entry.newest_schema().clone());
+        if !schema.has_key() {
+            return Err(Error::invalid(format!("table {table} has no key: its rows cannot be updated")));
+        }
+        for index in 0..rows.num_rows() {
+            let given = rows.slice(index, 1);
+            let key = self.key_of(table, &schema, &given)?;
+            let current = self.get_by_key(id, &schema, key.get(0))?.ok_or_else(|| {
+                let cells = schema.key_columns().map(|column| {
+                    let array = given.column_by_name(&column.name).expect("keys were read from it");
+                    crate::text::format_cell(&column.column_type, array, 0).unwrap_or_default()
+                });
+                let key = cells.collect::<Vec<_>>().join(",");
+                Error::not_found(format!("table {table} has no row with the key {key}"))
+            })?;
+            let merged =
+                merge_row(&schema, &current, &given).map_err(|error| error.at(format!("table {table}")))?;
+            self.put_conformed(id, table, schema.clone(), merged, Put::Update)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes rows by key; a key that does not exist is an error. `keys` has the key columns by name.
+    pub fn delete(&mut self, table: &str, keys: &RecordBatch) -> Result<()> {
+        let entry = self.table(table)?;
+        let (id, schema) = (entry.id, entry.newest_schema().clone());
+        if !schema.has_key() {
+            return Err(Error::invalid(format!(
+                "table {table} has no key: its rows cannot be deleted one by one"
+            )));
+        }
+        let keys = self.key_of(table, &schema, keys)?;
+        let writes = self.writes.entry(id).or_default();
+        for key in keys.iter() {
+            writes
+                .delete(key)
+                .map_err(|_| Error::not_found(format!("table {table}: a key to delete is gone already")))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes all rows.
+    pub fn truncate(&mut self, table: &str) -> Result<()> {
+        let id = self.table(table)?.id;
+        self.writes.entry(id).or_default().truncate();
+        Ok(())
+    }
+
+    /// Makes `rows` the whole table: what differs by key (as a multiset, where there is no key) is inserted, updated
+    /// and deleted; what is equal is left alone. Gives the counts.
+    pub fn replace(&mut self, table: &str, rows: &[RecordBatch]) -> Result<Counts> {
+        let entry = self.table(table)?;
+        let (id, schema) = (entry.id, entry.newest_schema().clone());
+        self.has_read.set(true);
+        let rows = rows
+            .iter()
+            .map(|batch| {
+                conform(batch, &schema, &schema.key).map_err(|error| error.at(format!("table {table}")))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let rows = arrow::compute::concat_batches(&schema.to_arrow(), &rows)?;
+        let writes = self.writes.get(&id);
+        if writes.is_some_and(|writes| !writes.is_empty()) {
+            return Err(Error::invalid(format!(
+                "table {table} has changes already; replace must come first"
+            )));
+        }
+        let current = if id < PROVISIONAL { Some(self.snapshot.chunks(id, &schema)?) } else { None };
+        if schema.has_key() {
+            let keys = Keys::of_batch(&schema, &rows)
+                .map_err(|error| Error::from(error).at(format!("table {table}")))?;
+            let difference = difference_by_key(&schema, &rows, &keys, current)
+                .map_err(|error| error.at(format!("table {table}")))?;
+            let counts = difference.counts;
+            self.put_conformed(id, table, schema.clone(), difference.put, Put::Upsert)?;
+            let writes = self.writes.entry(id).or_default();
+            for key in difference.deleted.iter() {
+                writes.delete(key).expect("keys to delete are not among those put");
+            }
+            Ok(counts)
+        } else {
+            let difference = difference_of_rows(&schema, &rows, current)?;
+            let counts = difference.counts;
+            let writes = self.writes.entry(id).or_default();
+            if difference.put.num_rows() > 0 {
+                writes.append(schema, difference.put);
+            }
+            for key in difference.deleted.iter() {
+                writes.delete(key).expect("hidden row ids are deleted once");
+            }
+            Ok(counts)
+        }
+    }
+
+    fn key_of(&self, table: &str, schema: &TableSchema, batch: &RecordBatch) -> Result<Keys> {
+        crate::snapshot::key_of(table, schema, batch)
+    }
+
+    fn get_by_key(&self, id: TableId, schema: &Arc<TableSchema>, key: &[u8]) -> Result<Option<RecordBatch>> {
+        if let Some(own) = self.writes.get(&id).and_then(|writes| writes.row(key)) {
+            let Some((from, row)) = own else { return Ok(None) };
+            return adapt(&row, &from.columns, &schema.columns, &schema.to_arrow()).map(Some);
+        }
+        self.has_read.set(true);
+        if id >= PROVISIONAL { Ok(None) } else { self.snapshot.get_by_key(id, schema, key) }
+    }
+
+    /// One row as this transaction sees it, its own changes included. `key` has the key columns and one row.
+    pub fn get(&self, table: &str, key: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let entry = self.table(table)?;
+        let schema = entry.newest_schema().clone();
+        let key = self.key_of(table, &schema, key)?;
+        if key.len() != 1 {
+            return Err(Error::invalid(format!(
+                "one key is looked up at a time, but {} were given",
+                key.len()
+            )));
+        }
+        self.get_by_key(entry.id, &schema, key.get(0))
+    }
+
+    /// The rows of a table at the version that this transaction reads, without its own changes.
+    pub fn scan(&self, table: &str, options: ScanOptions) -> Result<crate::scan::Scan> {
+        self.has_read.set(true);
+        self.snapshot.scan(table, options)
+    }
+
+    /// Rows that would be inserted, updated and deleted, per table: what `commit` would answer now.
+    pub fn counts(&self) -> Result<BTreeMap<String, Counts>> {
+        let mut all: BTreeMap<String, Counts> = BTreeMap::new();
+        for (id, name) in &self.dropped {
+            let table = self.snapshot.catalog().table(*id).cloned();
+            let rows = table.map_or(Ok(0), |table| self.snapshot.rows_of(&table))?;
+            all.entry(name.clone()).or_default().deleted += rows;
+        }
+        for (id, writes) in &self.writes {
+            let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
+            let counts = all.entry(table.name.clone()).or_default();
+            let exists = |key: &[u8]| -> Result<bool> {
+                Ok(*id < PROVISIONAL
+                    && !writes.truncated
+                    && self.snapshot.get_by_key(*id, table.newest_schema(), key)?.is_some())
+            };
+            if writes.truncated && *id < PROVISIONAL {
+                counts.deleted += self.snapshot.rows_of(table)?;
+            }
+            counts.inserted +=
+                writes.appended.iter().map(|i| writes.batches[*i].1.num_rows() as u64).sum::<u64>();
+            for (key, write) in &writes.keys {
+                let there = write.expect == Expect::Present || (write.expect == Expect::Any && exists(key)?);
+                match (write.row.is_some(), there) {
+                    (true, false) => counts.inserted += 1,
+                    (true, true) => counts.updated += 1,
+                    (false, true) => counts.deleted += 1,
+                    (false, false) => {}
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Makes the changes durable as the next version. On return they are on disk.
+    pub fn commit(self, options: CommitOptions) -> Result<Committed> {
+        let mut catalog: Vec<PreparedCatalogChange> = self
+            .dropped
+            .iter()
+            .map(|(id, name)| PreparedCatalogChange::Drop { id: *id, name: name.clone() })
+            .collect();
+        for table in self.catalog.all() {
+            let (id, name, schema) = (table.id, table.name.clone(), table.newest_schema().clone());
+            if id >= PROVISIONAL {
+                catalog.push(PreparedCatalogChange::Create { id, name, schema });
+            } else if self.snapshot.catalog().table(id).is_some_and(|old| *old.newest_schema() != schema) {
+                catalog.push(PreparedCatalogChange::Alter { id, name, schema });
+            }
+        }
+        let tables = self
+            .writes
+            .iter()
+            .filter(|(_, writes)| !writes.is_empty())
+            .map(|(id, writes)| {
+                PreparedTable::new(
+                    self.catalog.table(*id).expect("writes are to tables of the catalog"),
+                    writes,
+                )
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let blind = !self.has_read.get();
+        let prepared = Prepared {
+            catalog,
+            tables,
+            schema_changes: self.schema_changes,
+            read_version: self.snapshot.version(),
+            blind,
+        };
+        commit(&self.database, prepared, options)
+    }
+}
+
+/// A row with some columns replaced by given ones.
+fn merge_row(schema: &TableSchema, current: &RecordBatch, given: &RecordBatch) -> Result<RecordBatch> {
+    for field in given.schema().fields() {
+        schema.index_of(field.name())?;
+    }
+    let columns: Vec<(&str, arrow::array::ArrayRef)> = schema
+        .columns
+        .iter()
+        .zip(current.columns())
+        .map(|(column, old)| {
+            (column.name.as_str(), given.column_by_name(&column.name).unwrap_or(old).clone())
+        })
+        .collect();
+    conform(
+        &RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true)))?,
+        schema,
+        &[],
+    )
+}
+
+/// A schema after an alteration, and what to call it.
+fn altered(
+    schema: &TableSchema,
+    alteration: Alteration,
+    next_column_id: u32,
+) -> Result<(TableSchema, String)> {
+    let mut schema = schema.clone();
+    let what = match alteration {
+        Alteration::AddColumn(mut column) => {
+            column.id = next_column_id;
+            let what = format!("add column {}", column.name);
+            schema.columns.push(column);
+            what
+        }
+        Alteration::DropColumn(name) => {
+            let index = schema.index_of(&name)?;
+            if schema.key.contains(&schema.columns[index].id) {
+                return Err(Error::invalid(format!(
+                    "column '{name}' is part of the key and cannot be dropped"
+                )));
+            }
+            schema.columns.remove(index);
+            format!("drop column {name}")
+        }
+        Alteration::RenameColumn { from, to } => {
+            let index = schema.index_of(&from)?;
+            schema.columns[index].name = to.clone();
+            format!("rename column {from} to {to}")
+        }
+        Alteration::WidenColumn { name, to } => {
+            let index = schema.index_of(&name)?;
+            let is_key = schema.key.contains(&schema.columns[index].id);
+            let column = &mut schema.columns[index];
+            // A date and a timestamp of the same moment have different keys.
+            let changes_key = is_key && column.column_type == asof_mvcc::ColumnType::Date;
+            if !column.column_type.widens_to(&to) || changes_key {
+                return Err(Error::invalid(format!(
+                    "column '{name}' of type {} cannot become {to}; integers, floats and decimals widen to larger ones, \
+                     dates to timestamps outside of keys",
+                    column.column_type
+                )));
+            }
+            if let Some(default) = &column.default {
+                column.default = Some(crate::adapt::cast_exact(default, &to.to_arrow())?);
+            }
+            let what = format!("widen column {name} from {} to {to}", column.column_type);
+            column.column_type = to;
+            what
+        }
+    };
+    schema.validate()?;
+    Ok((schema, what))
+}
+
+/// Defaults have one value of the column's type; an added column that is not null has one.
+fn check_defaults(schema: &TableSchema) -> Result<()> {
+    for column in &schema.columns {
+        if let Some(default) = &column.default
+            && (default.len() != 1 || *default.data_type() != column.column_type.to_arrow())
+        {
+            return Err(Error::invalid(format!(
+                "the default of column '{}' is not one {}",
+                column.name, column.column_type
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Table names: `name` or `namespace.name`, any characters but control characters, each part 1 to 255 bytes.
+fn validate_table_name(table: &str) -> Result<()> {
+    let bad = |why: &str| {
+        Err(Error::invalid(format!("'{}' cannot be a table's name: {why}", table.escape_debug())))
+    };
+    let parts: Vec<&str> = table.split('.').collect();
+    if parts.len() > 2 {
+        return bad("it has more than one dot; a table is NAME or NAMESPACE.NAME");
+    }
+    for part in parts {
+        if part.is_empty() {
+            return bad("a part of it is empty");
+        }
+        if part.len() > 255 {
+            return bad("a part of it is longer than 255 bytes");
+        }
+        if part.chars().any(char::is_control) {
+            return bad("it contains a control character");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,481 @@
+//! The cache of rendered files: per user, outside every database, bounded, shared by processes.
+//!
+//! A file in it is served as it lies there, so its checksum stands beside it, in `NAME.sum`. A name is made of all that
+//! the bytes depend on, so files never go stale; they go when the cache is full, those opened longest ago first (their
+//! modification time is when they were last opened). Invariants: a file is served only after its length and checksum
+//! were verified in this process; what is damaged or torn is rendered again; one key is rendered once at a time; removing
+//! a file never breaks who has it open.
+//!
+//! Nothing here needs to survive a crash, so nothing is synced. This is the one place of the engine that uses files
+//! beside [`asof_wal::Disk`]: the cache is no part of a database.
+
+use super::{Format, RENDERER_REVISION};
+use crate::error::{Error, ErrorKind, Result};
+use asof_mvcc::Version;
+use parking_lot::Mutex;
+use rustix::fs::FlockOperation;
+use std::collections::HashMap;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+/// Writes a file's bytes and says how many; called again whenever the bytes are needed and not cached.
+pub type Render = Box<dyn Fn(&mut dyn Write) -> Result<u64> + Send + Sync>;
+
+/// All that the bytes of a rendered file depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ViewKey {
+    /// The database's id.
+    pub database: [u8; 16],
+    /// The table's number.
+    pub table: u32,
+    /// The version that last changed it.
+    pub changed: Version,
+    /// Digest of its schema ([`super::schema_digest`]).
+    pub schema: [u8; 16],
+    /// The form.
+    pub format: Format,
+    /// What else the bytes depend on: the number of the files' layout where they are stitched from it, else 0.
+    pub layout: u64,
+}
+
+impl ViewKey {
+    /// The name of its file.
+    fn file_name(&self) -> String {
+        let hex = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            crate::text::write_hex(bytes, &mut out);
+            String::from_utf8(out).expect("hex is ASCII")
+        };
+        format!(
+            "{}-t{:08x}-v{:016x}-s{}-l{:016x}-r{RENDERER_REVISION:04x}.{}",
+            hex(&self.database),
+            self.table,
+            self.changed.0,
+            hex(&self.schema),
+            self.layout,
+            self.format.extension()
+        )
+    }
+}
+
+/// Whether a name is one that [`ViewKey::file_name`] makes.
+fn is_view_name(name: &str) -> bool {
+    let Some((stem, extension)) = name.split_once('.') else { return false };
+    let parts: Vec<&str> = stem.split('-').collect();
+    let hex = |text: &str, digits| {
+        text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let tagged = |text: &str, tag, digits| text.strip_prefix(tag).is_some_and(|text| hex(text, digits));
+    Format::of_extension(extension).is_some()
+        && matches!(parts[..], [database, table, version, schema, layout, renderer]
+            if hex(database, 32) && tagged(table, 't', 8) && tagged(version, 'v', 16) && tagged(schema, 's', 32)
+                && tagged(layout, 'l', 16) && tagged(renderer, 'r', 4))
+}
+
+/// A file that was verified or rendered in this process, open for reading.
+#[derive(Debug)]
+pub(super) struct SealedFile {
+    pub(super) file: File,
+    pub(super) size: u64,
+}
+
+/// The cache of one directory. Open it once a process.
+#[derive(Debug)]
+pub struct ViewCache {
+    /// Where files are kept; without one they live unnamed, as long as they are open.
+    directory: Option<PathBuf>,
+    bytes_max: u64,
+    /// One lock a key, and the open file if any.
+    slots: Mutex<HashMap<ViewKey, Arc<Mutex<Weak<SealedFile>>>>>,
+    usage: Mutex<Usage>,
+}
+
+/// What the directory held at the last look, and what was added since.
+#[derive(Debug, Default)]
+struct Usage {
+    bytes: u64,
+    added_since: u32,
+}
+
+/// Files added before another look is taken at what other processes added.
+const LOOK_AGAIN_AFTER: u32 = 64;
+/// Keys remembered before those without an open file are forgotten.
+const SLOTS_MAX: usize = 1024;
+const TEMPORARY_PREFIX: &str = "tmp-";
+const CHECKSUM_SUFFIX: &str = ".sum";
+const CHUNK_BYTES: usize = 256 << 10;
+
+impl ViewCache {
+    /// The cache in a directory, or in the user's (`$XDG_CACHE_HOME/asof`, `~/.cache/asof`, else `asof-UID` in the
+    /// directory of temporary files), of about `bytes_max`. Where no directory can be used, files are kept without a
+    /// name as long as they are open.
+    pub fn open(directory: Option<&Path>, bytes_max: u64) -> Arc<ViewCache> {
+        let candidates = match directory {
+            Some(directory) => vec![directory.to_path_buf()],
+            None => default_directories(),
+        };
+        let usable = candidates.into_iter().find(|candidate| match prepare(candidate, directory.is_none()) {
+            Ok(()) => true,
+            Err(error) => {
+                log::warn!("{} is not used as a cache: {error}", candidate.display());
+                false
+            }
+        });
+        let cache =
+            ViewCache { directory: usable, bytes_max, slots: Mutex::default(), usage: Mutex::default() };
+        cache.make_room(cache.bytes_max);
+        Arc::new(cache)
+    }
+
+    /// Where files are kept, if anywhere.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// The size of a file that is in the cache by the look of it: its bytes are verified when it is opened.
+    pub(super) fn known_size(&self, key: &ViewKey) -> Option<u64> {
+        let path = self.directory.as_ref()?.join(key.file_name());
+        let checksum = Checksum::read(&path)?;
+        let metadata = std::fs::symlink_metadata(&path).ok()?;
+        (metadata.is_file() && metadata.len() == checksum.size).then_some(checksum.size)
+    }
+
+    /// The file of a key: open already, from the cache, or rendered now. Others who want the same key wait.
+    pub(super) fn get(
+        &self,
+        key: &ViewKey,
+        expected: Option<u64>,
+        render: &Render,
+    ) -> Result<Arc<SealedFile>> {
+        let slot = {
+            let mut slots = self.slots.lock();
+            if slots.len() >= SLOTS_MAX {
+                slots.retain(|_, slot| {
+                    Arc::strong_count(slot) > 1 || slot.try_lock().is_none_or(|open| open.strong_count() > 0)
+                });
+            }
+            slots.entry(key.clone()).or_default().clone()
+        };
+        let mut open = slot.lock();
+        if let Some(file) = open.upgrade() {
+            check_size(key, expected, file.size)?;
+            return Ok(file);
+        }
+        let file = match self.open_verified(key, expected) {
+            Some(file) => file,
+            None => self.render(key, expected, render)?,
+        };
+        let file = Arc::new(file);
+        *open = Arc::downgrade(&file);
+        Ok(file)
+    }
+
+    /// A file of the cache whose length and checksum are right.
+    fn open_verified(&self, key: &ViewKey, expected: Option<u64>) -> Option<SealedFile> {
+        let path = self.directory.as_ref()?.join(key.file_name());
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path).ok()?;
+        let verified = Checksum::read(&path).filter(|checksum| {
+            expected.is_none_or(|expected| checksum.size == expected)
+                && checksum.is_of(&file).unwrap_or(false)
+        });
+        let Some(checksum) = verified else {
+            log::warn!("{} is damaged and is rendered again", path.display());
+            return None;
+        };
+        // Best effort: it only tells which files were used last.
+        let _ = file.set_modified(SystemTime::now());
+        Some(SealedFile { file, size: checksum.size })
+    }
+
+    /// Renders into the cache; once more after making room where the disk was full.
+    fn render(&self, key: &ViewKey, expected: Option<u64>, render: &Render) -> Result<SealedFile> {
+        let place = |error: Error| error.at(format_args!("rendering {}", key.format.extension()));
+        let mut result = self.render_once(key, expected, render);
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full) && self.directory.is_some() {
+            self.make_room(0);
+            result = self.render_once(key, expected, render);
+        }
+        result.map_err(place)
+    }
+
+    fn render_once(&self, key: &ViewKey, expected: Option<u64>, render: &Render) -> Result<SealedFile> {
+        let (mut temporary, named) = match &self.directory {
+            Some(directory) => match Temporary::create(directory) {
+                Ok(temporary) => (temporary, true),
+                Err(error) => {
+                    log::warn!("{} cannot be written: {error}", directory.display());
+                    (Temporary::create(&std::env::temp_dir())?, false)
+                }
+            },
+            None => (Temporary::create(&std::env::temp_dir())?, false),
+        };
+        let sealed = temporary.reader()?;
+        let (size, hash) = {
+            let mut out = HashingWriter {
+                out: BufWriter::new(&temporary.file),
+                hasher: blake3::Hasher::new(),
+                bytes: 0,
+            };
+            let told = render(&mut out)?;
+            out.out.flush()?;
+            if told != out.bytes {
+                let what =
+                    format!("the renderer told {told} bytes and wrote {}; this is a bug in asof", out.bytes);
+                return Err(Error::corrupt(what));
+            }
+            (out.bytes, out.hasher.finalize())
+        };
+        check_size(key, expected, size)?;
+        if named && size <= self.bytes_max {
+            self.publish(key, &mut temporary, &Checksum { size, hash });
+        }
+        Ok(SealedFile { file: sealed, size })
+    }
+
+    /// Gives a rendered file its name. Where that fails it is served all the same.
+    fn publish(&self, key: &ViewKey, temporary: &mut Temporary, checksum: &Checksum) {
+        let Some(directory) = &self.directory else { return };
+        let path = directory.join(key.file_name());
+        let published = temporary.rename(&path).and_then(|()| {
+            let mut sum = Temporary::create(directory)?;
+            sum.file.write_all(checksum.to_line().as_bytes())?;
+            sum.rename(&with_suffix(&path))
+        });
+        if let Err(error) = published {
+            log::warn!("{} cannot be kept: {error}", path.display());
+            return;
+        }
+        let full = {
+            let mut usage = self.usage.lock();
+            usage.bytes += checksum.size;
+            usage.added_since += 1;
+            usage.bytes > self.bytes_max || usage.added_since >= LOOK_AGAIN_AFTER
+        };
+        if full {
+            self.make_room(self.bytes_max);
+        }
+    }
+
+    /// Looks what the directory holds, removes what dead processes left, and where it is more than `bytes_max` removes
+    /// the files opened longest ago until a tenth is free.
+    fn make_room(&self, bytes_max: u64) {
+        let Some(directory) = &self.directory else { return };
+        let Ok(entries) = std::fs::read_dir(directory) else { return };
+        let (mut files, mut sums) = (Vec::new(), Vec::new());
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(TEMPORARY_PREFIX) {
+                remove_if_abandoned(&entry.path());
+            } else if let Some(of) = name.strip_suffix(CHECKSUM_SUFFIX).filter(|of| is_view_name(of)) {
+                sums.push(of.to_string());
+            } else if is_view_name(&name)
+                && let Ok(metadata) = entry.metadata()
+            {
+                files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), name));
+            }
+        }
+        let mut bytes: u64 = files.iter().map(|(_, len, _)| len).sum();
+        if bytes > bytes_max {
+            files.sort();
+            let target = bytes_max - bytes_max / 10;
+            let mut removed = 0;
+            while removed < files.len() && bytes > target {
+                let (_, len, name) = &files[removed];
+                if std::fs::remove_file(directory.join(name)).is_ok() {
+                    bytes -= len;
+                }
+                removed += 1;
+            }
+            files.drain(..removed);
+        }
+        for orphan in sums.iter().filter(|of| !files.iter().any(|(_, _, name)| name == *of)) {
+            let _ = std::fs::remove_file(with_suffix(&directory.join(orphan)));
+        }
+        *self.usage.lock() = Usage { bytes, added_since: 0 };
+    }
+}
+
+fn check_size(key: &ViewKey, expected: Option<u64>, size: u64) -> Result<()> {
+    match expected {
+        Some(expected) if expected != size => Err(Error::corrupt(format!(
+            "table {} at version {} has {size} bytes as {} where {expected} were expected; run verify",
+            key.table,
+            key.changed,
+            key.format.extension()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn with_suffix(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(CHECKSUM_SUFFIX);
+    PathBuf::from(name)
+}
+
+/// Where a user's cache may be, best first.
+fn default_directories() -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    let temporary = std::env::temp_dir().join(format!("asof-{}", rustix::process::geteuid().as_raw()));
+    home.map(|home| home.join("asof")).into_iter().chain([temporary]).collect()
+}
+
+/// Makes a directory that is the user's alone, or checks that nobody else may write it.
+fn prepare(directory: &Path, is_ours_alone: bool) -> io::Result<()> {
+    if let Some(parent) = directory.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let metadata = std::fs::symlink_metadata(directory)?;
+    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()));
+    if !metadata.is_dir() {
+        return refuse("it is not a directory");
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refuse("it belongs to another user");
+    }
+    if is_ours_alone && metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    } else if metadata.mode() & 0o022 != 0 {
+        return refuse("others may write in it");
+    }
+    Ok(())
+}
+
+/// Removes a temporary file unless the process that writes it lives: that one holds its lock.
+fn remove_if_abandoned(path: &Path) {
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) else { return };
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// A file being written, that goes when it is dropped without having got a name.
+struct Temporary {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl Temporary {
+    fn create(directory: &Path) -> io::Result<Temporary> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let (process, count) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+            let path = directory.join(format!("{TEMPORARY_PREFIX}asof-{process}-{count}"));
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o400).open(&path) {
+                Ok(file) => {
+                    let temporary = Temporary { file, path: Some(path) };
+                    rustix::fs::flock(&temporary.file, FlockOperation::NonBlockingLockExclusive)?;
+                    return Ok(temporary);
+                }
+                // A process of the same number died here earlier.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Another descriptor of the file, for reading alone.
+    fn reader(&self) -> io::Result<File> {
+        let path = self.path.as_ref().expect("the file was not renamed yet");
+        let reader = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+        let same = |a: Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        match same(reader.metadata()?, self.file.metadata()?) {
+            true => Ok(reader),
+            false => Err(io::Error::other("a temporary file was replaced by another")),
+        }
+    }
+
+    fn rename(&mut self, to: &Path) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            std::fs::rename(path, to)?;
+            self.path = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// What stands beside a cached file.
+struct Checksum {
+    size: u64,
+    hash: blake3::Hash,
+}
+
+impl Checksum {
+    /// `asof-view 1 SIZE BLAKE3` and a line feed.
+    fn to_line(&self) -> String {
+        format!("asof-view 1 {} {}\n", self.size, self.hash.to_hex())
+    }
+
+    fn parse(line: &str) -> Option<Checksum> {
+        let (size, hash) = line.strip_prefix("asof-view 1 ")?.strip_suffix('\n')?.split_once(' ')?;
+        Some(Checksum { size: size.parse().ok()?, hash: blake3::Hash::from_hex(hash).ok()? })
+    }
+
+    /// The checksum beside a file.
+    fn read(path: &Path) -> Option<Checksum> {
+        const LINE_BYTES_MAX: u64 = 128;
+        let path = with_suffix(path);
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).ok()?;
+        let mut line = String::new();
+        file.take(LINE_BYTES_MAX).read_to_string(&mut line).ok()?;
+        Checksum::parse(&line)
+    }
+
+    /// Whether a file has these bytes; reads it all.
+    fn is_of(&self, file: &File) -> io::Result<bool> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() != self.size {
+            return Ok(false);
+        }
+        let (mut hasher, mut buffer, mut offset) = (blake3::Hasher::new(), vec![0; CHUNK_BYTES], 0);
+        loop {
+            match file.read_at(&mut buffer, offset) {
+                Ok(0) => return Ok(offset == self.size && hasher.finalize() == self.hash),
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Counts and hashes what is written.
+struct HashingWriter<W> {
+    out: W,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

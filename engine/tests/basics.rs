@@ -1,0 +1,211 @@
+//! What a user does first.
+
+use crate::support::*;
+use asof_engine::{Alteration, Column, ColumnType, CommitOptions, DiffKind, ErrorKind, Version};
+use asof_wal::sim::SimDisk;
+use std::sync::Arc;
+
+#[test]
+fn every_version_stays_readable_before_and_after_a_checkpoint_and_a_reopen() {
+    let disk = SimDisk::new(1);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+    txn.insert("t", &rows(&[(2, Some("two")), (1, None)])).unwrap();
+    let first = txn.commit(CommitOptions::default()).unwrap();
+    assert_eq!(first.version, Version(1));
+    assert_eq!(first.tables["t"].inserted, 2);
+
+    let mut txn = database.begin().unwrap();
+    txn.upsert("t", &rows(&[(1, Some("")), (3, Some("a,b"))])).unwrap();
+    txn.delete("t", &keys(&[2])).unwrap();
+    let second = txn.commit(CommitOptions::default()).unwrap();
+    let counts = second.tables["t"];
+    assert_eq!((counts.inserted, counts.updated, counts.deleted), (1, 1, 1));
+
+    let expected = ["id,name\n1,\n2,two\n", "id,name\n1,\"\"\n3,\"a,b\"\n", "id,name\n1,\"\"\n3,c\n"];
+    let check = |database: &asof_engine::Database, up_to: u64| {
+        for version in 1..=up_to {
+            assert_eq!(
+                csv(database, Version(version), "t"),
+                expected[version as usize - 1],
+                "version {version}"
+            );
+        }
+        assert!(database.verify().unwrap().findings.is_empty());
+    };
+    check(&database, 2);
+    assert!(database.checkpoint().unwrap().done);
+    check(&database, 2);
+    let mut txn = database.begin().unwrap();
+    txn.update("t", &rows(&[(3, Some("c"))])).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    check(&database, 3);
+    drop(database);
+    let database = open(&disk, &clock);
+    check(&database, 3);
+    assert!(database.checkpoint().unwrap().done);
+    check(&database, 3);
+    assert!(!database.checkpoint().unwrap().done);
+}
+
+#[test]
+fn a_schema_change_touches_no_row_and_each_version_keeps_its_schema() {
+    let disk = SimDisk::new(2);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table(
+        "t",
+        vec![Column::new("id", ColumnType::Int32), Column::new("d", ColumnType::Date)],
+        &["id".into()],
+    )
+    .unwrap();
+    let ids: asof_engine::arrow::array::ArrayRef =
+        Arc::new(asof_engine::arrow::array::Int32Array::from(vec![1, 2]));
+    let days: asof_engine::arrow::array::ArrayRef =
+        Arc::new(asof_engine::arrow::array::Date32Array::from(vec![Some(0), None]));
+    let batch = asof_engine::arrow::array::RecordBatch::try_from_iter([("id", ids), ("d", days)]).unwrap();
+    txn.insert("t", &batch).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    let alter = |alterations: Vec<Alteration>| {
+        let mut txn = database.begin().unwrap();
+        for alteration in alterations {
+            txn.alter_table("t", alteration).unwrap();
+        }
+        let committed = txn.commit(CommitOptions::default()).unwrap();
+        assert_eq!(committed.tables["t"], asof_engine::Counts::default());
+    };
+    let mut added = Column::new("n", ColumnType::Text);
+    added.default = Some(asof_engine::text::parse_scalar(&ColumnType::Text, "x").unwrap());
+    alter(vec![Alteration::AddColumn(added)]);
+    alter(vec![Alteration::WidenColumn {
+        name: "d".into(),
+        to: ColumnType::parse("timestamp(ms)").unwrap(),
+    }]);
+    alter(vec![
+        Alteration::WidenColumn { name: "id".into(), to: ColumnType::Int64 },
+        Alteration::RenameColumn { from: "n".into(), to: "m".into() },
+    ]);
+    alter(vec![Alteration::DropColumn("d".into())]);
+    alter(vec![Alteration::AddColumn(Column::new("d", ColumnType::Int8))]);
+    alter(vec![Alteration::DropColumn("d".into()), Alteration::DropColumn("m".into())]);
+    let expected = [
+        "id,d\n1,1970-01-01\n2,\n",
+        "id,d,n\n1,1970-01-01,x\n2,,x\n",
+        "id,d,n\n1,1970-01-01T00:00:00.000,x\n2,,x\n",
+        "id,d,m\n1,1970-01-01T00:00:00.000,x\n2,,x\n",
+        "id,m\n1,x\n2,x\n",
+        "id,m,d\n1,x,\n2,x,\n",
+        "id\n1\n2\n",
+    ];
+    for round in 0..3 {
+        for (version, expected) in (1..).zip(expected) {
+            assert_eq!(csv(&database, Version(version), "t"), expected, "version {version} in round {round}");
+            let snapshot = database.snapshot(Version(version)).unwrap();
+            let size = snapshot.view_size("t", asof_engine::view::Format::Csv).unwrap();
+            assert_eq!(size, expected.len() as u64, "size of version {version} in round {round}");
+        }
+        assert_eq!(database.verify().unwrap().findings, vec![]);
+        database.checkpoint().unwrap();
+    }
+}
+
+#[test]
+fn the_first_committer_wins_and_inserts_of_existing_keys_are_refused() {
+    let disk = SimDisk::new(3);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+    txn.insert("t", &rows(&[(1, Some("a"))])).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    database.checkpoint().unwrap();
+
+    let (mut one, mut two) = (database.begin().unwrap(), database.begin().unwrap());
+    one.upsert("t", &rows(&[(1, Some("one"))])).unwrap();
+    two.upsert("t", &rows(&[(1, Some("two"))])).unwrap();
+    one.commit(CommitOptions::default()).unwrap();
+    assert_eq!(two.commit(CommitOptions::default()).unwrap_err().kind(), ErrorKind::Conflict);
+
+    let mut txn = database.begin().unwrap();
+    txn.insert("t", &rows(&[(1, Some("again"))])).unwrap();
+    assert_eq!(txn.commit(CommitOptions::default()).unwrap_err().kind(), ErrorKind::Exists);
+    let mut txn = database.begin().unwrap();
+    txn.delete("t", &keys(&[7])).unwrap();
+    assert_eq!(txn.commit(CommitOptions::default()).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(database.refresh().unwrap(), Version(2));
+    assert_eq!(csv(&database, Version(2), "t"), "id,name\n1,one\n");
+}
+
+#[test]
+fn an_idempotency_id_gives_the_first_answer_again() {
+    let disk = SimDisk::new(4);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let commit = |name: &str| {
+        let mut txn = database.begin().unwrap();
+        if !txn.has_table("t") {
+            txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+            txn.commit(CommitOptions::default()).unwrap();
+            txn = database.begin().unwrap();
+        }
+        txn.upsert("t", &rows(&[(1, Some(name))])).unwrap();
+        txn.commit(CommitOptions { client_id: Some("x".into()), ..CommitOptions::default() })
+    };
+    let first = commit("a").unwrap();
+    for _ in 0..2 {
+        let again = commit("a").unwrap();
+        assert!(again.repeated && again.version == first.version && again.id == first.id);
+        assert_eq!(commit("b").unwrap_err().kind(), ErrorKind::Exists);
+        database.checkpoint().unwrap();
+    }
+}
+
+#[test]
+fn a_diff_is_net_or_a_feed() {
+    let disk = SimDisk::new(5);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+    txn.insert("t", &rows(&[(1, Some("a")), (2, Some("b")), (3, Some("c"))])).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    for (put, delete) in [(vec![(1, Some("x")), (4, Some("d"))], vec![2]), (vec![(1, Some("a"))], vec![4])] {
+        let mut txn = database.begin().unwrap();
+        txn.upsert("t", &rows(&put)).unwrap();
+        txn.delete("t", &keys(&delete)).unwrap();
+        txn.commit(CommitOptions::default()).unwrap();
+    }
+    let lines = |kind| {
+        let mut out = Vec::new();
+        for batch in database.diff(Version(1), Version(3), "t", kind).unwrap() {
+            let batch = batch.unwrap();
+            let schema = asof_engine::text::schema_of_arrow(&batch.schema()).unwrap();
+            let mut text = Vec::new();
+            asof_engine::text::write_csv_rows(&schema, &batch, &mut text);
+            out.extend(String::from_utf8(text).unwrap().lines().map(|line| {
+                let cells: Vec<&str> = line.split(',').collect();
+                format!("{} {} {} {}", cells[0], cells[1], cells[3], cells[4])
+            }));
+        }
+        out
+    };
+    for _ in 0..2 {
+        assert_eq!(lines(DiffKind::Net), ["delete 2 2 b"]);
+        assert_eq!(
+            lines(DiffKind::Feed),
+            [
+                "update_preimage 2 1 a",
+                "update_postimage 2 1 x",
+                "delete 2 2 b",
+                "insert 2 4 d",
+                "update_preimage 3 1 x",
+                "update_postimage 3 1 a",
+                "delete 3 4 d",
+            ]
+        );
+        database.checkpoint().unwrap();
+    }
+}

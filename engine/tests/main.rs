@@ -1,0 +1,5 @@
+//! Tests of the engine through its public surface, on a disk in memory and on real files.
+
+mod basics;
+mod model;
+mod support;

@@ -1,0 +1,1 @@
+//! The oracle: a map of every version, compared with the engine under random operations.
