@@ -444,15 +444,10 @@ impl Inner {
             follower.started = true;
             return Ok(());
         }
-        let mut reloads = 0;
-        loop {
-            match self.read_tail(follower)? {
-                Tail::Read => break,
-                Tail::NewManifest if reloads < 3 => {
-                    reloads += 1;
-                    self.reload(follower)?;
-                }
-                Tail::NewManifest => break,
+        while let Tail::NewManifest { after } = self.read_tail(follower)? {
+            if !self.reload(follower)? {
+                // It is damaged or gone again: what is known goes on with the log.
+                follower.applied = after;
             }
         }
         follower.started = true;
@@ -463,8 +458,9 @@ impl Inner {
         let log = self.log()?;
         for record in log.read_from(follower.applied)? {
             let record = record?;
-            if self.apply_record(&record, follower)? == Tail::NewManifest {
-                return Ok(Tail::NewManifest);
+            let tail = self.apply_record(&record, follower)?;
+            if tail != Tail::Read {
+                return Ok(tail);
             }
             follower.applied = record.next;
         }
@@ -497,7 +493,7 @@ impl Inner {
                 let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
                 let number = number.map_err(|_| Error::corrupt("a checkpoint's record is damaged"))?;
                 if number > state.generation.manifest().number {
-                    return Ok(Tail::NewManifest);
+                    return Ok(Tail::NewManifest { after: record.next });
                 }
             }
             _ => state.apply_control(record.kind, &record.payload)?,
@@ -505,25 +501,27 @@ impl Inner {
         Ok(Tail::Read)
     }
 
-    /// Goes on from the newest manifest: a new state, the log read again from where that manifest says.
-    pub(crate) fn reload(&self, follower: &mut Follower) -> Result<()> {
+    /// Goes on from the newest manifest: a new state, the log read again from where that manifest says. Where there is
+    /// none that is newer and whole, everything stays as it is, and the answer is `false`.
+    pub(crate) fn reload(&self, follower: &mut Follower) -> Result<bool> {
         let leased = manifest::lease_newest(&*self.disk, &self.layout)?;
         if leased.manifest.number <= self.state().generation.manifest().number {
-            // Its record came before us and the manifest is gone again: nothing newer to go on from.
-            return Ok(());
+            return Ok(false);
         }
         let start = leased.manifest.log_start.into();
         let generation =
             Generation::new(self.disk.clone(), self.layout.clone(), leased, self.options.key_cache_bytes)?;
         let before = self.state().published();
         let state = Arc::new(State::new(Arc::new(generation)));
-        follower.applied = start;
+        let applied = std::mem::replace(&mut follower.applied, start);
         let old = std::mem::replace(&mut *self.state.write(), state);
         let read = self.read_tail(follower);
-        if read.is_err() || self.state().published() < before {
+        let complete = read.is_ok() && self.state().published() >= before;
+        if !complete {
             *self.state.write() = old;
+            follower.applied = applied;
         }
-        read.map(|_| ())
+        read.map(|_| complete)
     }
 
     /// Logs a control record that `make` makes from what is there, and applies it.
@@ -548,7 +546,10 @@ impl Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tail {
     Read,
-    NewManifest,
+    /// Where the log goes on after the record that says so.
+    NewManifest {
+        after: Position,
+    },
 }
 
 impl State {
@@ -559,10 +560,17 @@ impl State {
                 self.memory.write().tags.insert(tag.name.clone(), tag);
             }
             kind::TAG_REMOVED => {
-                self.memory.write().tags.remove(&*String::from_utf8_lossy(payload));
+                let name = std::str::from_utf8(payload)
+                    .map_err(|_| Error::corrupt("a removed tag's name in the log is not UTF-8"))?;
+                self.memory.write().tags.remove(name);
             }
-            // A newer release's control record that this one may leave aside.
-            _ => log::warn!("the log has a control record of kind {kind}, which a newer release wrote"),
+            kind::OPTIONAL.. => {
+                log::warn!("the log has a record of kind {kind}, which a newer release wrote")
+            }
+            _ => {
+                let message = format!("the log has a record of kind {kind}; a newer release reads it");
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
         }
         Ok(())
     }
@@ -572,7 +580,7 @@ impl From<asof_wal::Error> for Error {
     fn from(error: asof_wal::Error) -> Error {
         let kind = match &error {
             asof_wal::Error::Io { source, .. } => Error::from(std::io::Error::from(source.kind())).kind(),
-            asof_wal::Error::Corrupt { .. } => ErrorKind::Corrupt,
+            asof_wal::Error::Corrupt { .. } | asof_wal::Error::Missing { .. } => ErrorKind::Corrupt,
             asof_wal::Error::Unsupported { .. } => ErrorKind::Unsupported,
             asof_wal::Error::Locked { .. } => ErrorKind::Locked,
             asof_wal::Error::Poisoned { .. } => ErrorKind::Poisoned,
