@@ -1,5 +1,7 @@
 //! Tests of the engine through its public surface, on a disk in memory and on real files.
 
 mod basics;
+mod bitrot;
+mod extremes;
 mod model;
 mod support;
