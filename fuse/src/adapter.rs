@@ -41,6 +41,11 @@ impl Adapter {
         Adapter { view, pool: Arc::new(pool), passthrough: Arc::new(Passthrough::default()) }
     }
 
+    /// What the kernel reads by itself.
+    pub(crate) fn passthrough(&self) -> Arc<Passthrough> {
+        self.passthrough.clone()
+    }
+
     /// Answers now, or has the pool do the work and answer then.
     fn answer<T: 'static, R: Refuse>(
         &self,

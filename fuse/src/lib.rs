@@ -24,6 +24,7 @@ pub mod nodes;
 mod passthrough;
 pub mod pool;
 mod recent;
+pub mod requests;
 pub mod tree;
 pub mod view;
 

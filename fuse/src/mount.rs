@@ -12,7 +12,9 @@ use crate::attributes::Permissions;
 use crate::error::{Error, Result};
 use crate::mount_point;
 use crate::mount_table::{self, MountEntry};
+use crate::passthrough::Passthrough;
 use crate::pool::Pool;
+use crate::requests::Requests;
 use crate::view::{FileSystem, FileSystemOptions};
 use asof_engine::view::Format;
 use asof_engine::{AsOf, Database};
@@ -82,6 +84,8 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Mount {
     shared: Arc<Shared>,
+    view: Arc<FileSystem>,
+    passthrough: Arc<Passthrough>,
 }
 
 /// A handle to end a mount from any thread.
@@ -118,11 +122,13 @@ pub fn mount(database: Database, directory: impl AsRef<Path>, options: MountOpti
         .map_err(|error| Error::system("starting threads for rendering", error))?;
     let attached = attach::attach(&path, &AttachOptions { source, allow_other })?;
     let entry = attached.entry;
-    let served = serve(Adapter::new(view, pool), attached.device, allow_other, threads, entry.clone());
+    let adapter = Adapter::new(view.clone(), pool);
+    let passthrough = adapter.passthrough();
+    let served = serve(adapter, attached.device, allow_other, threads, entry.clone());
     match served {
         Ok(shared) => {
             attach::raise_readahead(&entry);
-            Ok(Mount { shared })
+            Ok(Mount { shared, view, passthrough })
         }
         Err(error) => {
             if let Err(left) = attach::detach(&entry, true) {
@@ -229,6 +235,16 @@ impl Mount {
     /// Unmounts; where the mount is in use, takes it out of the tree. Does nothing where it has ended already.
     pub fn unmount(&self) -> Result<Ended> {
         self.shared.unmount()
+    }
+
+    /// How many requests the kernel's caches did not answer.
+    pub fn requests(&self) -> Requests {
+        self.view.requests()
+    }
+
+    /// Whether the kernel reads sealed files by itself, as far as is known from the opens so far.
+    pub fn is_passed_through(&self) -> bool {
+        self.passthrough.is_enabled()
     }
 
     /// A handle to end the mount from any thread, a signal handler's for example.

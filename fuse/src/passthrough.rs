@@ -30,11 +30,16 @@ impl Passthrough {
         self.enabled.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it has worked so far.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+
     /// Answers an open: by passing the file through where that is possible.
     pub fn reply(&self, view: &FileSystem, inode: u64, opened: Opened, reply: ReplyOpen) {
         let mut open = self.open.lock();
         let opens = open.entry(inode).or_insert_with(|| {
-            let backing = match self.enabled.load(Ordering::Relaxed) {
+            let backing = match self.is_enabled() {
                 true => view.with_sealed_file(opened.handle, |sealed| reply.open_backing(sealed)),
                 false => None,
             };

@@ -1,7 +1,8 @@
-//! Files rendered a moment ago.
+//! Files rendered or opened a moment ago.
 //!
-//! A lookup has to render a Parquet file to know its size, and an open follows at once. What was rendered is kept for
-//! a few seconds so that this open finds it; not longer, because a rendering may keep files of the database alive.
+//! A lookup has to render a Parquet file to know its size, and an open follows at once; a script opens one file again
+//! and again. What was rendered or verified is kept for a few seconds so that the next open finds it; not longer,
+//! because it may keep files of the database alive.
 
 use asof_engine::view::View;
 use parking_lot::Mutex;
@@ -14,18 +15,22 @@ pub const KEPT_FOR: Duration = Duration::from_secs(10);
 /// How many are kept: each is an open file.
 pub const KEPT_MAX: usize = 64;
 
-/// Files rendered a moment ago.
+/// Files rendered or opened a moment ago, the latest last.
 #[derive(Debug, Default)]
 pub struct RecentViews {
     views: Mutex<VecDeque<(Instant, Arc<View>)>>,
 }
 
 impl RecentViews {
-    /// Keeps a file for a while.
-    pub fn keep(&self, view: Arc<View>) {
+    /// Keeps a file for a while from now.
+    pub fn keep(&self, view: &Arc<View>) {
         let mut views = self.views.lock();
-        views.push_back((Instant::now(), view));
-        let dropped = if views.len() > KEPT_MAX { views.pop_front() } else { None };
+        let known = views.iter().position(|(_, kept)| Arc::ptr_eq(kept, view));
+        let mut dropped = known.and_then(|position| views.remove(position));
+        views.push_back((Instant::now(), view.clone()));
+        if views.len() > KEPT_MAX {
+            dropped = views.pop_front();
+        }
         drop(views);
         drop(dropped);
     }
@@ -37,5 +42,25 @@ impl RecentViews {
         let expired: Vec<_> = views.drain(..expired).collect();
         drop(views);
         drop(expired);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_kept_once_and_no_more_than_there_is_room_for() {
+        let recent = RecentViews::default();
+        let views: Vec<Arc<View>> =
+            (0..KEPT_MAX + 10).map(|index| Arc::new(View::from_bytes(vec![0; index]))).collect();
+        for view in views.iter().chain(&views) {
+            recent.keep(view);
+            recent.keep(view);
+        }
+        assert_eq!(recent.views.lock().len(), KEPT_MAX);
+        recent.sweep();
+        let kept = views.iter().filter(|view| Arc::strong_count(view) > 1).count();
+        assert_eq!(kept, KEPT_MAX);
     }
 }

@@ -1,8 +1,8 @@
 //! The read-only file system in plain Rust types: no fuser, no kernel.
 //!
 //! Answers carry how long they may be believed. Nothing here renders inside a request: what may render comes back as
-//! [`Answer::Later`]. No lock is held over the engine's work. Idle inodes hold no snapshot and so keep no file of the
-//! database alive; what is open does.
+//! [`crate::answer::Answer::Later`]. No lock is held over the engine's work. Idle inodes hold no snapshot and so keep
+//! no file of the database alive; what is open does.
 //!
 //! Invariant: a file's size, once told, is the length of what is read through it. Where the engine disagrees later,
 //! the inode is stale and the name leads to another one.
@@ -16,6 +16,7 @@ use crate::error::Refusal;
 use crate::handles::Handles;
 use crate::nodes::{Inode, Inodes};
 use crate::recent::RecentViews;
+use crate::requests::{RequestCounters, Requests};
 use crate::tree::{Door, Kind, Node};
 use asof_engine::view::Format;
 use asof_engine::{CommitTime, Database, Version};
@@ -41,6 +42,7 @@ pub struct FileSystem {
     inodes: Inodes,
     handles: Handles,
     recent: RecentViews,
+    requests: RequestCounters,
     /// The newest commit's time when this was made: the time of what belongs to no version.
     started: CommitTime,
 }
@@ -103,6 +105,7 @@ impl FileSystem {
             inodes: Inodes::new(root),
             handles: Handles::default(),
             recent: RecentViews::default(),
+            requests: RequestCounters::default(),
             started,
         }))
     }
@@ -110,6 +113,11 @@ impl FileSystem {
     /// The database it shows.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// How many requests there were.
+    pub fn requests(&self) -> Requests {
+        self.requests.now()
     }
 
     /// How many inodes the kernel knows.
@@ -129,6 +137,7 @@ impl FileSystem {
 
     /// What `stat` shows of an inode, and for how long.
     pub fn attributes(&self, inode: u64) -> Result<(Attributes, Duration), Refusal> {
+        RequestCounters::count(&self.requests.attributes);
         self.attributes_of(&*self.inode(inode)?)
     }
 

@@ -1,6 +1,6 @@
 //! Real mounts: what the kernel makes of it.
 
-use crate::support::{Place, commit_price, shell, tag};
+use crate::support::{Place, commit_price, is_root, shell, tag};
 use asof_engine::Version;
 use asof_engine::view::Format;
 use asof_fuse::MountOptions;
@@ -47,7 +47,8 @@ fn files_read_seek_and_map_like_any_other() {
         // A fixed walk of seeks, backwards and forwards, short and long.
         let mut position = 7u64;
         for step in 0..200u64 {
-            position = (position * 6_364_136_223_846_793_005 + step) % (expected.len() as u64 + 100);
+            position = position.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step)
+                % (expected.len() as u64 + 100);
             let mut buffer = vec![0; (step * 997 % 70_000) as usize];
             let got = file.read_at(&mut buffer, position).unwrap();
             let start = (position as usize).min(expected.len());
@@ -269,19 +270,53 @@ fn what_crawlers_ask_for_is_not_there() {
 fn owner_and_modes_are_as_told() {
     let place = Place::new();
     let database = place.example();
-    let options = MountOptions { uid: Some(12), gid: Some(34), mode: Some(0o640), ..MountOptions::default() };
+    // An ordinary user would lock itself out with another owner.
+    let (uid, gid) = match is_root() {
+        true => (12, 34),
+        false => (rustix::process::geteuid().as_raw(), 34),
+    };
+    let options =
+        MountOptions { uid: Some(uid), gid: Some(gid), mode: Some(0o640), ..MountOptions::default() };
     let mount = place.mount_with(&database, options);
     let file = fs::metadata(mount.path().join("latest/orders.csv")).unwrap();
-    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (12, 34, 0o440));
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (uid, gid, 0o440));
     let directory = fs::metadata(mount.path().join("version")).unwrap();
-    assert_eq!((directory.uid(), directory.gid(), directory.mode() & 0o7777), (12, 34, 0o550));
+    assert_eq!((directory.uid(), directory.gid(), directory.mode() & 0o7777), (uid, gid, 0o550));
     mount.unmount().unwrap();
 
+    if !is_root() {
+        // Letting others in takes user_allow_other in /etc/fuse.conf.
+        return;
+    }
     fs::set_permissions(place.database_path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mount = place.mount_with(&database, MountOptions { allow_other: true, ..MountOptions::default() });
     let file = fs::metadata(mount.path().join("latest/orders.csv")).unwrap();
     assert_eq!(file.mode() & 0o7777, 0o444);
     mount.unmount().unwrap();
+}
+
+#[test]
+fn other_users_come_in_only_when_let_in_and_only_as_far_as_into_the_database() {
+    if !is_root() {
+        // It takes root to be another user.
+        return;
+    }
+    let place = Place::new();
+    let database = place.example();
+    fs::set_permissions(place.join(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups head -n 1 mnt/version/1/orders.csv";
+    let denied = "head: cannot open 'mnt/version/1/orders.csv' for reading: Permission denied\n";
+    for (allow_other, mode, expected) in [
+        (false, 0o755, denied),
+        (true, 0o755, "id,item,price\n"),
+        (true, 0o700, denied),
+        (true, 0o754, denied),
+    ] {
+        fs::set_permissions(place.database_path(), fs::Permissions::from_mode(mode)).unwrap();
+        let mount = place.mount_with(&database, MountOptions { allow_other, ..MountOptions::default() });
+        assert_eq!(shell(&place.join(""), as_nobody), expected, "{allow_other} {mode:o}");
+        mount.unmount().unwrap();
+    }
 }
 
 #[test]
@@ -315,5 +350,74 @@ fn thousands_of_versions_are_listed_in_order() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(listed, (0..=2_000).map(|version| version.to_string()).collect::<Vec<_>>());
+    mount.unmount().unwrap();
+}
+
+#[test]
+fn the_kernel_asks_once_for_what_never_changes_and_each_time_for_what_moves() {
+    let place = Place::new();
+    let database = place.numbers(20_000);
+    let mount = place.mount(&database);
+    let at = |path: &str| mount.path().join(path);
+    let read_all = || {
+        fs::metadata(at("version/1")).unwrap();
+        for name in ["numbers.csv", "numbers.parquet", "numbers.schema.json", ".commit.json"] {
+            assert!(!fs::read(at("version/1").join(name)).unwrap().is_empty());
+        }
+        for missing in ["version/1/missing.csv", "version/1/.git", "asof/.git", "version/x", ".Trash"] {
+            assert_eq!(errno(fs::metadata(at(missing))), libc::ENOENT);
+        }
+        let state = at("version/1");
+        assert_eq!(fs::read_dir(state).unwrap().count(), 4);
+    };
+    // The first reading seals the files; the second finds them sealed.
+    read_all();
+    read_all();
+    let before = mount.requests();
+    read_all();
+    let after = mount.requests();
+    assert_eq!((after.lookups, after.reads, after.listings), (before.lookups, before.reads, before.listings));
+
+    for moving in ["asof/latest", "asof/1h-ago", "version/2", "asof/2999-01-01", "tag/later", "log.csv"] {
+        let ask = || fs::metadata(at(moving)).is_ok();
+        let there = ask();
+        let before = mount.requests().lookups;
+        for _ in 0..3 {
+            assert_eq!(ask(), there);
+        }
+        assert_eq!(mount.requests().lookups, before + 3, "{moving}");
+    }
+    mount.unmount().unwrap();
+}
+
+#[test]
+fn sealed_files_are_read_without_a_request_where_that_is_allowed() {
+    let place = Place::new();
+    let database = place.numbers(20_000);
+    let mount = place.mount(&database);
+    for format in [Format::Csv, Format::Parquet] {
+        let path = mount.path().join(format!("version/1/numbers.{}", format.extension()));
+        let first = File::open(&path).unwrap();
+        let second = File::open(&path).unwrap();
+        let expected = rendered(&database, 1, "numbers", format);
+        for mut file in [first, second] {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            assert!(bytes == expected, "{format:?}");
+        }
+    }
+    // Not where files are passed on by requests: without CAP_SYS_ADMIN, or with a cache on a stacked file system.
+    assert_eq!(mount.requests().reads == 0, mount.is_passed_through());
+    mount.unmount().unwrap();
+}
+
+#[test]
+fn the_kernel_reads_ahead_as_far_as_one_request_goes() {
+    let place = Place::new();
+    let mount = place.mount(&place.example());
+    let entry = asof_fuse::mount_table::mount_at(mount.path()).unwrap().unwrap();
+    let setting = fs::read_to_string(format!("/sys/class/bdi/{}/read_ahead_kb", entry.device)).unwrap();
+    // Only root may set it.
+    assert_eq!(setting.trim(), if is_root() { "1024" } else { "128" });
     mount.unmount().unwrap();
 }

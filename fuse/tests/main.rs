@@ -1,6 +1,8 @@
 //! The mount, tested without a kernel (`view`) and with one (everything else). Real mounts need /dev/fuse and the
 //! right to mount; where these are missing the tests fail and say so.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
 mod kernel;
 mod lifecycle;
 mod semantics;

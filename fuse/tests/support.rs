@@ -111,6 +111,10 @@ impl Drop for Place {
     }
 }
 
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 pub fn order_columns() -> Vec<Column> {
     vec![
         Column::new("id", ColumnType::Int64),

@@ -5,8 +5,9 @@ use crate::answer::{Answer, Work};
 use crate::error::Refusal;
 use crate::handles::{Content, Handle, OpenFile};
 use crate::nodes::Inode;
+use crate::requests::RequestCounters;
 use crate::tree::{Kind, Node};
-use asof_engine::view::{Format, View};
+use asof_engine::view::View;
 use asof_engine::{Snapshot, Version, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ pub(super) const README: &str = include_str!("../mounted_readme.md");
 impl FileSystem {
     /// Opens a file for reading; with flags that mean writing, refuses.
     pub fn open(self: &Arc<Self>, inode: u64, flags: i32) -> Result<Answer<Opened>, Refusal> {
+        RequestCounters::count(&self.requests.opens);
         let inode = self.inode(inode)?;
         if inode.node.kind() == Kind::Directory {
             return Err(Refusal::IsDirectory);
@@ -31,15 +33,18 @@ impl FileSystem {
                 let snapshot = self.database.snapshot(inode.version())?;
                 Content::Bytes(schema_json(&snapshot, table_name(&inode))?)
             }
-            Node::Table { format, .. } => match inode.view() {
-                Some(view) => Content::View(view),
-                None if matches!(format, Format::Csv | Format::JsonLines) => {
-                    Content::View(self.view_of(&inode)?)
+            Node::Table { .. } => match inode.view().filter(|view| view.sealed_file().is_some()) {
+                Some(view) => {
+                    self.recent.keep(&view);
+                    Content::View(view)
                 }
                 None => {
+                    // Rendered or verified before it is open, so that the kernel can read the sealed file by itself.
                     let this = self.clone();
                     return Ok(Answer::Later(Work::new(inode.number, move || {
                         let view = this.view_of(&inode)?;
+                        view.prepare()?;
+                        this.recent.keep(&view);
                         this.opened(inode, Content::View(view))
                     })));
                 }
@@ -81,6 +86,7 @@ impl FileSystem {
 
     /// Reads from an open file; fewer bytes than asked only at its end.
     pub fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Answer<Vec<u8>>, Refusal> {
+        RequestCounters::count(&self.requests.reads);
         let handle = self.handles.get(handle).ok_or(Refusal::NotOpen)?;
         let Handle::File(file) = &*handle else { return Err(Refusal::IsDirectory) };
         if file.is_ready() {

@@ -9,6 +9,7 @@ use crate::error::Refusal;
 use crate::handles::{Handle, OpenDirectory};
 use crate::names;
 use crate::nodes::Inode;
+use crate::requests::RequestCounters;
 use crate::tree::{self, Door, Kind, Node, TableFile};
 use asof_engine::Version;
 use parking_lot::Mutex;
@@ -41,6 +42,7 @@ impl FileSystem {
         offset: u64,
         full: &mut dyn FnMut(&Listed) -> bool,
     ) -> Result<(), Refusal> {
+        RequestCounters::count(&self.requests.listings);
         let handle = self.handles.get(handle).ok_or(Refusal::NotOpen)?;
         let Handle::Directory(directory) = &*handle else { return Err(Refusal::NotDirectory) };
         let node = &directory.inode.node;

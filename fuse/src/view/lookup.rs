@@ -6,6 +6,7 @@ use crate::attributes::{IMMUTABLE_TTL, MOVING_TTL};
 use crate::error::Refusal;
 use crate::names::{self, Decoded};
 use crate::nodes::Inode;
+use crate::requests::RequestCounters;
 use crate::tree::{self, Door, Node, StateName, TableFile, TopName};
 use asof_engine::view::Format;
 use asof_engine::{AsOf, ErrorKind, Snapshot, Version};
@@ -17,6 +18,7 @@ use std::time::Duration;
 impl FileSystem {
     /// What a name in a directory leads to.
     pub fn lookup(self: &Arc<Self>, parent: u64, name: &OsStr) -> Result<Answer<Found>, Refusal> {
+        RequestCounters::count(&self.requests.lookups);
         let parent = self.inode(parent)?;
         if name.as_bytes().len() > names::NAME_BYTES_MAX {
             return Err(Refusal::NameTooLong);
@@ -241,7 +243,7 @@ impl FileSystem {
                     let view = snapshot.view(&table, format)?;
                     let inode = enter(&this, node, view.size());
                     inode.remember_view(&view);
-                    this.recent.keep(view);
+                    this.recent.keep(&view);
                     this.found(&inode, IMMUTABLE_TTL)
                 })));
             }
