@@ -5,10 +5,10 @@
 
 use crate::args::CommitArgs;
 use crate::input::bad_rows::BadRows;
-use crate::input::client_id::ClientIds;
 use crate::input::csv::CsvOptions;
 use crate::input::duplicates::OnDuplicate;
 use crate::input::encoding;
+use crate::input::first_answer::{RequestDigest, first_answer};
 use crate::input::format::InputFormat;
 use crate::input::load::{LoadOptions, Loaded, Mode, load};
 use crate::input::reader::{Input, InputOptions};
@@ -246,14 +246,19 @@ pub fn run(args: ImportArgs, context: &Context) -> Result {
         None if args.commit.dry_run => context.open_read_only(&args.database)?,
         None => context.open_or_create(&args.database)?,
     };
-    if let Some(id) = &args.id
-        && let Some(first) = ClientIds::default().find(&database, id)?
+    let request = args.id.as_ref().map(|_| digest(&args, &inputs)).transpose()?;
+    if let (Some(id), Some(request)) = (&args.id, request)
+        && let Some(first) = database.commit_with_client_id(id)?
     {
+        if !args.commit.dry_run {
+            // Another request under the same id is an error.
+            first_answer(&database, id, request)?;
+        }
         return print_report(&args, context, &repeated(&args.table, &first));
     }
     let mut retry = Retry::new(context.wait);
     let report = loop {
-        match attempt(&args, &inputs, time, &database) {
+        match attempt(&args, &inputs, time, request, &database) {
             Err(error) if retry.again(&error) => {}
             done => break done?,
         }
@@ -269,10 +274,31 @@ pub fn parse_time(text: &str, context: &Context) -> Result<CommitTime> {
     }
 }
 
+/// What is asked for: the table, what shall be done, and the bytes of the files.
+fn digest(args: &ImportArgs, inputs: &[Input]) -> Result<[u8; 32]> {
+    let mut digest = RequestDigest::default();
+    let types: Vec<(&String, String)> =
+        args.types.named.iter().map(|(name, column_type)| (name, column_type.to_string())).collect();
+    let options = json!({
+        "mode": args.mode.map(Mode::name),
+        "key": args.key.as_ref().map(|names| &names.0),
+        "types": types,
+        "all_text": args.types.all_text,
+        "rename": args.rename,
+        "evolve": args.evolve,
+    });
+    digest.part(args.table.as_bytes()).part(options.to_string().as_bytes());
+    for input in inputs {
+        digest.part_of(&mut input.source().read()?).map_err(|error| input.source().error(&error))?;
+    }
+    Ok(digest.finish())
+}
+
 fn attempt(
     args: &ImportArgs,
     inputs: &[Input],
     time: Option<CommitTime>,
+    request: Option<[u8; 32]>,
     database: &Database,
 ) -> Result<Report> {
     let mut transaction = database.begin()?;
@@ -316,8 +342,8 @@ fn attempt(
         meta: args.commit.meta.iter().cloned().collect(),
         client_id: args.id.clone(),
         time,
+        request_digest: request,
         allow_empty: args.allow_empty,
-        ..CommitOptions::default()
     })?;
     Ok(Report {
         version: Some(committed.version),

@@ -1,5 +1,6 @@
 //! What comes in: readers, inference, imports, histories, transactions.
 
+mod bundled;
 mod csv;
 mod json;
 mod sources;
