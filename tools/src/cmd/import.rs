@@ -10,14 +10,14 @@ use crate::input::duplicates::OnDuplicate;
 use crate::input::encoding;
 use crate::input::first_answer::{RequestDigest, first_answer};
 use crate::input::format::InputFormat;
-use crate::input::load::{LoadOptions, Loaded, Mode, load};
+use crate::input::load::{LoadOptions, Loaded, Mode, find_existing, load};
 use crate::input::reader::{Input, InputOptions};
 use crate::input::retry::Retry;
 use crate::input::source::Source;
 use crate::input::types::Types;
 use crate::{Context, Error, Result, Status, print};
 use asof_engine::column_type::{split_outside_parentheses, take_name};
-use asof_engine::{AsOf, CommitInfo, CommitOptions, CommitTime, Counts, Database, Version};
+use asof_engine::{AsOf, CommitInfo, CommitOptions, CommitTime, Counts, Database, ErrorKind, Version};
 use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 use serde_json::{Value, json};
@@ -243,7 +243,7 @@ pub fn run(args: ImportArgs, context: &Context) -> Result {
     };
     let database = match &scratch {
         Some(directory) => Database::create(directory.path().join("database"), context.options())?,
-        None if args.commit.dry_run => context.open_read_only(&args.database)?,
+        // A dry run opens what is there; a transaction that is not committed changes nothing.
         None => context.open_or_create(&args.database)?,
     };
     let request = args.id.as_ref().map(|_| digest(&args, &inputs)).transpose()?;
@@ -260,10 +260,25 @@ pub fn run(args: ImportArgs, context: &Context) -> Result {
     let report = loop {
         match attempt(&args, &inputs, time, request, &database) {
             Err(error) if retry.again(&error) => {}
-            done => break done?,
+            Err(error) => return Err(name_existing(&args, &inputs, &database, error)),
+            Ok(report) => break report,
         }
     };
     print_report(&args, context, &report)
+}
+
+/// Where `insert` failed for a key that is there, says which row has it.
+fn name_existing(args: &ImportArgs, inputs: &[Input], database: &Database, error: Error) -> Error {
+    if args.mode != Some(Mode::Insert) || error.code() != ErrorKind::Exists.code() {
+        return error;
+    }
+    let found = database
+        .latest()
+        .and_then(|version| find_existing(&database.snapshot(version)?, &args.table, inputs));
+    match found {
+        Ok(Some(place)) => error.at(place),
+        _ => error,
+    }
 }
 
 /// Reads the time of a commit.

@@ -49,7 +49,7 @@ impl Evidence {
         if self.possible != 0 {
             let class = classify(text);
             self.possible &= class;
-            self.seen |= !is_unordinary_float(text);
+            self.seen |= !is_float_word(text);
         }
     }
 
@@ -96,7 +96,8 @@ impl Evidence {
     }
 }
 
-fn is_unordinary_float(text: &str) -> bool {
+/// Whether a text is a double that no digits write.
+pub fn is_float_word(text: &str) -> bool {
     matches!(text, "NaN" | "inf" | "-inf")
 }
 
@@ -111,7 +112,7 @@ fn classify(text: &str) -> u8 {
             }
         }
         Some(b'N' | b'i') => {
-            if is_unordinary_float(text) {
+            if is_float_word(text) {
                 FLOAT64
             } else {
                 0
