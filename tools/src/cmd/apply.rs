@@ -320,7 +320,7 @@ fn perform(transaction: &mut Transaction, operation: &Operation) -> Result<()> {
             let schema = transaction.schema(table)?;
             // Rows that change the same columns go together; the order of the others is kept.
             let mut start = 0;
-            for run in rows.chunk_by(|a, b| has_same_members(a, b)) {
+            for run in rows.chunk_by(has_same_members) {
                 let batch = to_batch(&schema, run, start)?;
                 transaction.update(table, &batch)?;
                 start += run.len();
