@@ -292,6 +292,7 @@ impl Applier<'_> {
             client_id: request.id.clone(),
             time,
             allow_empty: false,
+            ..CommitOptions::default()
         })
     }
 

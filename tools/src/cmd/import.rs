@@ -317,6 +317,7 @@ fn attempt(
         client_id: args.id.clone(),
         time,
         allow_empty: args.allow_empty,
+        ..CommitOptions::default()
     })?;
     Ok(Report {
         version: Some(committed.version),

@@ -190,6 +190,7 @@ fn attempt(line: &Line, input: &Input, options: &LoadOptions, database: &Databas
         time: Some(line.time),
         // A line says that this was the table then, also where it was the same as before.
         allow_empty: true,
+        ..CommitOptions::default()
     })?)
 }
 
