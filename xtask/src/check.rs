@@ -12,7 +12,9 @@ pub fn run() -> Done {
     if is_installed("cargo-deny") {
         Step::cargo(&["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]).run()?;
     } else {
-        eprintln!("\n==> cargo deny is not installed: licences and duplicates are not checked against deny.toml");
+        eprintln!(
+            "\n==> cargo deny is not installed: licences and duplicates are not checked against deny.toml"
+        );
     }
     Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]).run()?;
     Step::cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings").run()?;

@@ -137,7 +137,9 @@ fn crates_depend_on_one_another_one_way() {
         assert_eq!(forbidden_arrows(member, &manifest), Vec::<String>::new());
     }
     let shared = dependencies(&read("Cargo.toml"));
-    assert!(!shared.contains("asof-benches") && !shared.contains("asof-fuzz") && !shared.contains("asof-tools"));
+    assert!(
+        !shared.contains("asof-benches") && !shared.contains("asof-fuzz") && !shared.contains("asof-tools")
+    );
 }
 
 #[test]
@@ -194,14 +196,16 @@ fn says(source: &str, module: &str, item: &str) -> bool {
         !text[..at].ends_with(is_word) && !text[at + length..].starts_with(is_word)
     };
     let start = format!("{module}::");
-    code.match_indices(&start).filter(|(at, found)| bounded(&code, *at, found.len() - 2)).any(|(at, found)| {
-        let rest = &code[at + found.len()..];
-        let Some(list) = rest.strip_prefix('{') else {
-            return item == "*" || (rest.starts_with(item) && bounded(rest, 0, item.len()));
-        };
-        let list = list.split_once(';').map_or(list, |(list, _)| list);
-        item == "*" || list.match_indices(item).any(|(at, found)| bounded(list, at, found.len()))
-    })
+    code.match_indices(&start).filter(|(at, found)| bounded(&code, *at, found.len() - 2)).any(
+        |(at, found)| {
+            let rest = &code[at + found.len()..];
+            let Some(list) = rest.strip_prefix('{') else {
+                return item == "*" || (rest.starts_with(item) && bounded(rest, 0, item.len()));
+            };
+            let list = list.split_once(';').map_or(list, |(list, _)| list);
+            item == "*" || list.match_indices(item).any(|(at, found)| bounded(list, at, found.len()))
+        },
+    )
 }
 
 #[test]
