@@ -181,7 +181,7 @@ fn install(inner: &Inner, manifest: &Manifest) -> Result<()> {
     let ticket = turn.append(kind::CHECKPOINT, &manifest.number.to_le_bytes())?;
     // Waiting for the record waits for every commit before it: nothing is in flight when the log is read again.
     log.wait(ticket)?;
-    inner.reload(&mut follower)
+    inner.reload(&mut follower).map(|_| ())
 }
 
 struct Writer<'a> {

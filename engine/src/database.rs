@@ -51,6 +51,8 @@ pub(crate) struct Follower {
     pub(crate) recent: RecentWrites,
     /// Whether the tail was read at all.
     started: bool,
+    /// The newest manifest that a record of the log told of.
+    manifest_seen: u64,
 }
 
 impl Database {
@@ -188,6 +190,7 @@ impl Database {
             applied: manifest.log_start.into(),
             recent: RecentWrites::new(manifest.version(), REMEMBERED_KEYS_DEFAULT),
             started: false,
+            manifest_seen: 0,
         };
         let id = manifest.database_id;
         let generation = Generation::new(disk.clone(), layout.clone(), leased, options.key_cache_bytes)?;
@@ -448,11 +451,13 @@ impl Inner {
         loop {
             match self.read_tail(follower)? {
                 Tail::Read => break,
-                Tail::NewManifest if reloads < 3 => {
+                Tail::NewManifest => drop(self.reload(follower)?),
+                Tail::Missing(error) => {
                     reloads += 1;
-                    self.reload(follower)?;
+                    if reloads > RELOADS_MAX || !self.reload(follower)? {
+                        return Err(error.into());
+                    }
                 }
-                Tail::NewManifest => break,
             }
         }
         follower.started = true;
@@ -462,16 +467,34 @@ impl Inner {
     fn read_tail(&self, follower: &mut Follower) -> Result<Tail> {
         let log = self.log()?;
         for record in log.read_from(follower.applied)? {
-            let record = record?;
-            if self.apply_record(&record, follower)? == Tail::NewManifest {
+            let record = match record {
+                // The segment was retired behind a newer manifest.
+                Err(error @ asof_wal::Error::Missing { .. }) => return Ok(Tail::Missing(error)),
+                record => record?,
+            };
+            if self.is_new_manifest(&record, follower)? {
                 return Ok(Tail::NewManifest);
             }
+            self.apply_record(&record, follower)?;
             follower.applied = record.next;
         }
         Ok(Tail::Read)
     }
 
-    fn apply_record(&self, record: &Record, follower: &mut Follower) -> Result<Tail> {
+    /// Whether a record tells of a newer manifest. Each is told of once: if it cannot be had, the log still has all.
+    fn is_new_manifest(&self, record: &Record, follower: &mut Follower) -> Result<bool> {
+        if record.kind != kind::CHECKPOINT {
+            return Ok(false);
+        }
+        let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
+        let number =
+            number.map_err(|_| Error::corrupt("a checkpoint's record is damaged; run 'asof verify'"))?;
+        let newer = number > follower.manifest_seen && number > self.state().generation.manifest().number;
+        follower.manifest_seen = follower.manifest_seen.max(number);
+        Ok(newer)
+    }
+
+    fn apply_record(&self, record: &Record, follower: &mut Follower) -> Result<()> {
         let state = self.state();
         match record.kind {
             kind::COMMIT => {
@@ -493,37 +516,53 @@ impl Inner {
                 state.apply(payload.header, &content, record.next, &mut follower.recent)?;
                 state.publish(version);
             }
-            kind::CHECKPOINT => {
-                let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
-                let number = number.map_err(|_| Error::corrupt("a checkpoint's record is damaged"))?;
-                if number > state.generation.manifest().number {
-                    return Ok(Tail::NewManifest);
-                }
-            }
+            kind::CHECKPOINT => {}
             _ => state.apply_control(record.kind, &record.payload)?,
         }
-        Ok(Tail::Read)
+        Ok(())
     }
 
-    /// Goes on from the newest manifest: a new state, the log read again from where that manifest says.
-    pub(crate) fn reload(&self, follower: &mut Follower) -> Result<()> {
+    /// Goes on from the newest manifest: a new state, the log read again from where that manifest says. `false` where
+    /// there is none newer than the one at hand.
+    pub(crate) fn reload(&self, follower: &mut Follower) -> Result<bool> {
         let leased = manifest::lease_newest(&*self.disk, &self.layout)?;
         if leased.manifest.number <= self.state().generation.manifest().number {
-            // Its record came before us and the manifest is gone again: nothing newer to go on from.
-            return Ok(());
+            return Ok(false);
         }
         let start = leased.manifest.log_start.into();
         let generation =
             Generation::new(self.disk.clone(), self.layout.clone(), leased, self.options.key_cache_bytes)?;
         let before = self.state().published();
         let state = Arc::new(State::new(Arc::new(generation)));
-        follower.applied = start;
+        let applied = std::mem::replace(&mut follower.applied, start);
         let old = std::mem::replace(&mut *self.state.write(), state);
+        // A still newer manifest would be named by a record in what is read now: it is as good to go on from this one.
+        follower.manifest_seen = u64::MAX;
         let read = self.read_tail(follower);
-        if read.is_err() || self.state().published() < before {
-            *self.state.write() = old;
+        let number = self.state().generation.manifest().number;
+        follower.manifest_seen = number;
+        match read {
+            Ok(Tail::Read) if self.state().published() >= before => {
+                self.log()?.advance(start);
+                Ok(true)
+            }
+            read => {
+                *self.state.write() = old;
+                follower.applied = applied;
+                read.map(|_| false)
+            }
         }
-        read.map(|_| ())
+    }
+
+    /// Forgets what was applied but could not be made durable: others may put something else in its place.
+    pub(crate) fn discard_pending(&self) {
+        let mut follower = self.follower.lock();
+        let generation = self.state().generation.clone();
+        follower.applied = generation.manifest().log_start.into();
+        *self.state.write() = Arc::new(State::new(generation));
+        if let Err(error) = self.read_tail(&mut follower) {
+            log::error!("the log cannot be read again after a failed write: {error}");
+        }
     }
 
     /// Logs a control record that `make` makes from what is there, and applies it.
@@ -535,21 +574,23 @@ impl Inner {
         let state = self.state();
         let payload = make(&state)?;
         let ticket = turn.append(kind, &payload)?;
-        state.apply_control(kind, &payload)?;
-        follower.applied = ticket.next();
-        drop(follower);
-        drop(turn);
+        // Rare enough to be waited for within the turn: nobody sees it before it is durable.
         log.wait(ticket)?;
-        Ok(())
+        follower.applied = ticket.next();
+        state.apply_control(kind, &payload)
     }
 }
 
 /// Whether the log's tail was read, or a newer manifest must be taken up first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Tail {
     Read,
     NewManifest,
+    Missing(asof_wal::Error),
 }
+
+/// How often a follower looks for a newer manifest where the log it reads was retired.
+const RELOADS_MAX: usize = 3;
 
 impl State {
     fn apply_control(&self, kind: u8, payload: &[u8]) -> Result<()> {
