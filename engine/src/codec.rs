@@ -29,11 +29,11 @@ pub fn encode(value: &impl Encode) -> Vec<u8> {
 pub fn decode<T: Decode<()>>(bytes: &[u8], what: &str) -> Result<T> {
     // The limit must be known at compile time: the nearest step above the input's length.
     let decoded = match bytes.len() {
-        0..=0x400 => bincode::decode_from_slice(bytes, fixed::<0x1000>()),
-        ..=0x1_0000 => bincode::decode_from_slice(bytes, fixed::<0x4_0000>()),
-        ..=0x40_0000 => bincode::decode_from_slice(bytes, fixed::<0x100_0000>()),
-        ..=0x400_0000 => bincode::decode_from_slice(bytes, fixed::<0x1000_0000>()),
-        ..=BYTES_MAX => bincode::decode_from_slice(bytes, fixed::<BYTES_MAX>()),
+        ..=0x400 => bincode::decode_from_slice(bytes, fixed::<0x1000>()),
+        0x401..=0x1_0000 => bincode::decode_from_slice(bytes, fixed::<0x4_0000>()),
+        0x1_0001..=0x40_0000 => bincode::decode_from_slice(bytes, fixed::<0x100_0000>()),
+        0x40_0001..=0x400_0000 => bincode::decode_from_slice(bytes, fixed::<0x1000_0000>()),
+        0x400_0001..=BYTES_MAX => bincode::decode_from_slice(bytes, fixed::<BYTES_MAX>()),
         _ => return Err(Error::corrupt(format!("{what} is longer than {BYTES_MAX} bytes"))),
     };
     match decoded {

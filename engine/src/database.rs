@@ -285,8 +285,13 @@ impl Database {
     /// The last version whose commit time is at or before `time`.
     pub fn version_at(&self, time: CommitTime) -> Result<Version> {
         let state = self.inner.state();
-        if time >= CommitTime(state.generation.manifest().time) {
-            self.inner.ensure_tail()?;
+        if state.generation.version() == Version::ZERO || time >= CommitTime(state.generation.manifest().time)
+        {
+            let read = self.inner.ensure_tail();
+            let state = self.inner.state();
+            if time >= state.time(state.published())? {
+                read?;
+            }
         }
         self.inner.state().version_at(time)
     }
@@ -413,9 +418,11 @@ impl Inner {
         if version <= state.generation.version() || version <= state.published() {
             return Ok(state);
         }
-        self.follow()?;
+        // Where the log is damaged, everything before the damage can be read all the same.
+        let followed = self.follow();
         let state = self.state();
         if version > state.published() {
+            followed?;
             return Err(crate::resolve::no_version(&state, version));
         }
         Ok(state)

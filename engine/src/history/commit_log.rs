@@ -29,7 +29,14 @@ pub struct CommitLog {
     last: Version,
     /// Settled bytes of `commits.log`.
     bytes: u64,
-    files: OnceLock<(Arc<dyn DiskFile>, Arc<dyn DiskFile>)>,
+    files: OnceLock<Files>,
+}
+
+/// The two files, open.
+#[derive(Debug)]
+struct Files {
+    index: Arc<dyn DiskFile>,
+    log: Arc<dyn DiskFile>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,14 +91,14 @@ impl CommitLog {
         CommitLog { disk, layout, database_id, last, bytes, files: OnceLock::new() }
     }
 
-    fn files(&self) -> Result<&(Arc<dyn DiskFile>, Arc<dyn DiskFile>)> {
+    fn files(&self) -> Result<&Files> {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
         let open = |path: std::path::PathBuf| {
             self.disk.open(&path, OpenMode::Read).map_err(|error| io_error("open", &path, error))
         };
-        let files = (open(self.layout.commit_index())?, open(self.layout.commits())?);
+        let files = Files { index: open(self.layout.commit_index())?, log: open(self.layout.commits())? };
         Ok(self.files.get_or_init(|| files))
     }
 
@@ -100,7 +107,10 @@ impl CommitLog {
         let offset = (version.0 - 1) * ENTRY_BYTES as u64;
         let mut bytes = [0; ENTRY_BYTES];
         let path = self.layout.commit_index();
-        self.files()?.0.read_exact_at(&mut bytes, offset).map_err(|error| io_error("read", &path, error))?;
+        self.files()?
+            .index
+            .read_exact_at(&mut bytes, offset)
+            .map_err(|error| io_error("read", &path, error))?;
         Entry::decode(&bytes, &self.database_id, version).ok_or_else(|| {
             Error::corrupt(format!(
                 "{} is damaged at offset {offset}: expected the entry of version {version}, found another checksum; \
@@ -146,7 +156,7 @@ impl CommitLog {
         }
         let mut bytes = vec![0; entry.length as usize];
         self.files()?
-            .1
+            .log
             .read_exact_at(&mut bytes, entry.offset)
             .map_err(|error| io_error("read", &path, error))?;
         if crc32fast::hash(&bytes) != entry.crc {

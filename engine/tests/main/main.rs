@@ -4,3 +4,4 @@ mod basics;
 mod counters;
 mod model;
 mod support;
+mod threads;
