@@ -3,5 +3,6 @@
 mod basics;
 mod counters;
 mod model;
+mod readers;
 mod support;
 mod threads;
