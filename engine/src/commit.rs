@@ -248,7 +248,10 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
     drop(follower);
     drop(turn);
 
-    log.wait(ticket)?;
+    if let Err(error) = log.wait(ticket) {
+        inner.discard_pending();
+        return Err(error.into());
+    }
     // The state may have been exchanged by a checkpoint meanwhile: it has this commit too.
     inner.state().publish(version);
     state.publish(version);

@@ -51,6 +51,8 @@ pub(crate) struct Follower {
     pub(crate) recent: RecentWrites,
     /// Whether the tail was read at all.
     started: bool,
+    /// The newest manifest that a record of the log told of.
+    manifest_seen: u64,
 }
 
 impl Database {
@@ -188,6 +190,7 @@ impl Database {
             applied: manifest.log_start.into(),
             recent: RecentWrites::new(manifest.version(), REMEMBERED_KEYS_DEFAULT),
             started: false,
+            manifest_seen: 0,
         };
         let id = manifest.database_id;
         let generation = Generation::new(disk.clone(), layout.clone(), leased, options.key_cache_bytes)?;
@@ -282,8 +285,13 @@ impl Database {
     /// The last version whose commit time is at or before `time`.
     pub fn version_at(&self, time: CommitTime) -> Result<Version> {
         let state = self.inner.state();
-        if time >= CommitTime(state.generation.manifest().time) {
-            self.inner.ensure_tail()?;
+        if state.generation.version() == Version::ZERO || time >= CommitTime(state.generation.manifest().time)
+        {
+            let read = self.inner.ensure_tail();
+            let state = self.inner.state();
+            if time >= state.time(state.published())? {
+                read?;
+            }
         }
         self.inner.state().version_at(time)
     }
@@ -410,9 +418,11 @@ impl Inner {
         if version <= state.generation.version() || version <= state.published() {
             return Ok(state);
         }
-        self.follow()?;
+        // Where the log is damaged, everything before the damage can be read all the same.
+        let followed = self.follow();
         let state = self.state();
         if version > state.published() {
+            followed?;
             return Err(crate::resolve::no_version(&state, version));
         }
         Ok(state)
@@ -444,10 +454,17 @@ impl Inner {
             follower.started = true;
             return Ok(());
         }
-        while let Tail::NewManifest { after } = self.read_tail(follower)? {
-            if !self.reload(follower)? {
-                // It is damaged or gone again: what is known goes on with the log.
-                follower.applied = after;
+        let mut reloads = 0;
+        loop {
+            match self.read_tail(follower)? {
+                Tail::Read => break,
+                Tail::NewManifest => drop(self.reload(follower)?),
+                Tail::Missing(error) => {
+                    reloads += 1;
+                    if reloads > RELOADS_MAX || !self.reload(follower)? {
+                        return Err(error.into());
+                    }
+                }
             }
         }
         follower.started = true;
@@ -457,17 +474,34 @@ impl Inner {
     fn read_tail(&self, follower: &mut Follower) -> Result<Tail> {
         let log = self.log()?;
         for record in log.read_from(follower.applied)? {
-            let record = record?;
-            let tail = self.apply_record(&record, follower)?;
-            if tail != Tail::Read {
-                return Ok(tail);
+            let record = match record {
+                // The segment was retired behind a newer manifest.
+                Err(error @ asof_wal::Error::Missing { .. }) => return Ok(Tail::Missing(error)),
+                record => record?,
+            };
+            if self.is_new_manifest(&record, follower)? {
+                return Ok(Tail::NewManifest);
             }
+            self.apply_record(&record, follower)?;
             follower.applied = record.next;
         }
         Ok(Tail::Read)
     }
 
-    fn apply_record(&self, record: &Record, follower: &mut Follower) -> Result<Tail> {
+    /// Whether a record tells of a newer manifest. Each is told of once: if it cannot be had, the log still has all.
+    fn is_new_manifest(&self, record: &Record, follower: &mut Follower) -> Result<bool> {
+        if record.kind != kind::CHECKPOINT {
+            return Ok(false);
+        }
+        let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
+        let number =
+            number.map_err(|_| Error::corrupt("a checkpoint's record is damaged; run 'asof verify'"))?;
+        let newer = number > follower.manifest_seen && number > self.state().generation.manifest().number;
+        follower.manifest_seen = follower.manifest_seen.max(number);
+        Ok(newer)
+    }
+
+    fn apply_record(&self, record: &Record, follower: &mut Follower) -> Result<()> {
         let state = self.state();
         match record.kind {
             kind::COMMIT => {
@@ -489,20 +523,14 @@ impl Inner {
                 state.apply(payload.header, &content, record.next, &mut follower.recent)?;
                 state.publish(version);
             }
-            kind::CHECKPOINT => {
-                let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
-                let number = number.map_err(|_| Error::corrupt("a checkpoint's record is damaged"))?;
-                if number > state.generation.manifest().number {
-                    return Ok(Tail::NewManifest { after: record.next });
-                }
-            }
+            kind::CHECKPOINT => {}
             _ => state.apply_control(record.kind, &record.payload)?,
         }
-        Ok(Tail::Read)
+        Ok(())
     }
 
-    /// Goes on from the newest manifest: a new state, the log read again from where that manifest says. Where there is
-    /// none that is newer and whole, everything stays as it is, and the answer is `false`.
+    /// Goes on from the newest manifest: a new state, the log read again from where that manifest says. `false` where
+    /// there is none newer than the one at hand.
     pub(crate) fn reload(&self, follower: &mut Follower) -> Result<bool> {
         let leased = manifest::lease_newest(&*self.disk, &self.layout)?;
         if leased.manifest.number <= self.state().generation.manifest().number {
@@ -515,13 +543,33 @@ impl Inner {
         let state = Arc::new(State::new(Arc::new(generation)));
         let applied = std::mem::replace(&mut follower.applied, start);
         let old = std::mem::replace(&mut *self.state.write(), state);
+        // A still newer manifest would be named by a record in what is read now: it is as good to go on from this one.
+        follower.manifest_seen = u64::MAX;
         let read = self.read_tail(follower);
-        let complete = read.is_ok() && self.state().published() >= before;
-        if !complete {
-            *self.state.write() = old;
-            follower.applied = applied;
+        let number = self.state().generation.manifest().number;
+        follower.manifest_seen = number;
+        match read {
+            Ok(Tail::Read) if self.state().published() >= before => {
+                self.log()?.advance(start);
+                Ok(true)
+            }
+            read => {
+                *self.state.write() = old;
+                follower.applied = applied;
+                read.map(|_| false)
+            }
         }
-        read.map(|_| complete)
+    }
+
+    /// Forgets what was applied but could not be made durable: others may put something else in its place.
+    pub(crate) fn discard_pending(&self) {
+        let mut follower = self.follower.lock();
+        let generation = self.state().generation.clone();
+        follower.applied = generation.manifest().log_start.into();
+        *self.state.write() = Arc::new(State::new(generation));
+        if let Err(error) = self.read_tail(&mut follower) {
+            log::error!("the log cannot be read again after a failed write: {error}");
+        }
     }
 
     /// Logs a control record that `make` makes from what is there, and applies it.
@@ -533,24 +581,23 @@ impl Inner {
         let state = self.state();
         let payload = make(&state)?;
         let ticket = turn.append(kind, &payload)?;
-        state.apply_control(kind, &payload)?;
-        follower.applied = ticket.next();
-        drop(follower);
-        drop(turn);
+        // Rare enough to be waited for within the turn: nobody sees it before it is durable.
         log.wait(ticket)?;
-        Ok(())
+        follower.applied = ticket.next();
+        state.apply_control(kind, &payload)
     }
 }
 
 /// Whether the log's tail was read, or a newer manifest must be taken up first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Tail {
     Read,
-    /// Where the log goes on after the record that says so.
-    NewManifest {
-        after: Position,
-    },
+    NewManifest,
+    Missing(asof_wal::Error),
 }
+
+/// How often a follower looks for a newer manifest where the log it reads was retired.
+const RELOADS_MAX: usize = 3;
 
 impl State {
     fn apply_control(&self, kind: u8, payload: &[u8]) -> Result<()> {

@@ -62,7 +62,13 @@ fn at_time(database: &Database, time: CommitTime) -> Result<(Version, bool)> {
     if state.generation.version() > Version::ZERO && time < CommitTime(state.generation.manifest().time) {
         return Ok((database.version_at(time)?, false));
     }
-    let latest = database.refresh()?;
+    // Where the log is damaged, times before the damage are known all the same.
+    let refreshed = database.refresh();
+    let state = database.inner.state();
+    if state.published() > Version::ZERO && time < state.time(state.published())? {
+        return Ok((state.version_at(time)?, false));
+    }
+    let latest = refreshed?;
     let last = database.commit_time(latest)?;
     if time > last.max(database.inner.now()) {
         return Err(Error::not_found(format!(

@@ -59,7 +59,7 @@ pub struct Globals {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
     /// Zone of times typed without an offset
-    #[arg(long, global = true, env = "ASOF_TZ", hide_env_values = true, value_name = "ZONE", default_value = "UTC", value_parser = parse_zone)]
+    #[arg(long, global = true, env = "ASOF_TZ", hide_env_values = true, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true, value_parser = parse_zone)]
     pub tz: TimeZone,
     /// How long to wait for another writer's turn
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]

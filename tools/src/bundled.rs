@@ -5,7 +5,6 @@
 //! in the repository for what they are and under which licences.
 
 use crate::input::bad_rows::BadRows;
-use crate::input::client_id::ClientIds;
 use crate::input::csv::{CsvOptions, CsvReader};
 use crate::input::format::InputFormat;
 use crate::input::load::{LoadOptions, Mode, load as load_inputs};
@@ -96,12 +95,11 @@ pub fn versions() -> Result<impl Iterator<Item = Result<BundledVersion>>> {
 /// alone. `progress` is told how many are done, and of how many.
 pub fn load(database: &Database, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
     let count = version_count()?;
-    let mut ids = ClientIds::default();
     for (index, version) in versions()?.enumerate() {
         progress(index, count);
         let version = version?;
         let id = format!("bundled:{}:{}", version.table, version.number);
-        if ids.find(database, &id)?.is_none() {
+        if database.commit_with_client_id(&id)?.is_none() {
             commit(database, version, id)?;
         }
     }

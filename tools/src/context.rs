@@ -12,6 +12,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+/// Bytes gathered before they are written to standard output.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 /// The global options and the doors of one run.
 #[derive(Debug)]
 pub struct Context {
@@ -115,8 +118,8 @@ impl Context {
 
     /// Standard output, locked and buffered: flush it at the end. A closed pipe gives an error that ends the process
     /// quietly with status 0.
-    pub fn out(&self) -> BufWriter<StdoutLock<'static>> {
-        BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+    pub fn out(&self) -> BufWriter<Stdout> {
+        BufWriter::with_capacity(BUFFER_BYTES, Stdout(io::stdout().lock()))
     }
 
     /// Writes one JSON document and a line feed to standard output.
@@ -127,9 +130,10 @@ impl Context {
         Ok(out.flush()?)
     }
 
-    /// Says something on standard error, unless quiet.
+    /// Says something on standard error, unless quiet. With `--json`, standard error is for errors alone, so that
+    /// programs can read it.
     pub fn note(&self, what: impl std::fmt::Display) {
-        if !self.quiet {
+        if !self.quiet && !self.json {
             // Nobody to tell it to is no reason to fail.
             let _ = writeln!(io::stderr(), "{what}");
         }
@@ -172,6 +176,26 @@ impl Context {
     /// Reports an error as one line, or as a JSON document.
     pub fn report(&self, error: &Error) {
         report(error, self.json);
+    }
+}
+
+/// Standard output, named in its errors.
+#[derive(Debug)]
+pub struct Stdout(StdoutLock<'static>);
+
+impl Stdout {
+    fn named(error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("cannot write standard output: {error}"))
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(Stdout::named)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(Stdout::named)
     }
 }
 

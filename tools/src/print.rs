@@ -56,6 +56,12 @@ pub fn bytes_text(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
+/// `1 row`, `2 rows`.
+pub fn count_text(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// Reports a commit that changed a schema: one line, or a JSON document.
 pub fn committed(context: &Context, committed: &Committed, what: &str) -> Result<()> {
     if context.json {

@@ -17,8 +17,13 @@ pub fn serve(
 ) -> Result<()> {
     // Before the mount is there: a signal that comes from now on is answered once it is.
     let mut signals = Signals::new(SIGNALS)?;
-    let made = make_directory(context, directory)?;
-    let served = serve_mount(context, database, directory, options, &mut signals, ready);
+    let made = make_directory(directory)?;
+    let served = serve_mount(context, database, directory, options, &mut signals, || {
+        if made {
+            context.note(format_args!("made the directory {}", directory.display()));
+        }
+        ready()
+    });
     if made {
         // If something lies in it by now, it is not ours to remove.
         let _ = std::fs::remove_dir(directory);
@@ -26,12 +31,9 @@ pub fn serve(
     served
 }
 
-fn make_directory(context: &Context, directory: &Path) -> Result<bool> {
+fn make_directory(directory: &Path) -> Result<bool> {
     match std::fs::create_dir(directory) {
-        Ok(()) => {
-            context.note(format_args!("made the directory {}", directory.display()));
-            Ok(true)
-        }
+        Ok(()) => Ok(true),
         // A dead mount point cannot even be looked at; the mount says what is wrong with it.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => {

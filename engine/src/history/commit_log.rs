@@ -19,8 +19,6 @@ use std::sync::{Arc, OnceLock};
 pub const ENTRY_BYTES: usize = 32;
 const HEADER_BYTES_MAX: u32 = 1 << 30;
 
-type IndexAndLog = (Arc<dyn DiskFile>, Arc<dyn DiskFile>);
-
 /// The settled part of the commit log.
 #[derive(Debug)]
 pub struct CommitLog {
@@ -31,7 +29,14 @@ pub struct CommitLog {
     last: Version,
     /// Settled bytes of `commits.log`.
     bytes: u64,
-    files: OnceLock<IndexAndLog>,
+    files: OnceLock<Files>,
+}
+
+/// The two files, open.
+#[derive(Debug)]
+struct Files {
+    index: Arc<dyn DiskFile>,
+    log: Arc<dyn DiskFile>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,12 +94,12 @@ impl CommitLog {
         CommitLog { disk, layout, database_id, last, bytes, files: OnceLock::new() }
     }
 
-    fn files(&self) -> Result<&IndexAndLog> {
+    fn files(&self) -> Result<&Files> {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
         let open = |path: std::path::PathBuf| open_named(&*self.disk, &path);
-        let files = (open(self.layout.commit_index())?, open(self.layout.commits())?);
+        let files = Files { index: open(self.layout.commit_index())?, log: open(self.layout.commits())? };
         Ok(self.files.get_or_init(|| files))
     }
 
@@ -103,7 +108,7 @@ impl CommitLog {
         let offset = (version.0 - 1) * ENTRY_BYTES as u64;
         let mut bytes = [0; ENTRY_BYTES];
         let path = self.layout.commit_index();
-        read_settled(&*self.files()?.0, &path, &mut bytes, offset)?;
+        read_settled(&*self.files()?.index, &path, &mut bytes, offset)?;
         Entry::decode(&bytes, &self.database_id, version).ok_or_else(|| {
             Error::corrupt(format!(
                 "{} is damaged at offset {offset}: expected the entry of version {version}, found another checksum; \
@@ -156,7 +161,7 @@ impl CommitLog {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let mut bytes = vec![0; entry.length as usize];
-        read_settled(&*self.files()?.1, &path, &mut bytes, entry.offset)?;
+        read_settled(&*self.files()?.log, &path, &mut bytes, entry.offset)?;
         if crc32fast::hash(&bytes) != entry.crc {
             return Err(damaged("another checksum"));
         }

@@ -5,7 +5,7 @@
 //! turn. A line that fails changes nothing.
 
 use crate::input::chunk::{Chunk, Place};
-use crate::input::client_id::ClientIds;
+use crate::input::first_answer::{RequestDigest, first_answer};
 use crate::input::json::{JsonRows, Row, message_of};
 use crate::input::retry::Retry;
 use crate::input::source::{Source, read_error};
@@ -14,7 +14,7 @@ use crate::{Context, Error, Result, Status, print, schema_text};
 use asof_engine::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use asof_engine::arrow::datatypes::{Field, Schema};
 use asof_engine::{
-    AsOf, Column, ColumnType, CommitOptions, Database, ErrorKind, TableSchema, Transaction, text,
+    AsOf, Column, ColumnType, CommitOptions, Committed, Database, TableSchema, Transaction, text,
 };
 use clap::Args;
 use memchr::memchr;
@@ -151,7 +151,7 @@ fn place(index: usize, operation: &Operation) -> String {
 pub fn run(args: ApplyArgs, context: &Context) -> Result {
     let (name, mut input) = open(args.file.as_deref())?;
     let database = context.open_or_create(&args.database)?;
-    let mut applier = Applier { database, ids: ClientIds::default(), context };
+    let applier = Applier { database, context };
     let mut out = context.out();
     let mut line = Vec::new();
     let (mut number, mut failed) = (0u64, false);
@@ -228,29 +228,17 @@ fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> std::io::Result<boo
 /// Does one line after the other.
 struct Applier<'a> {
     database: Database,
-    ids: ClientIds,
     context: &'a Context,
 }
 
 impl Applier<'_> {
-    fn apply(&mut self, number: u64, line: &[u8]) -> Result<Value> {
+    fn apply(&self, number: u64, line: &[u8]) -> Result<Value> {
         let request = parse_request(line)?;
-        let digest = blake3::hash(line.trim_ascii()).to_hex()[..32].to_string();
+        let digest = RequestDigest::default().part(line.trim_ascii()).finish();
         if let Some(id) = &request.id
-            && let Some(first) = self.ids.find(&self.database, id)?
+            && let Some(first) = first_answer(&self.database, id, digest)?
         {
-            if first.parameters.get("request").is_some_and(|request| *request != digest) {
-                return Err(asof_engine::Error::new(
-                    ErrorKind::Exists,
-                    format!(
-                        "id '{id}' is that of another transaction, version {}; give a new one",
-                        first.version
-                    ),
-                )
-                .into());
-            }
-            let time = print::time_or_start(first.time);
-            return Ok(json!({"line": number, "version": first.version.0, "time": time, "repeated": true}));
+            return Ok(answer(number, &first));
         }
         let options = self.commit_options(&request, digest)?;
         let mut retry = Retry::new(self.context.wait);
@@ -260,17 +248,10 @@ impl Applier<'_> {
                 done => break done?,
             }
         };
-        let time = print::time_or_start(committed.time);
-        let mut answer = json!({"line": number, "version": committed.version.0, "time": time});
-        for (field, is_so) in [("repeated", committed.repeated), ("unchanged", committed.unchanged)] {
-            if is_so {
-                answer[field] = json!(true);
-            }
-        }
-        Ok(answer)
+        Ok(answer(number, &committed))
     }
 
-    fn commit_options(&self, request: &Request, digest: String) -> Result<CommitOptions> {
+    fn commit_options(&self, request: &Request, digest: [u8; 32]) -> Result<CommitOptions> {
         let time = match &request.time {
             None => None,
             Some(text) => match AsOf::parse(text, &self.context.tz) {
@@ -282,27 +263,38 @@ impl Applier<'_> {
                 }
             },
         };
-        let parameters = request.id.as_ref().map(|_| ("request".to_string(), digest));
         Ok(CommitOptions {
             operation: Some("apply".to_string()),
-            parameters: parameters.into_iter().collect(),
+            parameters: BTreeMap::new(),
             message: request.message.clone(),
             author: request.author.clone(),
             meta: request.meta.clone().unwrap_or_default(),
             client_id: request.id.clone(),
             time,
+            request_digest: Some(digest),
             allow_empty: false,
-            ..CommitOptions::default()
         })
     }
 
-    fn attempt(&self, request: &Request, options: CommitOptions) -> Result<asof_engine::Committed> {
+    fn attempt(&self, request: &Request, options: CommitOptions) -> Result<Committed> {
         let mut transaction = self.database.begin()?;
         for (index, operation) in request.ops.iter().enumerate() {
             perform(&mut transaction, operation).map_err(|error| error.at(place(index, operation)))?;
         }
         Ok(transaction.commit(options)?)
     }
+}
+
+/// What is said of a commit.
+fn answer(line: u64, committed: &Committed) -> Value {
+    let time = print::time_or_start(committed.time);
+    let mut answer = json!({"line": line, "version": committed.version.0, "time": time});
+    for (field, is_so) in [("repeated", committed.repeated), ("unchanged", committed.unchanged)] {
+        if is_so {
+            answer[field] = json!(true);
+        }
+    }
+    answer
 }
 
 fn perform(transaction: &mut Transaction, operation: &Operation) -> Result<()> {
@@ -328,7 +320,7 @@ fn perform(transaction: &mut Transaction, operation: &Operation) -> Result<()> {
             let schema = transaction.schema(table)?;
             // Rows that change the same columns go together; the order of the others is kept.
             let mut start = 0;
-            for run in rows.chunk_by(|a, b| has_same_members(a, b)) {
+            for run in rows.chunk_by(has_same_members) {
                 let batch = to_batch(&schema, run, start)?;
                 transaction.update(table, &batch)?;
                 start += run.len();

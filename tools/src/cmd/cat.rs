@@ -156,7 +156,7 @@ fn write_grids(schema: &TableSchema, scan: Scan, out: &mut dyn Write) -> Result<
     if rows == 0 || rows % GRID_ROWS != 0 {
         write!(out, "{grid}")?;
     }
-    Ok(writeln!(out, "{rows} {}", if rows == 1 { "row" } else { "rows" })?)
+    Ok(writeln!(out, "{}", print::count_text(rows as u64, "row"))?)
 }
 
 /// A cell keeps its line in a table for people: line feeds and other control characters are shown as escapes.

@@ -1,6 +1,7 @@
 //! `checkpoint`: turns the log into Parquet, at once.
 
 use crate::args::CheckpointArgs;
+use crate::print::count_text;
 use crate::{Context, Result, Status, print};
 use serde_json::json;
 use std::io::Write;
@@ -20,13 +21,9 @@ pub fn run(args: CheckpointArgs, context: &Context) -> Result {
     }
     let mut out = context.out();
     if report.done {
-        let (files, rows) = (report.files, report.rows);
+        let (rows, files) = (count_text(report.rows, "row version"), count_text(report.files, "file"));
         let bytes = print::bytes_text(report.bytes);
-        writeln!(
-            out,
-            "checkpoint at version {}: {rows} row versions in {files} files, {bytes}",
-            report.version
-        )?;
+        writeln!(out, "checkpoint at version {}: {rows} in {files}, {bytes}", report.version)?;
     } else {
         writeln!(out, "nothing to do: everything up to version {} is in a checkpoint", report.version)?;
     }

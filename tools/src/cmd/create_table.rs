@@ -21,7 +21,7 @@ pub fn run(args: CreateTableArgs, context: &Context) -> Result {
 /// Checks against the database if there is one; makes none.
 fn dry_run(args: &CreateTableArgs, definition: schema_text::Definition, context: &Context) -> Result {
     if asof_engine::Database::exists(&args.database, &context.options())? {
-        let mut transaction = context.open_read_only(&args.database)?.begin()?;
+        let mut transaction = context.open(&args.database)?.begin()?;
         transaction.create_table(&args.table, definition.columns, &definition.key)?;
     } else {
         asof_engine::TableSchema::new(definition.columns, &definition.key)

@@ -5,7 +5,7 @@ use crate::print;
 use crate::print::value::value_text;
 use crate::{Context, Error, Result, Status, key, output};
 use asof_engine::json::row_to_json;
-use asof_engine::{CommitInfo, Database, RowVersion, TableSchema, Version};
+use asof_engine::{Column, CommitInfo, Database, RowVersion, TableSchema, Version};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::sync::Arc;
@@ -75,19 +75,20 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// The columns whose values differ from the version before, by stable id.
+    /// The columns whose values differ from the version before. Columns are matched by stable id, and by name where one
+    /// was dropped and made again.
     fn changed(&self) -> Vec<Changed> {
         let Some(before) = self.before else { return Vec::new() };
         let (old, new) = (&before.schema, &self.version.schema);
         let mut changed = Vec::new();
         for (index, column) in new.columns.iter().enumerate() {
-            let position = old.columns.iter().position(|other| other.id == column.id);
+            let position = old.columns.iter().position(|other| same_column(old, other, new, column));
             if position.is_none() || cell_text(before, position) != cell_text(self.version, Some(index)) {
                 changed.push(Changed { name: column.name.clone(), old: position, new: Some(index) });
             }
         }
         for (index, column) in old.columns.iter().enumerate() {
-            if new.column(column.id).is_none() {
+            if !new.columns.iter().any(|other| same_column(old, column, new, other)) {
                 changed.push(Changed { name: column.name.clone(), old: Some(index), new: None });
             }
         }
@@ -153,6 +154,14 @@ impl Step<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a column of an older schema and one of a newer are the same.
+fn same_column(old_schema: &TableSchema, old: &Column, new_schema: &TableSchema, new: &Column) -> bool {
+    old.id == new.id
+        || (old.name == new.name
+            && new_schema.column(old.id).is_none()
+            && old_schema.column(new.id).is_none())
 }
 
 struct Changed {

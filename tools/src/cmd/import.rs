@@ -5,19 +5,19 @@
 
 use crate::args::CommitArgs;
 use crate::input::bad_rows::BadRows;
-use crate::input::client_id::ClientIds;
 use crate::input::csv::CsvOptions;
 use crate::input::duplicates::OnDuplicate;
 use crate::input::encoding;
+use crate::input::first_answer::{RequestDigest, first_answer};
 use crate::input::format::InputFormat;
-use crate::input::load::{LoadOptions, Loaded, Mode, load};
+use crate::input::load::{LoadOptions, Loaded, Mode, find_existing, load};
 use crate::input::reader::{Input, InputOptions};
 use crate::input::retry::Retry;
 use crate::input::source::Source;
 use crate::input::types::Types;
 use crate::{Context, Error, Result, Status, print};
 use asof_engine::column_type::{split_outside_parentheses, take_name};
-use asof_engine::{AsOf, CommitInfo, CommitOptions, CommitTime, Counts, Database, Version};
+use asof_engine::{AsOf, CommitInfo, CommitOptions, CommitTime, Counts, Database, ErrorKind, Version};
 use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 use serde_json::{Value, json};
@@ -243,22 +243,42 @@ pub fn run(args: ImportArgs, context: &Context) -> Result {
     };
     let database = match &scratch {
         Some(directory) => Database::create(directory.path().join("database"), context.options())?,
-        None if args.commit.dry_run => context.open_read_only(&args.database)?,
+        // A dry run opens what is there; a transaction that is not committed changes nothing.
         None => context.open_or_create(&args.database)?,
     };
-    if let Some(id) = &args.id
-        && let Some(first) = ClientIds::default().find(&database, id)?
+    let request = args.id.as_ref().map(|_| digest(&args, &inputs)).transpose()?;
+    if let (Some(id), Some(request)) = (&args.id, request)
+        && let Some(first) = database.commit_with_client_id(id)?
     {
+        if !args.commit.dry_run {
+            // Another request under the same id is an error.
+            first_answer(&database, id, request)?;
+        }
         return print_report(&args, context, &repeated(&args.table, &first));
     }
     let mut retry = Retry::new(context.wait);
     let report = loop {
-        match attempt(&args, &inputs, time, &database) {
+        match attempt(&args, &inputs, time, request, &database) {
             Err(error) if retry.again(&error) => {}
-            done => break done?,
+            Err(error) => return Err(name_existing(&args, &inputs, &database, error)),
+            Ok(report) => break report,
         }
     };
     print_report(&args, context, &report)
+}
+
+/// Where `insert` failed for a key that is there, says which row has it.
+fn name_existing(args: &ImportArgs, inputs: &[Input], database: &Database, error: Error) -> Error {
+    if args.mode != Some(Mode::Insert) || error.code() != ErrorKind::Exists.code() {
+        return error;
+    }
+    let found = database
+        .latest()
+        .and_then(|version| find_existing(&database.snapshot(version)?, &args.table, inputs));
+    match found {
+        Ok(Some(place)) => error.at(place),
+        _ => error,
+    }
 }
 
 /// Reads the time of a commit.
@@ -269,10 +289,31 @@ pub fn parse_time(text: &str, context: &Context) -> Result<CommitTime> {
     }
 }
 
+/// What is asked for: the table, what shall be done, and the bytes of the files.
+fn digest(args: &ImportArgs, inputs: &[Input]) -> Result<[u8; 32]> {
+    let mut digest = RequestDigest::default();
+    let types: Vec<(&String, String)> =
+        args.types.named.iter().map(|(name, column_type)| (name, column_type.to_string())).collect();
+    let options = json!({
+        "mode": args.mode.map(Mode::name),
+        "key": args.key.as_ref().map(|names| &names.0),
+        "types": types,
+        "all_text": args.types.all_text,
+        "rename": args.rename,
+        "evolve": args.evolve,
+    });
+    digest.part(args.table.as_bytes()).part(options.to_string().as_bytes());
+    for input in inputs {
+        digest.part_of(&mut input.source().read()?).map_err(|error| input.source().error(&error))?;
+    }
+    Ok(digest.finish())
+}
+
 fn attempt(
     args: &ImportArgs,
     inputs: &[Input],
     time: Option<CommitTime>,
+    request: Option<[u8; 32]>,
     database: &Database,
 ) -> Result<Report> {
     let mut transaction = database.begin()?;
@@ -316,8 +357,8 @@ fn attempt(
         meta: args.commit.meta.iter().cloned().collect(),
         client_id: args.id.clone(),
         time,
+        request_digest: request,
         allow_empty: args.allow_empty,
-        ..CommitOptions::default()
     })?;
     Ok(Report {
         version: Some(committed.version),

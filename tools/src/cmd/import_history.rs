@@ -10,7 +10,6 @@
 
 use crate::cmd::import::parse_time;
 use crate::input::bad_rows::BadRows;
-use crate::input::client_id::ClientIds;
 use crate::input::csv::{CsvOptions, CsvReader};
 use crate::input::load::{LoadOptions, Mode, load};
 use crate::input::reader::{Input, InputOptions};
@@ -59,10 +58,9 @@ pub fn run(args: ImportHistoryArgs, context: &Context) -> Result {
     let inputs =
         lines.iter().map(|line| open(line).map_err(|error| at(line, error))).collect::<Result<Vec<_>>>()?;
     let database = context.open_or_create(&args.database)?;
-    let mut ids = ClientIds::default();
     let mut pending = Vec::new();
     for (line, input) in lines.iter().zip(inputs) {
-        if ids.find(&database, &line.id)?.is_none() {
+        if database.commit_with_client_id(&line.id)?.is_none() {
             pending.push((line, input));
         }
     }

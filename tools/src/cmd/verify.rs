@@ -1,6 +1,7 @@
 //! `verify`: every checksum and invariant, with the damage file by file.
 
 use crate::args::VerifyArgs;
+use crate::print::count_text;
 use crate::{Context, Result, Status, print};
 use std::io::Write;
 
@@ -14,21 +15,22 @@ pub fn run(args: VerifyArgs, context: &Context) -> Result {
     }
     let mut out = context.out();
     for finding in &report.findings {
-        let offset = finding.offset.map(|offset| format!(" at offset {offset}")).unwrap_or_default();
-        writeln!(out, "{}{offset}: {}", context.shown(&finding.file), context.shown(&finding.message))?;
+        let place = finding.offset.map(|offset| format!("at offset {offset}")).unwrap_or_default();
+        // Messages of damaged files say where themselves.
+        let place = if finding.message.contains(&place) { String::new() } else { format!(" {place}") };
+        writeln!(out, "{}{place}: {}", context.shown(&finding.file), context.shown(&finding.message))?;
     }
-    let verdict = match report.findings.len() {
+    let verdict = match report.findings.len() as u64 {
         0 => "no damage".to_string(),
-        1 => "1 finding".to_string(),
-        count => format!("{count} findings"),
+        count => count_text(count, "finding"),
     };
     writeln!(
         out,
-        "{verdict}: {} versions, {} row versions, {} log records, {} files, {}",
-        report.versions,
-        report.rows,
-        report.records,
-        report.files,
+        "{verdict}: {}, {}, {}, {}, {}",
+        count_text(report.versions, "version"),
+        count_text(report.rows, "row version"),
+        count_text(report.records, "log record"),
+        count_text(report.files, "file"),
         print::bytes_text(report.bytes)
     )?;
     out.flush()?;

@@ -59,9 +59,8 @@ impl InputFormat {
             return InputFormat::Arrow;
         }
         let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start);
-        match text.trim_ascii_start().first() {
-            Some(b'{' | b'[') => return InputFormat::Json,
-            _ => {}
+        if let Some(b'{' | b'[') = text.trim_ascii_start().first() {
+            return InputFormat::Json;
         }
         let line = text.split(|&byte| byte == b'\n').next().unwrap_or(text);
         match line.contains(&b'\t') && !line.contains(&b',') {

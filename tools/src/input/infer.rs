@@ -49,7 +49,7 @@ impl Evidence {
         if self.possible != 0 {
             let class = classify(text);
             self.possible &= class;
-            self.seen |= !is_unordinary_float(text);
+            self.seen |= !is_float_word(text);
         }
     }
 
@@ -96,33 +96,18 @@ impl Evidence {
     }
 }
 
-fn is_unordinary_float(text: &str) -> bool {
+/// Whether a text is a double that no digits write.
+pub fn is_float_word(text: &str) -> bool {
     matches!(text, "NaN" | "inf" | "-inf")
 }
 
 fn classify(text: &str) -> u8 {
     let bytes = text.as_bytes();
-    match bytes.first() {
-        Some(b't' | b'f') => {
-            if matches!(text, "true" | "false") {
-                BOOLEAN
-            } else {
-                0
-            }
-        }
-        Some(b'N' | b'i') => {
-            if is_unordinary_float(text) {
-                FLOAT64
-            } else {
-                0
-            }
-        }
-        Some(b'-') if text == "-inf" => FLOAT64,
-        Some(b'0'..=b'9' | b'-' | b'.') => match bytes {
-            [_, _, _, _, b'-', ..] => classify_time(bytes),
-            _ if is_number(bytes) => classify_number(text),
-            _ => 0,
-        },
+    match bytes {
+        b"true" | b"false" => BOOLEAN,
+        _ if is_float_word(text) => FLOAT64,
+        [b'0'..=b'9', _, _, _, b'-', ..] => classify_time(bytes),
+        [b'0'..=b'9' | b'-' | b'.', ..] if is_number(bytes) => classify_number(text),
         _ => 0,
     }
 }

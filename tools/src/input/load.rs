@@ -12,7 +12,9 @@ use super::survey::Survey;
 use super::types::Types;
 use asof_engine::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use asof_engine::arrow::datatypes::{Field, Schema};
-use asof_engine::{Alteration, Column, ColumnType, Error, ErrorKind, Result, TableSchema, Transaction, Unit};
+use asof_engine::{
+    Alteration, Column, ColumnType, Error, ErrorKind, Result, Snapshot, TableSchema, Transaction, Unit,
+};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -467,6 +469,36 @@ fn change(transaction: &mut Transaction, table: &str, mode: Mode, batch: &Record
         // A table that got another key is empty.
         Mode::Insert | Mode::Append | Mode::Replace => transaction.insert(table, batch),
     }
+}
+
+/// The first row of the inputs whose key a table has: `file: place`.
+pub fn find_existing(snapshot: &Snapshot, table: &str, inputs: &[Input]) -> Result<Option<String>> {
+    let schema = snapshot.table(table)?.schema;
+    for input in inputs {
+        let mut reader = input.open()?;
+        while let Some(chunk) = reader.next_chunk(&mut |_| Ok(()))? {
+            let mut columns = Vec::new();
+            for column in schema.key_columns() {
+                let index = chunk.names.iter().position(|name| *name == column.name);
+                let array = index.map(|index| chunk.column(index, &column.column_type));
+                let Some(Ok(array)) = array else { return Ok(None) };
+                columns.push(array);
+            }
+            let keys = RecordBatch::try_new(nullable(&schema.key_to_arrow()), columns)?;
+            for row in 0..keys.num_rows() {
+                if snapshot.get(table, &keys.slice(row, 1))?.is_some() {
+                    return Ok(Some(format!("{}: {}", input.name(), chunk.place(row))));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn nullable(schema: &Schema) -> Arc<Schema> {
+    Arc::new(Schema::new(
+        schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
+    ))
 }
 
 /// The rows of a chunk as a batch of the table's columns, and those rows as they were read; `None` where none is left.

@@ -47,6 +47,11 @@ impl Input {
         self.source.name()
     }
 
+    /// Where its bytes come from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// Its format.
     pub fn format(&self) -> InputFormat {
         self.format

@@ -2,12 +2,13 @@
 //!
 //! What several inputs show of one column is put together: the same type, the wider one, `float64` for integers beside
 //! floats, and otherwise text. JSON is inferred by the same rules as CSV; besides, its lists and structs become such, a
-//! column of integers beyond `uint64` is `decimal(38,0)`, and texts are never numbers. Values of different kinds in one
+//! column of integers beyond `uint64` is `decimal(38,0)`, and texts are never numbers (but `NaN`, `inf` and `-inf`
+//! beside numbers). Values of different kinds in one
 //! column of JSON make it text, which those that are not texts then do not fit.
 
 use super::bad_rows::BadRow;
 use super::chunk::Chunk;
-use super::infer::Evidence;
+use super::infer::{Evidence, is_float_word};
 use super::reader::Input;
 use asof_engine::{ColumnType, Error, NestedField, Result};
 use serde_json::Value;
@@ -143,6 +144,8 @@ pub struct JsonEvidence {
     booleans: bool,
     numbers: Option<NumberEvidence>,
     texts: Option<Evidence>,
+    /// Texts that stand for numbers which JSON does not have.
+    float_words: bool,
     elements: Option<Box<JsonEvidence>>,
     members: Option<Vec<(String, JsonEvidence)>>,
     too_deep: bool,
@@ -172,6 +175,7 @@ impl JsonEvidence {
                 numbers.fractions |= text.contains(['.', 'e', 'E']);
                 numbers.digits_max = numbers.digits_max.max(text.len());
             }
+            Value::String(text) if is_float_word(text) => self.float_words = true,
             Value::String(text) => self.texts.get_or_insert_default().add(text),
             Value::Array(values) => {
                 let elements = self.elements.get_or_insert_default();
@@ -195,7 +199,7 @@ impl JsonEvidence {
         let kinds = [
             self.booleans,
             self.numbers.is_some(),
-            self.texts.is_some(),
+            self.texts.is_some() || (self.float_words && self.numbers.is_none()),
             self.elements.is_some(),
             self.members.is_some(),
         ];
@@ -205,7 +209,10 @@ impl JsonEvidence {
             _ => return Some(ColumnType::Text),
         }
         if let Some(numbers) = self.numbers {
-            return Some(numbers.column_type());
+            return Some(if self.float_words { ColumnType::Float64 } else { numbers.column_type() });
+        }
+        if self.float_words {
+            return Some(ColumnType::Text);
         }
         if let Some(texts) = self.texts {
             return Some(match texts.column_type() {

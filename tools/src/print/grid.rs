@@ -16,7 +16,11 @@ impl Grid {
             Some(heading) => (heading.to_string(), true),
             None => (heading.to_string(), false),
         });
-        Grid::with_preset(headings.collect(), presets::NOTHING)
+        let mut grid = Grid::with_preset(headings.collect(), presets::NOTHING);
+        grid.table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 2));
+        });
+        grid
     }
 
     /// A table with lines around: its headings, and whether each column's cells stand to the right.

@@ -2,7 +2,30 @@
 
 use super::support::*;
 use std::io::{BufRead, BufReader, Read};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_demo_without_a_directory_leaves_nothing_behind() {
+    let scratch = Scratch::new();
+    let temporary = scratch.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut command = scratch.command(&["demo"]);
+    command.env("TMPDIR", &temporary).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Guard(Some(command.spawn().unwrap()));
+    let mut stdout = BufReader::new(child.get().stdout.take().unwrap());
+    let mut printed = String::new();
+    while !printed.contains("Ctrl-C unmounts") {
+        assert!(stdout.read_line(&mut printed).unwrap() > 0, "no demo: {printed}");
+    }
+    let place = printed.lines().find_map(|line| line.strip_prefix("mounted at ")).unwrap();
+    let place = MountGuard(place.into());
+    assert!(place.0.starts_with(&temporary) && place.is_mounted(), "{printed}");
+    interrupt(child.get());
+    let ran = child.finish();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(!place.is_mounted());
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+}
 
 /// Starts the demo in `demo/` and gives what it printed until it was ready.
 fn start(scratch: &Scratch) -> (Guard, MountGuard, String) {

@@ -72,6 +72,19 @@ fn one_state_can_be_mounted_alone() {
 }
 
 #[test]
+fn owner_and_mode_are_as_asked_for() {
+    use std::os::unix::fs::MetadataExt;
+    let shop = shop();
+    let (mut child, place) = mount(&shop, &["--uid", "1234", "--gid", "4321", "--mode", "444"]);
+    let file = std::fs::metadata(place.0.join("version/1/customers.csv")).unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (1234, 4321, 0o444));
+    let directory = std::fs::metadata(place.0.join("version/1")).unwrap();
+    assert_eq!((directory.uid(), directory.mode() & 0o7777), (1234, 0o555));
+    interrupt(child.get());
+    assert_eq!(child.finish().status, 0);
+}
+
+#[test]
 fn a_mount_in_the_background_is_ready_when_the_command_returns() {
     let shop = shop();
     let place = MountGuard(shop.path("mnt"));

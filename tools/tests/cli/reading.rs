@@ -57,7 +57,7 @@ fn every_format_shows_the_same_rows() {
     assert_eq!(lines_of_json(cat("jsonl").text()), rows);
     assert_eq!(serde_json::from_slice::<Vec<Value>>(&cat("json").stdout).unwrap(), rows);
     let table = cat("table");
-    for shown in ["│ id │ name │ city   │", "│  1 │ Ada  │ London │", "│  2 │ Bob  │ NULL   │", "2 rows"]
+    for shown in ["│ id ┆ name ┆ city   │", "│  1 ┆ Ada  ┆ London │", "│  2 ┆ Bob  ┆ NULL   │", "2 rows"]
     {
         assert!(table.text().contains(shown), "{shown}: {}", table.text());
     }
@@ -144,7 +144,7 @@ fn resolve_prints_version_and_time() {
 fn tables_are_those_of_the_version() {
     let shop = shop();
     let tables = shop.json_lines(&["tables", "db"]);
-    let names: Vec<&Value> = tables.iter().map(|table| &table["name"]).collect();
+    let names: Vec<&Value> = tables.iter().map(|table| &table["table"]).collect();
     assert_eq!(names, ["customers", "gold.parts"]);
     assert_eq!(tables[0]["rows"], 2);
     assert_eq!(shop.json_lines(&["tables", "db", "--as-of", "2"]).len(), 1);

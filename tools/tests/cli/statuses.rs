@@ -65,7 +65,7 @@ fn a_failure_is_one() {
     let ran = shop.run(&["create-table", "db", "customers", "id int64", "--json"]);
     let error: Value = serde_json::from_str(&ran.stderr).unwrap();
     assert_eq!((ran.status, &error["error"]["code"]), (1, &json!("exists")));
-    shop.fails(1, &["resolve", "db", "not an expression!"]);
+    shop.fails(1, &["resolve", "db", "eod:nonsense"]);
 }
 
 #[test]

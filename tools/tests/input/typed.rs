@@ -58,7 +58,9 @@ fn arrow_stream(batch: &RecordBatch) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-fn rows_of(bytes: Vec<u8>) -> asof_engine::Result<(Vec<String>, Vec<Vec<Option<String>>>)> {
+type Rows = Vec<Vec<Option<String>>>;
+
+fn rows_of(bytes: Vec<u8>) -> asof_engine::Result<(Vec<String>, Rows)> {
     let input = Input::new(Source::memory("data", bytes), InputOptions::default())?;
     let mut reader = input.open()?;
     let columns = reader.columns().unwrap();

@@ -1,4 +1,6 @@
-//! How a table's schema differs between two versions: columns by their stable ids.
+//! How a table's schema differs between two versions.
+//!
+//! Columns are matched by name, as the net changes of rows are; one that has no namesake by its stable id.
 
 use crate::schema_text::default_text;
 use asof_engine::{Column, TableInfo, TableSchema};
@@ -68,7 +70,7 @@ impl fmt::Display for SchemaChange {
     }
 }
 
-/// The differences between a table before and after. Columns of two different tables are matched by name.
+/// The differences between a table before and after.
 pub(super) fn between(before: Option<&TableInfo>, after: Option<&TableInfo>) -> Vec<SchemaChange> {
     let (before, after) = match (before, after) {
         (Some(before), Some(after)) => (before, after),
@@ -87,9 +89,8 @@ pub(super) fn between(before: Option<&TableInfo>, after: Option<&TableInfo>) -> 
             false => SchemaChange::Key { from: old_key, to: new_key },
         });
     }
-    let same = |a: &Column, b: &Column| if same_table { a.id == b.id } else { a.name == b.name };
     for old in &before.schema.columns {
-        let Some(new) = after.schema.columns.iter().find(|new| same(old, new)) else {
+        let Some(new) = partner(old, &before.schema, &after.schema, same_table) else {
             changes.push(SchemaChange::Removed { column: old.name.clone() });
             continue;
         };
@@ -105,7 +106,7 @@ pub(super) fn between(before: Option<&TableInfo>, after: Option<&TableInfo>) -> 
         }
     }
     for new in &after.schema.columns {
-        if !before.schema.columns.iter().any(|old| same(old, new)) {
+        if partner(new, &after.schema, &before.schema, same_table).is_none() {
             let not_null = if new.nullable { "" } else { " not null" };
             let default = default_text(new).map(|value| format!(" default {value}")).unwrap_or_default();
             let definition = format!("{}{not_null}{default}", new.column_type);
@@ -113,6 +114,21 @@ pub(super) fn between(before: Option<&TableInfo>, after: Option<&TableInfo>) -> 
         }
     }
     changes
+}
+
+/// The column of `there` that is the same as `column` of `here`: its namesake, or else the one with its id if that has
+/// no namesake either.
+fn partner<'a>(
+    column: &Column,
+    here: &TableSchema,
+    there: &'a TableSchema,
+    same_table: bool,
+) -> Option<&'a Column> {
+    let named = |schema: &'a TableSchema, name: &str| schema.columns.iter().find(|other| other.name == name);
+    named(there, &column.name).or_else(|| {
+        let same = there.column(column.id).filter(|_| same_table)?;
+        here.index_of(&same.name).is_err().then_some(same)
+    })
 }
 
 #[cfg(test)]
@@ -133,12 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_matched_by_id() {
-        let before = info(1, "a int64 primary key, b text, c int8, d text", &[1, 2, 3, 4]);
+    fn columns_are_matched_by_name_and_renamed_ones_by_id() {
+        let before = info(1, "a int64 primary key, b text, c int8, d text, f text", &[1, 2, 3, 4, 6]);
         let after = info(1, "a int64 primary key, c int32, e text, d text default 'x'", &[1, 3, 2, 5]);
         let changes: Vec<String> =
             between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
-        assert_eq!(changes, ["rename b to e", "widen c int8 -> int32", "drop d", "add d text default 'x'"]);
+        assert_eq!(changes, ["rename b to e", "widen c int8 -> int32", "drop f"]);
     }
 
     #[test]

@@ -209,3 +209,34 @@ fn a_diff_is_net_or_a_feed() {
         database.checkpoint().unwrap();
     }
 }
+
+#[test]
+fn what_lies_before_damage_in_the_log_can_be_read_and_nothing_can_be_written() {
+    let disk = SimDisk::new(6);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    for id in 0..20 {
+        let mut txn = database.begin().unwrap();
+        txn.insert("t", &rows(&[(id, Some("a name that is easily found"))])).unwrap();
+        txn.commit(CommitOptions::default()).unwrap();
+    }
+    drop(database);
+    let segment = std::path::Path::new("/db/wal/0000000000000001.wal");
+    let mut bytes = disk.read(segment).unwrap();
+    let middle = bytes.windows(6).enumerate().filter(|(_, window)| window == b"easily").nth(10).unwrap().0;
+    bytes[middle] ^= 0x40;
+    disk.overwrite(segment, &bytes).unwrap();
+
+    let database = open(&disk, &clock);
+    let error = database.refresh().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("0000000000000001.wal"), "{error}");
+    assert_eq!(csv(&database, Version(9), "t").lines().count(), 9);
+    let time = database.commit_time(Version(9)).unwrap();
+    assert_eq!(database.version_at(time).unwrap(), Version(9));
+    assert_eq!(database.snapshot(Version(20)).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(database.begin().err().unwrap().kind(), ErrorKind::Corrupt);
+}

@@ -1,8 +1,6 @@
 //! Bit rot: every byte of every file of a small database flipped, every file cut and removed. Nothing may panic, no
 //! version may show wrong rows, and `verify` names the damaged file wherever the damage matters.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where a step that should work does not")]
-
 use crate::support::*;
 use asof_engine::manifest::Manifest;
 use asof_engine::{Alteration, Column, ColumnType, CommitOptions, Database, DiffKind, ErrorKind, Version};

@@ -130,6 +130,8 @@ struct World {
     serial: u64,
     tags: BTreeMap<String, u64>,
     crashes: u64,
+    /// Whether a fault is planned: then errors are to be expected.
+    faulty: bool,
 }
 
 fn texts(state: &ModelState) -> BTreeMap<&'static str, String> {
@@ -151,6 +153,7 @@ impl World {
             serial: 0,
             tags: BTreeMap::new(),
             crashes: 0,
+            faulty: false,
         }
     }
 
@@ -419,7 +422,8 @@ impl World {
             self.acknowledge(state);
         }
         assert_eq!(found, self.versions.len() as u64 - 1, "after a crash");
-        self.check(&database, true);
+        let every = self.chance.below(4) == 0;
+        self.check(&database, every);
         database
     }
 }
@@ -429,32 +433,42 @@ fn run(seed: u64, steps: u64, with_crashes: bool) -> u64 {
     for _ in 0..steps {
         let database = match world.open() {
             Ok(database) => database,
-            Err(error) if world.process.is_dead() || with_crashes => {
-                // Killed while it was made or opened.
-                assert!(world.process.is_dead(), "seed {seed}: {error}");
+            Err(error) => {
+                // Killed, or refused by the disk, while it was made or opened.
+                assert!(world.faulty, "seed {seed}: {error}");
+                world.process.kill();
                 world.disk.crash();
                 world.disk.heal();
+                world.faulty = false;
                 world.crashes += 1;
                 world.recover(None)
             }
-            Err(error) => panic!("seed {seed}: {error}"),
         };
         if with_crashes && world.chance.below(6) == 0 {
             let at = world.disk.operations() + world.chance.below(40);
-            world.disk.plan(at, Fault::Kill);
+            let fault = match world.chance.below(8) {
+                0 => Fault::Error(std::io::ErrorKind::Other),
+                1 => Fault::Error(std::io::ErrorKind::StorageFull),
+                2 => Fault::ShortWrite,
+                _ => Fault::Kill,
+            };
+            world.disk.plan(at, fault);
+            world.faulty = true;
         }
         let mut in_flight = None;
+        let mut failed = false;
         match world.chance.below(12) {
             0 => {
                 let done = database.checkpoint();
-                assert!(done.is_ok() || world.process.is_dead(), "seed {seed}: {done:?}");
+                assert!(done.is_ok() || world.faulty, "seed {seed}: {done:?}");
+                failed |= done.is_err();
             }
             1 => {
                 drop(database);
                 world.database = None;
                 continue;
             }
-            2 => world.check(&database, world.process.is_dead()),
+            2 => world.check(&database, false),
             3 => {
                 let name = format!("tag-{}", world.chance.below(3));
                 let version = world.chance.below(world.versions.len() as u64);
@@ -468,7 +482,8 @@ fn run(seed: u64, steps: u64, with_crashes: bool) -> u64 {
                 match database.tag(tag, true) {
                     Ok(()) if !world.process.is_dead() => drop(world.tags.insert(name, version)),
                     done => {
-                        assert!(world.process.is_dead(), "seed {seed}: {done:?}");
+                        assert!(world.faulty, "seed {seed}: {done:?}");
+                        failed = true;
                         // Whether it was logged is not known: asked below, once the disk is whole again.
                         world.tags.insert(format!("?{name}"), version);
                     }
@@ -488,10 +503,23 @@ fn run(seed: u64, steps: u64, with_crashes: bool) -> u64 {
                     }
                 }
                 Err((error, state)) => {
-                    assert!(world.process.is_dead(), "seed {seed}: {error}");
+                    assert!(world.faulty, "seed {seed}: {error}");
                     in_flight = state;
+                    failed = true;
                 }
             },
+        }
+        if failed && !world.process.is_dead() {
+            // Whatever could not be written: what was acknowledged is readable on the same handle.
+            let newest = world.versions.len() as u64 - 1;
+            for (name, text) in &world.versions[newest as usize] {
+                assert_eq!(
+                    &crate::support::csv(&database, Version(newest), name),
+                    text,
+                    "seed {seed}: after a fault"
+                );
+            }
+            world.process.kill();
         }
         if world.process.is_dead() {
             drop(database);
@@ -500,6 +528,7 @@ fn run(seed: u64, steps: u64, with_crashes: bool) -> u64 {
                 world.disk.crash();
             }
             world.disk.heal();
+            world.faulty = false;
             world.crashes += 1;
             let repaired =
                 world.open().and_then(|database| database.begin()?.commit(CommitOptions::default()));

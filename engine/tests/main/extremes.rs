@@ -1,7 +1,5 @@
 //! Commits of unusual shapes read back after a reopen: what is acknowledged is never too odd for its reader.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where a step that should work does not")]
-
 use crate::support::*;
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use asof_engine::{Column, ColumnType, CommitOptions, Database, Transaction, Version};
