@@ -1,7 +1,7 @@
 //! Files of past states read back by pyarrow, DuckDB and Polars, and compared with what was written, value by value.
 //!
 //! This side holds the oracle: it makes the values, writes them through the engine, keeps every version itself, and
-//! writes down what each file must hold as JSON that no code of the engine has touched. `readers/compare.py` reads the
+//! writes down what each file must hold as JSON that no code of the engine has touched. `../readers/compare.py` reads the
 //! files with each reader and compares; the exceptions of a reader are named there, with their reasons.
 
 use asof_engine::arrow::array::*;
@@ -268,7 +268,7 @@ impl Model {
     }
 }
 
-/// Two tables of every type, one of one column, one of many rows.
+/// A table with every type that is not nested.
 fn kinds() -> Model {
     Model::new(&[
         ("id", "int32"),
@@ -310,8 +310,21 @@ fn kinds_row(id: i128, nth: usize) -> Vec<Cell> {
     let pick = |values: &[i128]| Int(values[nth % values.len()]);
     let float = |values: &[f64]| Float(values[nth % values.len()]);
     let texts = [
-        "plain", "", " lead and trail ", "comma, semicolon; tab\t", "say \"hi\"", "one\ntwo", "one\r\ntwo\rthree",
-        "NULL", "null", "naïve é 😀 漢字 \u{200d}", "\\N \\\\ \\n", "'single'", "#comment", "0012", "NaN",
+        "plain",
+        "",
+        " lead and trail ",
+        "comma, semicolon; tab\t",
+        "say \"hi\"",
+        "one\ntwo",
+        "one\r\ntwo\rthree",
+        "NULL",
+        "null",
+        "naïve é 😀 漢字 \u{200d}",
+        "\\N \\\\ \\n",
+        "'single'",
+        "#comment",
+        "0012",
+        "NaN",
         "\u{1}\u{7f}\u{85}\u{2028}",
     ];
     let binaries: [&[u8]; 5] = [b"", b"\0", b"\xff\x00\x10", b"text", b"\"quoted\",\n"];
@@ -319,12 +332,21 @@ fn kinds_row(id: i128, nth: usize) -> Vec<Cell> {
     // 0001-01-01 and 9999-12-31, as days since 1970.
     const FIRST: i128 = -719_162;
     const LAST: i128 = 2_932_896;
-    let times = |ticks: i128| pick(&[0, DAY * ticks - 1, 12 * 3600 * ticks + ticks / 2, 3600 * ticks + ticks.min(7)]);
+    let times =
+        |ticks: i128| pick(&[0, DAY * ticks - 1, 12 * 3600 * ticks + ticks / 2, 3600 * ticks + ticks.min(7)]);
     let stamps = |ticks: i128| {
-        pick(&[0, -1, 1_756_202_400 * ticks + ticks / 3, FIRST * DAY * ticks, (LAST + 1) * DAY * ticks - 1, 1])
+        pick(&[
+            0,
+            -1,
+            1_756_202_400 * ticks + ticks / 3,
+            FIRST * DAY * ticks,
+            (LAST + 1) * DAY * ticks - 1,
+            1,
+        ])
     };
     // Nanoseconds of 64 bits reach from 1677 to 2262.
-    let nanos = pick(&[0, -1, 1_756_202_400_123_456_789, -9_223_372_036_000_000_001, 9_223_372_036_854_775_806, 1]);
+    let nanos =
+        pick(&[0, -1, 1_756_202_400_123_456_789, -9_223_372_036_000_000_001, 9_223_372_036_854_775_806, 1]);
     vec![
         Int(id),
         Bool(nth.is_multiple_of(2)),
@@ -335,10 +357,32 @@ fn kinds_row(id: i128, nth: usize) -> Vec<Cell> {
         pick(&[0, u16::MAX.into()]),
         pick(&[0, u32::MAX.into()]),
         pick(&[0, u64::MAX.into(), 9_223_372_036_854_775_808, 9_007_199_254_740_993]),
-        float(&[0.0, -0.0, 0.1f32.into(), f32::MAX.into(), f32::MIN_POSITIVE.into(), f64::NAN, f64::INFINITY,
-            f64::NEG_INFINITY, 1e-45f32.into(), 16_777_216.0]),
-        float(&[-0.0, 0.1, 1e16, 1.5e-6, f64::MAX, 5e-324, f64::NAN, f64::NEG_INFINITY, f64::INFINITY,
-            9_007_199_254_740_993.0, 0.30000000000000004, -1.0]),
+        float(&[
+            0.0,
+            -0.0,
+            0.1f32.into(),
+            f32::MAX.into(),
+            f32::MIN_POSITIVE.into(),
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            1e-45f32.into(),
+            16_777_216.0,
+        ]),
+        float(&[
+            -0.0,
+            0.1,
+            1e16,
+            1.5e-6,
+            f64::MAX,
+            5e-324,
+            f64::NAN,
+            f64::NEG_INFINITY,
+            f64::INFINITY,
+            9_007_199_254_740_993.0,
+            0.30000000000000004,
+            -1.0,
+        ]),
         pick(&[0, 150, -5, 999_999_999, -999_999_999, 1]),
         pick(&[0, 10i128.pow(38) - 1, 1 - 10i128.pow(38), 12_345_678_901, -1]),
         pick(&[0, 10i128.pow(18) - 1, -42]),
@@ -390,7 +434,10 @@ fn nested_row(id: i128, nth: usize) -> Vec<Cell> {
             texts(&["", "NULL", "a,b", "\"", "line\nbreak", "é😀"]),
             Struct(vec![Float(-0.0), Float(0.1f32.into()), text("p, \"q\"")]),
             List(vec![item(1), Null, item(i64::MAX.into())].into_iter().take(2).collect()),
-            Struct(vec![Struct(vec![Bool(true), at.clone()]), List(vec![texts(&["a", ""]), Null, List(vec![])])]),
+            Struct(vec![
+                Struct(vec![Bool(true), at.clone()]),
+                List(vec![texts(&["a", ""]), Null, List(vec![])]),
+            ]),
             List(vec![Int(1_756_202_400), Null]),
         ],
         vec![
@@ -438,9 +485,9 @@ fn python() -> PathBuf {
 
 #[test]
 fn pyarrow_duckdb_and_polars_read_what_was_written() {
-    let python = python();
     let dir = tempfile::tempdir().unwrap();
-    let out = PathBuf::from("/tmp/ci-x/files"); let _ = fs::remove_dir_all(&out);
+    let out = PathBuf::from("/tmp/ci-x/files");
+    let _ = fs::remove_dir_all(&out);
     fs::create_dir(&out).unwrap();
     let options = Options { view_cache_dir: Some(dir.path().join("cache")), ..Options::default() };
     let database = Database::create(dir.path().join("db"), options).unwrap();
@@ -480,7 +527,11 @@ fn pyarrow_duckdb_and_polars_read_what_was_written() {
         vec![Cell::Int(id), Cell::Float(id as f64 / 2.0), text(&format!("{edition} {}", id % 97))]
     };
     // More than one record batch of every writer.
-    tables.get_mut("many").unwrap().upsert(&mut txn, "many", (0..20_000).map(|id| row(id, "first")).collect());
+    tables.get_mut("many").unwrap().upsert(
+        &mut txn,
+        "many",
+        (0..20_000).map(|id| row(id, "first")).collect(),
+    );
     commit(txn, &tables);
 
     // Updates, nulls, deletes.
@@ -531,18 +582,31 @@ fn pyarrow_duckdb_and_polars_read_what_was_written() {
     kinds.rows.values_mut().for_each(|row| row.push(text("by default")));
     commit(txn, &tables);
 
-    let output = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/compare.py"))
-        .arg(&out)
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
-    // Every file of every state was read by every reader that it has.
-    let last = printed.lines().last().unwrap_or_default();
-    let states = fs::read_dir(&out).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".expected.json")
-    });
-    let comparisons = states.count() * 11;
-    assert_eq!(last, format!("{comparisons} readings agree"));
+    let (agreed, printed) = compare(&out);
+    assert!(agreed, "{printed}");
+    // Every file of every state was read by every reader that it has: three states, two of them checkpointed too.
+    assert_eq!(printed, format!("{} readings agree\n", tables.len() * 5 * READINGS));
+
+    // Each of these readings would have found one value out of its place.
+    let wrong = dir.path().join("wrong");
+    fs::create_dir(&wrong).unwrap();
+    for name in ["parquet", "arrow", "csv", "jsonl", "expected.json"].map(|end| format!("v3.single.{end}")) {
+        fs::copy(out.join(&name), wrong.join(&name)).unwrap();
+    }
+    let expected = wrong.join("v3.single.expected.json");
+    let changed = fs::read_to_string(&expected).unwrap().replacen("[\"a,b\"]", "[\"a;b\"]", 1);
+    fs::write(&expected, changed).unwrap();
+    let (agreed, printed) = compare(&wrong);
+    assert!(!agreed && printed.ends_with(&format!("0 readings agree, {READINGS} differ\n")), "{printed}");
+}
+
+/// Readings of one state of one table: four forms, three readers each.
+const READINGS: usize = 12;
+
+/// Reads the files of a directory with every reader; whether all agree with what was written, and what is printed.
+fn compare(files: &Path) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/compare.py");
+    let output = Command::new(python()).arg("-B").arg(script).arg(files).output().unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
 }

@@ -71,7 +71,8 @@ fn every_version_that_any_reader_sees_is_whole_while_two_handles_write_and_check
                 let committed = &committed;
                 scope.spawn(move || {
                     for step in 0..60i64 {
-                        let (from, to) = ((writer * 7 + step * 3) % ACCOUNTS, (writer * 5 + step * 11 + 1) % ACCOUNTS);
+                        let (from, to) =
+                            ((writer * 7 + step * 3) % ACCOUNTS, (writer * 5 + step * 11 + 1) % ACCOUNTS);
                         if from != to && transfer(&database, from, to) {
                             committed.fetch_add(1, Ordering::Relaxed);
                         }
