@@ -2,6 +2,8 @@
 //!
 //! Manifests are read as lines, not as TOML: a form that these tests do not know is an error, not a gap.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Tests of the engine through its public surface, on a disk in memory and on real files.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what is not there fails, and says where")]
+
 mod basics;
 mod counters;
 mod model;
