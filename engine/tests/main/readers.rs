@@ -486,8 +486,7 @@ fn python() -> PathBuf {
 #[test]
 fn pyarrow_duckdb_and_polars_read_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
-    let out = PathBuf::from("/tmp/ci-x/files");
-    let _ = fs::remove_dir_all(&out);
+    let out = dir.path().join("files");
     fs::create_dir(&out).unwrap();
     let options = Options { view_cache_dir: Some(dir.path().join("cache")), ..Options::default() };
     let database = Database::create(dir.path().join("db"), options).unwrap();
