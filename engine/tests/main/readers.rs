@@ -1,7 +1,7 @@
 //! Files of past states read back by pyarrow, DuckDB and Polars, and compared with what was written, value by value.
 //!
 //! This side holds the oracle: it makes the values, writes them through the engine, keeps every version itself, and
-//! writes down what each file must hold as JSON that no code of the engine has touched. `readers/compare.py` reads the
+//! writes down what each file must hold as JSON that no code of the engine has touched. `../readers/compare.py` reads the
 //! files with each reader and compares; the exceptions of a reader are named there, with their reasons.
 
 use asof_engine::arrow::array::*;
@@ -268,7 +268,7 @@ impl Model {
     }
 }
 
-/// Two tables of every type, one of one column, one of many rows.
+/// A table with every type that is not nested.
 fn kinds() -> Model {
     Model::new(&[
         ("id", "int32"),
@@ -485,10 +485,8 @@ fn python() -> PathBuf {
 
 #[test]
 fn pyarrow_duckdb_and_polars_read_what_was_written() {
-    let python = python();
     let dir = tempfile::tempdir().unwrap();
-    let out = PathBuf::from("/tmp/ci-x/files");
-    let _ = fs::remove_dir_all(&out);
+    let out = dir.path().join("files");
     fs::create_dir(&out).unwrap();
     let options = Options { view_cache_dir: Some(dir.path().join("cache")), ..Options::default() };
     let database = Database::create(dir.path().join("db"), options).unwrap();
@@ -583,18 +581,31 @@ fn pyarrow_duckdb_and_polars_read_what_was_written() {
     kinds.rows.values_mut().for_each(|row| row.push(text("by default")));
     commit(txn, &tables);
 
-    let output = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/compare.py"))
-        .arg(&out)
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
-    // Every file of every state was read by every reader that it has.
-    let last = printed.lines().last().unwrap_or_default();
-    let states = fs::read_dir(&out)
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".expected.json"));
-    let comparisons = states.count() * 11;
-    assert_eq!(last, format!("{comparisons} readings agree"));
+    let (agreed, printed) = compare(&out);
+    assert!(agreed, "{printed}");
+    // Every file of every state was read by every reader that it has: three states, two of them checkpointed too.
+    assert_eq!(printed, format!("{} readings agree\n", tables.len() * 5 * READINGS));
+
+    // Each of these readings would have found one value out of its place.
+    let wrong = dir.path().join("wrong");
+    fs::create_dir(&wrong).unwrap();
+    for name in ["parquet", "arrow", "csv", "jsonl", "expected.json"].map(|end| format!("v3.single.{end}")) {
+        fs::copy(out.join(&name), wrong.join(&name)).unwrap();
+    }
+    let expected = wrong.join("v3.single.expected.json");
+    let changed = fs::read_to_string(&expected).unwrap().replacen("[\"a,b\"]", "[\"a;b\"]", 1);
+    fs::write(&expected, changed).unwrap();
+    let (agreed, printed) = compare(&wrong);
+    assert!(!agreed && printed.ends_with(&format!("0 readings agree, {READINGS} differ\n")), "{printed}");
+}
+
+/// Readings of one state of one table: four forms, three readers each.
+const READINGS: usize = 12;
+
+/// Reads the files of a directory with every reader; whether all agree with what was written, and what is printed.
+fn compare(files: &Path) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/compare.py");
+    let output = Command::new(python()).arg("-B").arg(script).arg(files).output().unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
 }
