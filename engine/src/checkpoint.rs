@@ -76,9 +76,12 @@ pub(crate) fn maybe_checkpoint(database: &Database) {
         if segments_between == 0 { last.next.offset.saturating_sub(start.offset) } else { last.next.offset };
     let grown = grown + segments_between.saturating_sub(1) * limit;
     drop(memory);
-    if grown >= limit
-        && let Err(error) = database.checkpoint()
-    {
+    if grown < limit {
+        return;
+    }
+    // One thread makes it; the others go on committing.
+    let Some(_only) = database.inner.checkpointing.try_lock() else { return };
+    if let Err(error) = database.checkpoint() {
         log::warn!("a checkpoint was put off: {error}");
     }
 }

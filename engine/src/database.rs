@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     log: OnceLock<Log>,
     follower: Mutex<Follower>,
     views: OnceLock<Arc<ViewCache>>,
+    /// Held while a commit that found the log long enough makes a checkpoint.
+    pub(crate) checkpointing: Mutex<()>,
 }
 
 /// How far the log has been read. Whoever applies changes holds this.
@@ -204,6 +206,7 @@ impl Database {
             log: OnceLock::new(),
             follower: Mutex::new(follower),
             views: OnceLock::new(),
+            checkpointing: Mutex::default(),
         };
         Ok(Database { inner: Arc::new(inner) })
     }

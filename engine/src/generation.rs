@@ -31,6 +31,7 @@ pub struct Generation {
     ends: Mutex<HashMap<TableId, Arc<HashMap<FileId, Dead>>>>,
     keys: Mutex<KeyCache>,
     ids: Mutex<Option<Arc<Vec<IdEntry>>>>,
+    changes: Mutex<HashMap<TableId, Arc<ChangesFile>>>,
 }
 
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Generation {
                 clock: 0,
             }),
             ids: Mutex::default(),
+            changes: Mutex::default(),
         })
     }
 
@@ -204,9 +206,12 @@ impl Generation {
     }
 
     /// The settled changes of a table.
-    pub fn changes(&self, table: TableId) -> ChangesFile {
-        let count = self.sums(table).changes;
-        ChangesFile::new(self.disk.clone(), self.layout.clone(), self.manifest().database_id, table, count)
+    pub fn changes(&self, table: TableId) -> Arc<ChangesFile> {
+        let open = || {
+            let (count, id) = (self.sums(table).changes, self.manifest().database_id);
+            Arc::new(ChangesFile::new(self.disk.clone(), self.layout.clone(), id, table, count))
+        };
+        self.changes.lock().entry(table).or_insert_with(open).clone()
     }
 
     /// The version that a commit with this idempotency id made, as a hash of it tells: the caller compares the id.

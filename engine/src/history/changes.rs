@@ -7,11 +7,19 @@ use crate::files::{append_settled, open_named, read_settled};
 use crate::layout::Layout;
 use asof_mvcc::{TableId, Version};
 use asof_wal::{Disk, DiskFile};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of an entry: version u64, rows u64, CSV bytes u64, JSON bytes u64, zero u64, zero u32, CRC-32 u32 (which
 /// covers the database id, the table and the entry's number too).
 pub const ENTRY_BYTES: usize = 48;
+
+/// Entries read at once: about 4 KiB.
+const PAGE_ENTRIES: u64 = 85;
+/// Pages kept: about 1 MiB.
+const PAGES_MAX: usize = 256;
 
 /// A table after one version that changed it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +43,8 @@ pub struct ChangesFile {
     table: TableId,
     count: u64,
     file: OnceLock<Arc<dyn DiskFile>>,
+    /// Bytes read before, by number of the page.
+    pages: Mutex<HashMap<u64, Arc<[u8]>>>,
 }
 
 impl ChangesFile {
@@ -46,7 +56,7 @@ impl ChangesFile {
         table: TableId,
         count: u64,
     ) -> ChangesFile {
-        ChangesFile { disk, layout, database_id, table, count, file: OnceLock::new() }
+        ChangesFile { disk, layout, database_id, table, count, file: OnceLock::new(), pages: Mutex::default() }
     }
 
     /// How many entries are settled.
@@ -74,8 +84,9 @@ impl ChangesFile {
             }
         };
         let offset = number * ENTRY_BYTES as u64;
-        let mut bytes = [0; ENTRY_BYTES];
-        read_settled(&**file, &path, &mut bytes, offset)?;
+        let page = self.page(&**file, &path, number / PAGE_ENTRIES)?;
+        let within = (number % PAGE_ENTRIES) as usize * ENTRY_BYTES;
+        let bytes = &page[within..within + ENTRY_BYTES];
         let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let crc = u32::from_le_bytes(bytes[44..].try_into().expect("four bytes"));
         let expected = self.crc(number, &bytes[..44]);
@@ -91,6 +102,23 @@ impl ChangesFile {
             csv_bytes: long(16),
             json_bytes: long(24),
         })
+    }
+
+    /// The bytes of some entries, unchecked.
+    fn page(&self, file: &dyn DiskFile, path: &Path, page: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.pages.lock().get(&page) {
+            return Ok(bytes.clone());
+        }
+        let entries = (self.count - page * PAGE_ENTRIES).min(PAGE_ENTRIES);
+        let mut bytes = vec![0; entries as usize * ENTRY_BYTES];
+        read_settled(file, path, &mut bytes, page * PAGE_ENTRIES * ENTRY_BYTES as u64)?;
+        let bytes: Arc<[u8]> = bytes.into();
+        let mut pages = self.pages.lock();
+        if pages.len() >= PAGES_MAX {
+            pages.clear();
+        }
+        pages.insert(page, bytes.clone());
+        Ok(bytes)
     }
 
     /// How many entries are at or before a version.

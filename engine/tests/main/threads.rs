@@ -91,6 +91,7 @@ fn every_version_that_any_reader_sees_is_whole_while_two_handles_write_and_check
                     last = newest;
                     step += 1;
                     for version in [newest.0, 1 + step * 31 % newest.0] {
+                        if total(database, Version(version)) != TOTAL { dump(database, version); }
                         assert_eq!(total(database, Version(version)), TOTAL, "version {version}");
                     }
                 }
@@ -116,4 +117,25 @@ fn every_version_that_any_reader_sees_is_whole_while_two_handles_write_and_check
         assert_eq!(total(&reader, Version(version)), TOTAL, "version {version}");
     }
     assert_eq!(one.verify().unwrap().findings, vec![]);
+}
+
+fn dump(database: &Database, version: u64) {
+    let mut before = 0;
+    for v in 1..=version {
+        let t = total(database, Version(v));
+        if v > 1 && t != before {
+            let info = database.commit_info(Version(v)).unwrap();
+            eprintln!("version {v}: total {before} -> {t}, read {} at {:?}", info.read_version, info.tables);
+            for w in info.read_version.0 + 1..=v {
+                for batch in database.diff(Version(w - 1), Version(w), "accounts", asof_engine::DiffKind::Feed).unwrap() {
+                    let batch = batch.unwrap();
+                    let schema = asof_engine::text::schema_of_arrow(&batch.schema()).unwrap();
+                    let mut out = Vec::new();
+                    asof_engine::text::write_csv_rows(&schema, &batch, &mut out);
+                    eprint!("{}", String::from_utf8(out).unwrap());
+                }
+            }
+        }
+        before = t;
+    }
 }
