@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{io_error, write_file};
 use crate::garbage::collect_garbage;
 use crate::history::ids::{IdEntry, encode_run, hash_id, read_run};
-use crate::layout::{CHECKPOINT_LOCK, DATA_DIR, ENDS_DIR, IDS_DIR};
-use crate::manifest::{DataFileRecord, EndsFileRecord, IdsFileRecord, Manifest, SumsRecord};
+use crate::layout::{CHECKPOINT_LOCK, DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR, Layout, file_id};
+use crate::manifest::{self, DataFileRecord, EndsFileRecord, IdsFileRecord, Manifest, SumsRecord};
 use crate::state::State;
 use crate::store::data_writer::DataWriter;
 use crate::store::ends::{self, Ends};
@@ -92,8 +92,10 @@ fn write_files(
     let disk: Arc<dyn Disk> = inner.disk.clone();
     let layout = &inner.layout;
     let old = state.generation.manifest();
-    let mut writer =
-        Writer { inner, next_file_id: old.next_file_id, data_files: Vec::new(), ends_files: Vec::new() };
+    // Numbers are never given twice: a manifest that is damaged has given some that the one before it does not know.
+    let last_number = manifest::list(&*disk, layout)?.first().copied().unwrap_or(0).max(old.number);
+    let next_file_id = old.next_file_id.max(1 + last_file_id(&*disk, layout)?);
+    let mut writer = Writer { inner, next_file_id, data_files: Vec::new(), ends_files: Vec::new() };
     let catalog = state.catalog();
     let mut sums = Vec::new();
     for table in catalog.all().filter(|table| table.schemas[0].0 <= version) {
@@ -128,7 +130,7 @@ fn write_files(
         Some((hash_id(id), Version(commit.header.version)))
     });
     let ids_files = writer.write_ids(&old.ids_files, new_ids.collect())?;
-    for dir in [DATA_DIR, ENDS_DIR, IDS_DIR] {
+    for dir in [DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR] {
         let dir = layout.join(dir);
         disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))?;
     }
@@ -138,7 +140,7 @@ fn write_files(
         + writer.ends_files.iter().map(|file| file.bytes).sum::<u64>();
     let tags = state.memory.read().tags.values().map(TagRecord::of).collect();
     Ok(Manifest {
-        number: old.number + 1,
+        number: last_number + 1,
         version: version.0,
         time: last.header.time,
         chain_digest: last.header.chain_digest,
@@ -158,6 +160,18 @@ fn write_files(
         tags,
         ..old.clone()
     })
+}
+
+/// The highest number of a file there is.
+fn last_file_id(disk: &dyn Disk, layout: &Layout) -> Result<FileId> {
+    let mut last = 0;
+    for dir in [DATA_DIR, ENDS_DIR, IDS_DIR] {
+        let dir = layout.join(dir);
+        for entry in disk.list(&dir).map_err(|error| io_error("list", &dir, error))? {
+            last = last.max(file_id(&entry.name).unwrap_or(0));
+        }
+    }
+    Ok(last)
 }
 
 /// A table as it was known at a version.
@@ -273,13 +287,12 @@ impl Writer<'_> {
             return Ok(runs);
         }
         while let Some(last) = runs.last().filter(|last| last.count <= new.len() as u64 * 2) {
-            new.extend(read_run(&*self.inner.disk, &self.inner.layout, last.id)?);
+            new.extend(read_run(&*self.inner.disk, &self.inner.layout, last)?);
             runs.pop();
         }
-        let (id, count) = (self.next_id(), new.len() as u64);
-        let bytes = encode_run(new);
-        write_file(&*self.inner.disk, &self.inner.layout.ids(id), &bytes, false)?;
-        runs.push(IdsFileRecord { id, count, bytes: bytes.len() as u64 });
+        let (record, bytes) = encode_run(self.next_id(), new);
+        write_file(&*self.inner.disk, &self.inner.layout.ids(record.id), &bytes, false)?;
+        runs.push(record);
         Ok(runs)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The configuration is fixed for ever: little endian, fixed-width integers, `u64` lengths, `u32`
 //! enum tags. Decoding is bounded by the input's length: a length field that claims more than the
-//! input can hold is an error before anything is allocated. FORMAT.md defines the bytes.
+//! input can hold is an error before anything is allocated. What is compressed says how long it was,
+//! and is decompressed no further. FORMAT.md defines the bytes.
 
 pub mod columns;
 pub mod records;
@@ -10,9 +11,14 @@ pub mod records;
 use crate::error::{Error, Result};
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::{Decode, Encode};
+use std::io::Read;
 
 /// The longest encoded structure: 1 GiB.
-const BYTES_MAX: usize = 1 << 30;
+pub const BYTES_MAX: usize = 1 << 30;
+
+/// Memory that a decoded structure may take for each byte of input. The widest of ours is `CatalogChange`, ten times
+/// as large in memory as its shortest encoding.
+const MEMORY_PER_BYTE: usize = 16;
 
 type Fixed<const LIMIT: usize> = Configuration<LittleEndian, Fixint, Limit<LIMIT>>;
 
@@ -29,11 +35,12 @@ pub fn encode(value: &impl Encode) -> Vec<u8> {
 pub fn decode<T: Decode<()>>(bytes: &[u8], what: &str) -> Result<T> {
     // The limit must be known at compile time: the nearest step above the input's length.
     let decoded = match bytes.len() {
-        ..=0x400 => bincode::decode_from_slice(bytes, fixed::<0x1000>()),
-        0x401..=0x1_0000 => bincode::decode_from_slice(bytes, fixed::<0x4_0000>()),
-        0x1_0001..=0x40_0000 => bincode::decode_from_slice(bytes, fixed::<0x100_0000>()),
-        0x40_0001..=0x400_0000 => bincode::decode_from_slice(bytes, fixed::<0x1000_0000>()),
-        0x400_0001..=BYTES_MAX => bincode::decode_from_slice(bytes, fixed::<BYTES_MAX>()),
+        ..=0x400 => bincode::decode_from_slice(bytes, fixed::<{ 0x400 * MEMORY_PER_BYTE }>()),
+        0x401..=0x1_0000 => bincode::decode_from_slice(bytes, fixed::<{ 0x1_0000 * MEMORY_PER_BYTE }>()),
+        0x1_0001..=0x40_0000 => bincode::decode_from_slice(bytes, fixed::<{ 0x40_0000 * MEMORY_PER_BYTE }>()),
+        0x40_0001..=BYTES_MAX => {
+            bincode::decode_from_slice(bytes, fixed::<{ BYTES_MAX * MEMORY_PER_BYTE }>())
+        }
         _ => return Err(Error::corrupt(format!("{what} is longer than {BYTES_MAX} bytes"))),
     };
     match decoded {
@@ -43,6 +50,24 @@ pub fn decode<T: Decode<()>>(bytes: &[u8], what: &str) -> Result<T> {
         }
         Err(error) => Err(Error::corrupt(format!("{what} cannot be decoded: {error}"))),
     }
+}
+
+/// The most that zstd can pack into a byte: a block of 128 KiB takes at least four.
+const EXPANSION_MAX: usize = 32 << 10;
+
+/// The largest window of a zstd frame, as a power of two: what a decoder keeps in memory.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// Decompresses what is `length` bytes long and compressed with zstd; `None` where it is not. Memory grows with what is
+/// there, not with what `length` claims.
+pub fn decompress(packed: &[u8], length: u64) -> Option<Vec<u8>> {
+    let length = usize::try_from(length).ok().filter(|length| length / EXPANSION_MAX <= packed.len())?;
+    let mut bytes = Vec::new();
+    let mut reader = zstd::stream::read::Decoder::with_buffer(packed).ok()?;
+    reader.window_log_max(WINDOW_LOG_MAX).ok()?;
+    // One more than there should be, to see that there is no more.
+    reader.take(length as u64 + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() == length).then_some(bytes)
 }
 
 /// Appends a number as LEB128.

@@ -234,13 +234,13 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
     header.request_digest = request;
     let content = CommitContent { catalog, changes };
     let previous_chain = state.memory.read().chain_digest;
-    let (header, payload) = encode_commit(header, &content, &previous_chain);
-
-    let ticket = match turn.append(kind::COMMIT, &payload) {
-        Ok(ticket) => ticket,
+    let logged = encode_commit(header, &content, &previous_chain)
+        .and_then(|(header, payload)| Ok((header, turn.append(kind::COMMIT, &payload)?)));
+    let (header, ticket) = match logged {
+        Ok(logged) => logged,
         Err(error) => {
             state.memory.write().catalog = catalog_before;
-            return Err(error.into());
+            return Err(error);
         }
     };
     state.apply(header, &content, ticket.next(), &mut follower.recent)?;

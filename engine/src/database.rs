@@ -607,10 +607,17 @@ impl State {
                 self.memory.write().tags.insert(tag.name.clone(), tag);
             }
             kind::TAG_REMOVED => {
-                self.memory.write().tags.remove(&*String::from_utf8_lossy(payload));
+                let name = std::str::from_utf8(payload)
+                    .map_err(|_| Error::corrupt("a removed tag's name in the log is not UTF-8"))?;
+                self.memory.write().tags.remove(name);
             }
-            // A newer release's control record that this one may leave aside.
-            _ => log::warn!("the log has a control record of kind {kind}, which a newer release wrote"),
+            kind::OPTIONAL.. => {
+                log::warn!("the log has a record of kind {kind}, which a newer release wrote")
+            }
+            _ => {
+                let message = format!("the log has a record of kind {kind}; a newer release reads it");
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
         }
         Ok(())
     }
@@ -620,7 +627,7 @@ impl From<asof_wal::Error> for Error {
     fn from(error: asof_wal::Error) -> Error {
         let kind = match &error {
             asof_wal::Error::Io { source, .. } => Error::from(std::io::Error::from(source.kind())).kind(),
-            asof_wal::Error::Corrupt { .. } => ErrorKind::Corrupt,
+            asof_wal::Error::Corrupt { .. } | asof_wal::Error::Missing { .. } => ErrorKind::Corrupt,
             asof_wal::Error::Unsupported { .. } => ErrorKind::Unsupported,
             asof_wal::Error::Locked { .. } => ErrorKind::Locked,
             asof_wal::Error::Poisoned { .. } => ErrorKind::Poisoned,

@@ -50,6 +50,9 @@ pub fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], format: u32, file: &str) ->
     if head[..8] != magic[..] {
         return Err(damaged(0, hex(magic), hex(&head[..8])));
     }
+    if head[12..16] != [0; 4] {
+        return Err(damaged(12, "00000000".to_string(), hex(&head[12..16])));
+    }
     let found_format = u32::from_le_bytes(head[8..12].try_into().expect("four bytes"));
     let length = u64::from_le_bytes(head[16..24].try_into().expect("eight bytes"));
     if length != body.len() as u64 {
@@ -68,9 +71,53 @@ pub fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], format: u32, file: &str) ->
     Ok(body)
 }
 
+/// Opens a file that a manifest says is there.
+pub fn open_named(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn DiskFile>> {
+    disk.open(path, OpenMode::Read).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::corrupt(format!("{} is missing; run 'asof verify'", path.display()))
+        }
+        _ => io_error("open", path, error),
+    })
+}
+
+/// Fills `bytes` from an offset of a file that a manifest says is that long.
+pub fn read_settled(file: &dyn DiskFile, path: &Path, bytes: &mut [u8], offset: u64) -> Result<()> {
+    file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => Error::corrupt(format!(
+            "{} is damaged at offset {offset}: expected {} bytes there, found the end of the file; run 'asof verify'",
+            path.display(),
+            bytes.len()
+        )),
+        _ => io_error("read", path, error),
+    })
+}
+
+/// Reads a whole file of which the manifest has the digest. `explain` tells better than a digest can what is wrong,
+/// where it finds it.
+pub fn read_named(
+    disk: &dyn Disk,
+    path: &Path,
+    expected: &[u8; 32],
+    explain: impl Fn(&[u8], &str) -> Result<()>,
+) -> Result<Vec<u8>> {
+    let bytes = read_file(disk, path)?;
+    let found = blake3::hash(&bytes);
+    if found.as_bytes() != expected {
+        let name = path.display().to_string();
+        explain(&bytes, &name)?;
+        return Err(Error::corrupt(format!(
+            "{name} is another file than the manifest names: expected digest {}, found {}; run 'asof verify'",
+            hex(expected),
+            hex(found.as_bytes())
+        )));
+    }
+    Ok(bytes)
+}
+
 /// Reads a whole file, at most [`FRAME_BYTES_MAX`].
 pub fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>> {
-    let file = disk.open(path, OpenMode::Read).map_err(|error| io_error("open", path, error))?;
+    let file = open_named(disk, path)?;
     let length = file.len().map_err(|error| io_error("read", path, error))?;
     if length > FRAME_BYTES_MAX {
         return Err(Error::corrupt(format!("{} is {length} bytes long, which cannot be", path.display())));
@@ -126,10 +173,9 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Appends to a file whose first `length` bytes are settled; what lies behind them is left over from a crash and is
-/// overwritten. Synced on return.
+/// overwritten. Synced on return, but for its name, which is the caller's to sync.
 pub fn append_settled(disk: &dyn Disk, path: &Path, length: u64, bytes: &[u8]) -> Result<()> {
     let fail = |error| io_error("append to", path, error);
-    let existed = disk.exists(path).map_err(fail)?;
     let file: Arc<dyn DiskFile> = disk.open(path, OpenMode::Create).map_err(fail)?;
     let found = file.len().map_err(fail)?;
     if found < length {
@@ -142,9 +188,5 @@ pub fn append_settled(disk: &dyn Disk, path: &Path, length: u64, bytes: &[u8]) -
     if found > length + bytes.len() as u64 {
         file.set_len(length + bytes.len() as u64).map_err(fail)?;
     }
-    file.sync_all().map_err(fail)?;
-    if !existed {
-        sync_parent(disk, path)?;
-    }
-    Ok(())
+    file.sync_all().map_err(fail)
 }

@@ -217,7 +217,7 @@ impl Generation {
             None => {
                 let mut entries = Vec::new();
                 for record in &self.manifest().ids_files {
-                    entries.extend(read_run(&*self.disk, &self.layout, record.id)?);
+                    entries.extend(read_run(&*self.disk, &self.layout, record)?);
                 }
                 entries.sort_unstable();
                 self.ids.lock().get_or_insert(Arc::new(entries)).clone()

@@ -1,23 +1,23 @@
 //! Looking at a database as a whole: sizes, leases, the commit log as a file, and `verify`.
 
 use crate::api::{CommitInfo, Finding, Info, LeaseInfo, VerifyReport};
-use crate::codec::records::CommitPayload;
+use crate::codec::records::{CommitPayload, kind};
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{hex, read_file};
+use crate::files::{hex, io_error};
 use crate::history::ids::read_run;
 use crate::json::{commits_schema, commits_to_batch};
 use crate::layout::{CLASSES, DIRS, LOG_DIR, Layout, class_of, manifest_number};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Leased, Manifest};
 use crate::scan::{Life, row_versions};
 use crate::store::data_file::DataFile;
 use crate::store::ends;
 use crate::sums::entry_at;
 use crate::text::cell_bytes;
 use crate::view::{Format, View, ViewKey, render};
-use asof_mvcc::{Keys, Version};
-use asof_wal::Disk;
-use std::collections::HashMap;
+use asof_mvcc::{FileId, Keys, Version};
+use asof_wal::{Disk, Position};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,7 +84,12 @@ impl Database {
 
     /// Checks every checksum and invariant.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let mut verifier = Verifier { database: self, report: VerifyReport::default() };
+        let mut verifier = Verifier {
+            database: self,
+            report: VerifyReport::default(),
+            manifests: Vec::new(),
+            checked: HashSet::new(),
+        };
         verifier.run();
         Ok(verifier.report)
     }
@@ -115,12 +120,22 @@ fn leases(disk: &dyn Disk, layout: &Layout) -> Vec<LeaseInfo> {
 struct Verifier<'a> {
     database: &'a Database,
     report: VerifyReport,
+    /// Every whole manifest: nothing that one names goes while it is checked.
+    manifests: Vec<Leased>,
+    /// Data, ends and ids files checked: two manifests name most of them.
+    checked: HashSet<FileId>,
 }
 
 impl Verifier<'_> {
+    /// Notes damage: of the file that the message names, or else of `path`.
     fn found(&mut self, path: &Path, error: Error) {
-        let file = path.strip_prefix(self.database.path()).unwrap_or(path).display().to_string();
         let message = error.to_string();
+        let root = format!("{}/", self.database.path().display());
+        let named = message.split_once(&root).and_then(|(_, rest)| rest.split([' ', ':']).next());
+        let file = match named {
+            Some(file) => file.to_string(),
+            None => path.strip_prefix(self.database.path()).unwrap_or(path).display().to_string(),
+        };
         // Messages name "at offset N" where they know it.
         let offset = message.split_once("at offset ").and_then(|(_, rest)| {
             rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok())
@@ -140,10 +155,19 @@ impl Verifier<'_> {
     fn run(&mut self) {
         let inner = self.database.inner.clone();
         let layout = inner.layout.clone();
-        for number in manifest::list(&*inner.disk, &layout).unwrap_or_default() {
-            let path = layout.manifest(number);
-            let checked = self.manifest(&path);
-            self.check(&path, checked);
+        let numbers = manifest::list(&*inner.disk, &layout).unwrap_or_default();
+        for number in &numbers {
+            let path = layout.manifest(*number);
+            match manifest::lease(&*inner.disk, &layout, *number) {
+                Ok(Some(leased)) => {
+                    let checked = self.manifest(&leased.manifest, &path);
+                    self.manifests.push(leased);
+                    self.check(&path, checked);
+                }
+                // It was removed meanwhile.
+                Ok(None) => {}
+                Err(error) => self.found(&path, error),
+            }
         }
         let log_dir = layout.join(LOG_DIR);
         let checked = self.log();
@@ -161,31 +185,38 @@ impl Verifier<'_> {
     }
 
     /// A manifest, and every file that it names.
-    fn manifest(&mut self, path: &Path) -> Result<()> {
+    fn manifest(&mut self, manifest: &Manifest, path: &Path) -> Result<()> {
         let inner = self.database.inner.clone();
-        let bytes = read_file(&*inner.disk, path)?;
-        self.count(bytes.len() as u64);
-        let manifest = Manifest::from_bytes(&bytes, &path.display().to_string())?;
+        self.count(inner.disk.metadata(path).map_err(|error| io_error("read", path, error))?.len);
         for record in &manifest.data_files {
+            if !self.checked.insert(record.id) {
+                continue;
+            }
             let file = inner.layout.data(record.table, record.id);
             let checked = self.data_file(record);
             self.count(record.bytes);
             self.check(&file, checked);
         }
         for record in &manifest.ends_files {
+            if !self.checked.insert(record.id) {
+                continue;
+            }
             let file = inner.layout.ends(record.table, record.id);
             let checked = ends::read(&*inner.disk, &inner.layout, record).map(|_| ());
             self.count(record.bytes);
             self.check(&file, checked);
         }
         for record in &manifest.ids_files {
+            if !self.checked.insert(record.id) {
+                continue;
+            }
             let file = inner.layout.ids(record.id);
-            let checked = read_run(&*inner.disk, &inner.layout, record.id).map(|_| ());
+            let checked = read_run(&*inner.disk, &inner.layout, record).map(|_| ());
             self.count(record.bytes);
             self.check(&file, checked);
         }
         for record in &manifest.tables {
-            record.to_table()?;
+            record.to_table().map_err(|error| error.at(path.display()))?;
         }
         Ok(())
     }
@@ -243,16 +274,33 @@ impl Verifier<'_> {
     /// Every record of the log that a manifest may still need.
     fn log(&mut self) -> Result<()> {
         let inner = &self.database.inner;
-        let from = inner.state().generation.manifest().log_start.into();
+        let starts = self.manifests.iter().map(|leased| Position::from(leased.manifest.log_start));
+        let from = starts.min_by_key(|start| start.sequence);
+        let from = from.unwrap_or_else(|| inner.state().generation.manifest().log_start.into());
+        let mut checkpoint = 0;
         for record in inner.log()?.read_from(from)? {
             let record = record?;
-            if record.kind == crate::codec::records::kind::COMMIT {
-                CommitPayload::decode(&record.payload)?;
+            match record.kind {
+                kind::COMMIT => drop(CommitPayload::decode(&record.payload)?),
+                kind::CHECKPOINT => {
+                    let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
+                    checkpoint = checkpoint.max(number.unwrap_or(0));
+                }
+                _ => {}
             }
             self.report.records += 1;
             self.report.bytes += record.payload.len() as u64;
         }
-        inner.ensure_tail()
+        let numbers = manifest::list(&*inner.disk, &inner.layout)?;
+        let newest = numbers.first().copied().unwrap_or(0);
+        // The newest two are always there, but before the first checkpoint.
+        let expected = if checkpoint > newest { checkpoint } else { newest.saturating_sub(1) };
+        if expected > 0 && !numbers.contains(&expected) {
+            let path = inner.layout.manifest(expected);
+            let error = Error::corrupt(format!("{} is missing: it was made and is kept", path.display()));
+            self.found(&path, error);
+        }
+        self.database.inner.ensure_tail()
     }
 
     /// The commit log: every header, times that increase, the chain of digests.
@@ -281,10 +329,29 @@ impl Verifier<'_> {
         let state = self.database.inner.state();
         let catalog = state.catalog();
         let version = state.published();
-        for table in catalog.tables_at(version) {
+        for table in catalog.all() {
             let place = self.database.inner.layout.changes(table.id);
-            let checked = self.table(&state, table, version);
+            let checked = self.changes(&state, table);
+            let whole = checked.is_ok();
             self.check(&place, checked);
+            if whole && table.exists_at(version) {
+                let checked = self.table(&state, table, version);
+                self.check(&place, checked);
+            }
+        }
+        Ok(())
+    }
+
+    /// The settled sums of a table.
+    fn changes(&mut self, state: &crate::state::State, table: &asof_mvcc::Table) -> Result<()> {
+        let changes = state.generation.changes(table.id);
+        let mut before = Version::ZERO;
+        for number in 0..changes.count() {
+            let entry = changes.entry(number)?;
+            if entry.version <= before {
+                return Err(Error::corrupt(format!("changes of table {} are out of order", table.name)));
+            }
+            before = entry.version;
         }
         Ok(())
     }
@@ -295,15 +362,6 @@ impl Verifier<'_> {
         table: &asof_mvcc::Table,
         version: Version,
     ) -> Result<()> {
-        let changes = state.generation.changes(table.id);
-        let mut before = Version::ZERO;
-        for number in 0..changes.count() {
-            let entry = changes.entry(number)?;
-            if entry.version <= before {
-                return Err(Error::corrupt(format!("changes of table {} are out of order", table.name)));
-            }
-            before = entry.version;
-        }
         let schema = table.schema_at(version);
         let (mut rows, mut csv, mut json) = (0, 0, 0);
         let mut last = Keys::default();

@@ -99,6 +99,12 @@ pub fn ids_file(name: &str) -> Option<FileId> {
     hex(name.strip_suffix(".ids")?, 16)
 }
 
+/// The number in the name of a data, ends or ids file.
+pub fn file_id(name: &str) -> Option<FileId> {
+    let file = |suffix| table_and_file(name, suffix).map(|(_, file)| file);
+    file(".parquet").or_else(|| file(".ends")).or_else(|| ids_file(name))
+}
+
 fn hex(text: &str, digits: usize) -> Option<u64> {
     let strict =
         text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));

@@ -8,8 +8,12 @@
 //! Invariants of absence: there is no async here; nothing touches the database's files but through
 //! [`asof_wal::Disk`] (the cache of rendered files, outside the database, uses the file system
 //! directly), and no time but the clock's ([`clock::Clock`]) decides anything.
+//!
+#![doc = include_str!("../FORMAT.md")]
 
 mod adapt;
+#[cfg(test)]
+mod allocations;
 pub mod api;
 pub mod asof;
 mod checkpoint;
@@ -21,6 +25,8 @@ mod database;
 mod diff;
 pub mod error;
 mod files;
+#[cfg(test)]
+mod format_tests;
 mod garbage;
 mod generation;
 mod history;

@@ -105,6 +105,8 @@ pub struct IdsFileRecord {
     pub count: u64,
     /// Length.
     pub bytes: u64,
+    /// BLAKE3 of the whole file.
+    pub digest: [u8; 32],
 }
 
 /// The running sums of a table at the checkpoint's version.
@@ -241,7 +243,7 @@ pub fn lease_newest(disk: &dyn Disk, layout: &Layout) -> Result<Leased> {
 }
 
 /// Takes a lease on one manifest; `None` where it is gone.
-fn lease(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<Option<Leased>> {
+pub fn lease(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<Option<Leased>> {
     let path = layout.manifest(number);
     let fail = |error| io_error("read", &path, error);
     let file = match disk.open(&path, OpenMode::Read) {

@@ -1,39 +1,17 @@
 //! The column block: rows of one table in the log's payload, column by column, without their schema.
+//! FORMAT.md describes the bytes.
 //!
 //! Equal rows give equal bytes, however their arrays are sliced and whatever lies under their nulls: what is null has
 //! no bytes. Nothing is allocated that the input's length or the caller's bound on rows does not justify.
-//!
-//! ```text
-//! block   = rows (varint), then one column of that many rows for each column of the schema, in its order
-//! column  = kind (1 byte), bitmap (kind 2 alone), values
-//! kind    = 0: no row is null    1: every row is null, no values follow    2: the bitmap tells
-//! bitmap  = ceil(rows / 8) bytes, row 0 is the lowest bit of the first; 1 is a value, 0 is null, unused bits are 0
-//! varint  = 7 bits a byte, lowest first, the high bit set on all bytes but the last; at most 64 bits
-//! ```
-//!
-//! Values, of the rows that are not null, in order of rows (all numbers little endian):
-//!
-//! | type | values |
-//! |---|---|
-//! | bool | a bit a value, packed as the bitmap is |
-//! | int8 to int64, uint8 to uint64 | 1, 2, 4 or 8 bytes each |
-//! | float32, float64 | 4 or 8 bytes each, IEEE 754 |
-//! | decimal(p,s) | the unscaled integer, 16 bytes each, two's complement |
-//! | date, time(s), time(ms) | 4 bytes each: days since 1970-01-01, units since midnight |
-//! | time(us), time(ns), timestamp | 8 bytes each: units since midnight, units since 1970-01-01T00:00:00 (UTC with a zone) |
-//! | text, binary | the lengths in bytes (varint each), then all bytes |
-//! | binary(n) | n bytes for every row, null rows included (zeros); kind 1 does not occur |
-//! | list(t) | the lengths (varint each), then a column of type t with as many rows as they sum to |
-//! | struct(..) | for each member a column with all the rows, null where the struct is; kind 1 has the members too |
-//!
-//! Inside a list, at any depth, kind 1 does not occur (kind 2 stands for it), so that each element has at least a bit.
-//! A column without rows has kind 0.
 
 use crate::error::{Error, Result};
 use arrow::array::*;
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::*;
 use std::sync::Arc;
+
+/// A block of more rows has at least a bit for each in its first column: a few bytes cannot ask for much memory.
+const ROWS_WITHOUT_BITS_MAX: usize = 1 << 16;
 
 const ALL_VALID: u8 = 0;
 const ALL_NULL: u8 = 1;
@@ -43,8 +21,8 @@ const BITMAP: u8 = 2;
 pub fn encode_columns(batch: &RecordBatch) -> Vec<u8> {
     let mut out = Vec::with_capacity(batch.get_array_memory_size() / 2);
     write_varint(batch.num_rows() as u64, &mut out);
-    for column in batch.columns() {
-        encode_column(column, column.logical_nulls(), false, &mut out);
+    for (index, column) in batch.columns().iter().enumerate() {
+        encode_column(column, column.logical_nulls(), has_bits(index, batch.num_rows()), &mut out);
     }
     out
 }
@@ -60,8 +38,9 @@ pub fn decode_columns(bytes: &[u8], schema: &SchemaRef, rows_max: usize) -> Resu
     let columns = schema
         .fields()
         .iter()
-        .map(|field| {
-            decode_column(field.data_type(), rows, false, &mut reader)
+        .enumerate()
+        .map(|(index, field)| {
+            decode_column(field.data_type(), rows, has_bits(index, rows), &mut reader)
                 .map_err(|error| error.at(format_args!("column '{}'", field.name())))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -71,6 +50,11 @@ pub fn decode_columns(bytes: &[u8], schema: &SchemaRef, rows_max: usize) -> Resu
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
         .map_err(|error| reader.damaged(error.to_string()))
+}
+
+/// Whether a column of a block has at least a bit for each of its rows, as columns in lists do.
+fn has_bits(index: usize, rows: usize) -> bool {
+    index == 0 && rows > ROWS_WITHOUT_BITS_MAX
 }
 
 /// Writes 7 bits a byte, lowest first.
@@ -99,14 +83,14 @@ fn valid_rows(rows: usize, nulls: Option<&NullBuffer>) -> impl Iterator<Item = u
     (0..rows).filter(move |&row| nulls.is_none_or(|nulls| nulls.is_valid(row)))
 }
 
-/// Encodes an array; `nulls` are its own and those of the structs around it.
-fn encode_column(array: &ArrayRef, nulls: Option<NullBuffer>, in_list: bool, out: &mut Vec<u8>) {
+/// Encodes an array; `nulls` are its own and those of the structs around it. `with_bits`: each row has at least a bit.
+fn encode_column(array: &ArrayRef, nulls: Option<NullBuffer>, with_bits: bool, out: &mut Vec<u8>) {
     let rows = array.len();
     let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
     let fixed_binary = matches!(array.data_type(), DataType::FixedSizeBinary(_));
     match &nulls {
         None => out.push(ALL_VALID),
-        Some(nulls) if nulls.null_count() == rows && !in_list && !fixed_binary => {
+        Some(nulls) if nulls.null_count() == rows && !with_bits && !fixed_binary => {
             out.push(ALL_NULL);
             if !matches!(array.data_type(), DataType::Struct(_)) {
                 return;
@@ -176,7 +160,7 @@ fn encode_column(array: &ArrayRef, nulls: Option<NullBuffer>, in_list: bool, out
         DataType::Struct(_) => {
             for member in array.as_struct().columns() {
                 let nulls = NullBuffer::union(nulls.as_ref(), member.logical_nulls().as_ref());
-                encode_column(member, nulls, in_list, out);
+                encode_column(member, nulls, with_bits, out);
             }
         }
         other => panic!("arrays of type {other} are refused where they come in"),
@@ -282,12 +266,17 @@ fn bits(bytes: &[u8], count: usize) -> impl Iterator<Item = bool> {
     (0..count).map(|index| bytes[index / 8] & (1 << (index % 8)) != 0)
 }
 
-fn decode_column(data_type: &DataType, rows: usize, in_list: bool, reader: &mut Reader) -> Result<ArrayRef> {
+fn decode_column(
+    data_type: &DataType,
+    rows: usize,
+    with_bits: bool,
+    reader: &mut Reader,
+) -> Result<ArrayRef> {
     let kind = reader.take(1)?[0];
     let nulls = match (kind, data_type) {
         (ALL_VALID, _) => None,
-        (ALL_NULL, DataType::Struct(_)) if !in_list => Some(NullBuffer::new_null(rows)),
-        (ALL_NULL, other) if !in_list && !matches!(other, DataType::FixedSizeBinary(_)) => {
+        (ALL_NULL, DataType::Struct(_)) if !with_bits => Some(NullBuffer::new_null(rows)),
+        (ALL_NULL, other) if !with_bits && !matches!(other, DataType::FixedSizeBinary(_)) => {
             return Ok(new_null_array(data_type, rows));
         }
         (BITMAP, _) => {
@@ -367,7 +356,8 @@ fn decode_column(data_type: &DataType, rows: usize, in_list: bool, reader: &mut 
             Arc::new(list.map_err(|error| reader.damaged(error))?)
         }
         DataType::Struct(fields) => {
-            let members = fields.iter().map(|field| decode_column(field.data_type(), rows, in_list, reader));
+            let members =
+                fields.iter().map(|field| decode_column(field.data_type(), rows, with_bits, reader));
             let members = members.collect::<Result<Vec<_>>>()?;
             let array = StructArray::try_new_with_length(fields.clone(), members, nulls, rows);
             Arc::new(array.map_err(|error| reader.damaged(error))?)

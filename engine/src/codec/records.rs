@@ -2,9 +2,11 @@
 //! types of the engine. FORMAT.md describes each field.
 
 use super::columns::{decode_columns, encode_columns};
-use super::{decode, encode, put_varint, take_varint};
+use super::{BYTES_MAX, decode, decompress, encode, put_varint, take_varint};
 use crate::api::{CommitInfo, Counts, Tag};
 use crate::error::{Error, Result};
+use crate::files::hex;
+use crate::manifest::DataFileRecord;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
 use asof_mvcc::{Column, ColumnType, CommitTime, FileId, Keys, Table, TableId, TableSchema, Version};
@@ -22,6 +24,8 @@ pub mod kind {
     pub const TAG_REMOVED: u8 = 3;
     /// A checkpoint is installed: the manifest's number, u64.
     pub const CHECKPOINT: u8 = 4;
+    /// Kinds from here on, of a newer release, may be left aside by one that does not know them; those below may not.
+    pub const OPTIONAL: u8 = 128;
 }
 
 /// A column on disk.
@@ -262,8 +266,8 @@ struct TableChangeRecord {
     deleted: Vec<u8>,
     /// Where those lie.
     deleted_at: Vec<u8>,
-    /// Data files that hold rows of this commit instead of `rows`.
-    files: Vec<u64>,
+    /// Data files that hold rows of this commit instead of `rows` (bulk loads).
+    files: Vec<DataFileRecord>,
 }
 
 /// What a commit changed in the rows of one table.
@@ -389,9 +393,9 @@ impl CommitHeader {
         let mut tables: BTreeMap<String, Counts> = BTreeMap::new();
         for record in &self.tables {
             let counts = tables.entry(record.name.clone()).or_default();
-            counts.inserted += record.inserted;
-            counts.updated += record.updated;
-            counts.deleted += record.deleted;
+            counts.inserted = counts.inserted.saturating_add(record.inserted);
+            counts.updated = counts.updated.saturating_add(record.updated);
+            counts.deleted = counts.deleted.saturating_add(record.deleted);
         }
         CommitInfo {
             version: Version(self.version),
@@ -419,7 +423,7 @@ impl CommitHeader {
     /// How many rows the commit added to a table, less those it removed.
     pub fn net_rows(&self, table: TableId) -> i64 {
         let counts = self.tables.iter().filter(|record| record.table == table);
-        counts.map(|record| record.inserted as i64 - record.deleted as i64).sum()
+        counts.fold(0, |sum, record| sum.wrapping_add(record.inserted.wrapping_sub(record.deleted) as i64))
     }
 
     /// The digest that chains this header and its content to all commits before it.
@@ -434,7 +438,8 @@ impl CommitHeader {
     }
 }
 
-const PAYLOAD_FORMAT: u8 = 1;
+/// The format of payloads, and of the headers in them.
+pub const PAYLOAD_FORMAT: u8 = 1;
 const PAYLOAD_PREFIX: usize = 16;
 /// Content of at least this many bytes is compressed where that pays.
 const COMPRESS_FROM: usize = 512;
@@ -442,12 +447,12 @@ const COMPRESS_FROM: usize = 512;
 /// Encodes a commit as a log payload; gives the header with its digests filled in.
 ///
 /// `{format u8, compressed u8, zero u16, header length u32, content length u64}`, the header, the content (zstd where
-/// that is shorter; the length is the one before).
+/// that is shorter; the length is the one before). A content longer than any reader accepts is refused.
 pub fn encode_commit(
     mut header: CommitHeader,
     content: &CommitContent,
     previous_chain: &[u8; 32],
-) -> (CommitHeader, Vec<u8>) {
+) -> Result<(CommitHeader, Vec<u8>)> {
     let record = ContentRecord {
         catalog: content.catalog.clone(),
         changes: content
@@ -467,6 +472,12 @@ pub fn encode_commit(
             .collect(),
     };
     let content = encode(&record);
+    if content.len() > BYTES_MAX {
+        let found = content.len();
+        return Err(Error::invalid(format!(
+            "the changes take {found} bytes, and a commit may have {BYTES_MAX}; commit them in several parts"
+        )));
+    }
     header.content_digest = *blake3::hash(&content).as_bytes();
     header.chain_digest = header.chain_after(previous_chain);
     let header_bytes = encode(&header);
@@ -481,7 +492,7 @@ pub fn encode_commit(
     payload.extend_from_slice(&(content.len() as u64).to_le_bytes());
     payload.extend_from_slice(&header_bytes);
     payload.extend_from_slice(body);
-    (header, payload)
+    Ok((header, payload))
 }
 
 /// A commit's payload with its header decoded and its content still as bytes.
@@ -490,9 +501,6 @@ pub struct CommitPayload {
     pub header: CommitHeader,
     record: ContentRecord,
 }
-
-/// The most a content may grow on decompression.
-const EXPANSION_MAX: usize = 4096;
 
 impl CommitPayload {
     /// Decodes a log payload and checks the content's digest.
@@ -505,19 +513,24 @@ impl CommitPayload {
                 format!("a commit has payload format {}; this release reads {PAYLOAD_FORMAT}", prefix[0]),
             ));
         }
+        if prefix[1] > 1 || prefix[2..4] != [0, 0] {
+            return Err(Error::corrupt(format!("a commit's payload begins with {}", hex(&prefix[..4]))));
+        }
         let header_bytes = u32::from_le_bytes(prefix[4..8].try_into().expect("four bytes")) as usize;
-        let content_bytes = u64::from_le_bytes(prefix[8..16].try_into().expect("eight bytes")) as usize;
+        let content_bytes = u64::from_le_bytes(prefix[8..16].try_into().expect("eight bytes"));
         let (header, body) = rest.split_at_checked(header_bytes).ok_or_else(short)?;
         let header: CommitHeader = decode(header, "a commit's header")?;
         let content = match prefix[1] {
-            0 => body.to_vec(),
-            _ if content_bytes > body.len().saturating_mul(EXPANSION_MAX) + EXPANSION_MAX => {
-                return Err(Error::corrupt("a commit's content claims an impossible length"));
-            }
-            _ => zstd::bulk::decompress(body, content_bytes).map_err(|error| {
-                Error::corrupt(format!("a commit's content does not decompress: {error}"))
-            })?,
+            0 => Some(body.to_vec()).filter(|content| content.len() as u64 == content_bytes),
+            _ if content_bytes > BYTES_MAX as u64 => None,
+            _ => decompress(body, content_bytes),
         };
+        let content = content.ok_or_else(|| {
+            let version = header.version;
+            Error::corrupt(format!(
+                "the content of version {version} is not the {content_bytes} bytes it says"
+            ))
+        })?;
         if *blake3::hash(&content).as_bytes() != header.content_digest {
             return Err(Error::corrupt(format!(
                 "the content of version {} does not match its digest",
@@ -557,6 +570,9 @@ impl CommitPayload {
                         self.header.version
                     ),
                 ));
+            }
+            if record.first_row_id.is_some_and(|first| first.checked_add(rows.num_rows() as u64).is_none()) {
+                return Err(damaged("row ids"));
             }
             Ok(TableChange {
                 table: record.table,

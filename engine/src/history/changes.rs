@@ -3,10 +3,10 @@
 //! counts and the version that last changed the table, for any version, without reading rows.
 
 use crate::error::{Error, Result};
-use crate::files::{append_settled, io_error};
+use crate::files::{append_settled, open_named, read_settled};
 use crate::layout::Layout;
 use asof_mvcc::{TableId, Version};
-use asof_wal::{Disk, DiskFile, OpenMode};
+use asof_wal::{Disk, DiskFile};
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of an entry: version u64, rows u64, CSV bytes u64, JSON bytes u64, zero u64, zero u32, CRC-32 u32 (which
@@ -66,17 +66,16 @@ impl ChangesFile {
     /// An entry by number, from 0.
     pub fn entry(&self, number: u64) -> Result<ChangeEntry> {
         let path = self.layout.changes(self.table);
-        let fail = |error| io_error("read", &path, error);
         let file = match self.file.get() {
             Some(file) => file,
             None => {
-                let file = self.disk.open(&path, OpenMode::Read).map_err(fail)?;
+                let file = open_named(&*self.disk, &path)?;
                 self.file.get_or_init(|| file)
             }
         };
         let offset = number * ENTRY_BYTES as u64;
         let mut bytes = [0; ENTRY_BYTES];
-        file.read_exact_at(&mut bytes, offset).map_err(fail)?;
+        read_settled(&**file, &path, &mut bytes, offset)?;
         let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let crc = u32::from_le_bytes(bytes[44..].try_into().expect("four bytes"));
         let expected = self.crc(number, &bytes[..44]);

@@ -5,17 +5,17 @@
 //! read and a time by bisection. Both are append-only; the manifest says how much of each is settled,
 //! and what lies behind that is left over from a crash.
 
-use crate::codec::records::CommitHeader;
+use crate::codec::records::{CommitHeader, PAYLOAD_FORMAT};
 use crate::codec::{decode, encode};
-use crate::error::{Error, Result};
-use crate::files::{append_settled, io_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{append_settled, open_named, read_settled};
 use crate::layout::Layout;
 use asof_mvcc::{CommitTime, Version};
-use asof_wal::{Disk, DiskFile, OpenMode};
+use asof_wal::{Disk, DiskFile};
 use std::sync::{Arc, OnceLock};
 
-/// Bytes of an index entry: time i64, offset u64, length u32, CRC-32 of the header u32, zero u32, CRC-32 of the
-/// entry u32 (which covers the database id and the version too, so that a misplaced entry is found out).
+/// Bytes of an index entry: time i64, offset u64, length u32, CRC-32 of the header u32, format of the header u32,
+/// CRC-32 of the entry u32 (which covers the database id and the version too, so that a misplaced entry is found out).
 pub const ENTRY_BYTES: usize = 32;
 const HEADER_BYTES_MAX: u32 = 1 << 30;
 
@@ -45,6 +45,7 @@ struct Entry {
     offset: u64,
     length: u32,
     crc: u32,
+    format: u32,
 }
 
 impl Entry {
@@ -54,6 +55,7 @@ impl Entry {
         bytes[8..16].copy_from_slice(&self.offset.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.length.to_le_bytes());
         bytes[20..24].copy_from_slice(&self.crc.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.format.to_le_bytes());
         let crc = entry_crc(&bytes[..28], database_id, version);
         bytes[28..32].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -67,6 +69,7 @@ impl Entry {
             offset: long(8),
             length: word(16),
             crc: word(20),
+            format: word(24),
         })
     }
 }
@@ -95,9 +98,7 @@ impl CommitLog {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
-        let open = |path: std::path::PathBuf| {
-            self.disk.open(&path, OpenMode::Read).map_err(|error| io_error("open", &path, error))
-        };
+        let open = |path: std::path::PathBuf| open_named(&*self.disk, &path);
         let files = Files { index: open(self.layout.commit_index())?, log: open(self.layout.commits())? };
         Ok(self.files.get_or_init(|| files))
     }
@@ -107,10 +108,7 @@ impl CommitLog {
         let offset = (version.0 - 1) * ENTRY_BYTES as u64;
         let mut bytes = [0; ENTRY_BYTES];
         let path = self.layout.commit_index();
-        self.files()?
-            .index
-            .read_exact_at(&mut bytes, offset)
-            .map_err(|error| io_error("read", &path, error))?;
+        read_settled(&*self.files()?.index, &path, &mut bytes, offset)?;
         Entry::decode(&bytes, &self.database_id, version).ok_or_else(|| {
             Error::corrupt(format!(
                 "{} is damaged at offset {offset}: expected the entry of version {version}, found another checksum; \
@@ -154,11 +152,16 @@ impl CommitLog {
         if entry.length > HEADER_BYTES_MAX || entry.offset.saturating_add(entry.length as u64) > self.bytes {
             return Err(damaged("an impossible length"));
         }
+        if entry.format != PAYLOAD_FORMAT as u32 {
+            let message = format!(
+                "{} has the commit of version {version} in format {}; this release reads {PAYLOAD_FORMAT}",
+                path.display(),
+                entry.format
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         let mut bytes = vec![0; entry.length as usize];
-        self.files()?
-            .log
-            .read_exact_at(&mut bytes, entry.offset)
-            .map_err(|error| io_error("read", &path, error))?;
+        read_settled(&*self.files()?.log, &path, &mut bytes, entry.offset)?;
         if crc32fast::hash(&bytes) != entry.crc {
             return Err(damaged("another checksum"));
         }
@@ -179,6 +182,7 @@ impl CommitLog {
                 offset: self.bytes + log.len() as u64,
                 length: bytes.len() as u32,
                 crc: crc32fast::hash(&bytes),
+                format: PAYLOAD_FORMAT as u32,
             };
             index.extend_from_slice(&entry.encode(&self.database_id, Version(header.version)));
             log.extend_from_slice(&bytes);

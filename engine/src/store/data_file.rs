@@ -9,14 +9,14 @@ use super::verified::VerifiedFile;
 use crate::adapt::{adapt, batch_of};
 use crate::counting::Counts;
 use crate::error::{Error, Result};
-use crate::files::{hex, io_error};
+use crate::files::{hex, io_error, open_named};
 use crate::layout::Layout;
 use crate::manifest::DataFileRecord;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{SchemaRef, UInt64Type};
 use asof_mvcc::{Column, ColumnType, Keys, Version};
-use asof_wal::{Disk, OpenMode};
+use asof_wal::Disk;
 use bytes::Bytes;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::ProjectionMask;
@@ -79,12 +79,7 @@ impl DataFile {
         let path = layout.data(record.table, record.id);
         let name = path.display().to_string();
         let fail = |error| io_error("read", &path, error);
-        let file = disk.open(&path, OpenMode::Read).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound {
-                return Error::corrupt(format!("{name} is missing; run 'asof verify'"));
-            }
-            io_error("open", &path, error)
-        })?;
+        let file = open_named(disk, &path)?;
         let found = file.len().map_err(fail)?;
         if found != record.bytes || record.tail_offset > found || found - record.tail_offset > TAIL_BYTES_MAX
         {
@@ -138,7 +133,8 @@ impl DataFile {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        if metadata.metadata().num_row_groups() != index.groups.len() {
+        let rows = metadata.metadata().row_groups().iter().map(|group| group.num_rows());
+        if !rows.eq(index.groups.iter().map(|group| group.rows as i64)) {
             return Err(Error::corrupt(format!("{name}: index block and footer differ in their row groups")));
         }
         Ok(DataFile {

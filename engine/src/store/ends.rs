@@ -1,12 +1,9 @@
 //! Ends files: when rows of data files died. One immutable file per table and checkpoint.
-//!
-//! Body (in a frame, see [`crate::files`]; compressed with zstd): for each data file, ascending:
-//! `{file varint, count varint}`, then for each row, ascending: `{row as difference to the one before
-//! varint, end varint}`.
+//! FORMAT.md describes the bytes.
 
-use crate::codec::{put_varint, take_varint};
+use crate::codec::{decompress, put_varint, take_varint};
 use crate::error::{Error, Result};
-use crate::files::{frame, hex, read_file, unframe};
+use crate::files::{frame, read_named, unframe};
 use crate::layout::Layout;
 use crate::manifest::EndsFileRecord;
 use asof_mvcc::{FileId, TableId, Version};
@@ -15,7 +12,7 @@ use std::collections::BTreeMap;
 
 const MAGIC: &[u8; 8] = b"ASOFENDS";
 const FORMAT: u32 = 1;
-const BODY_BYTES_MAX: usize = 4 << 30;
+const BODY_BYTES_MAX: u64 = 4 << 30;
 
 /// For each data file, its dead rows by position, ascending, with their ends.
 pub type Ends = BTreeMap<FileId, Vec<(u32, Version)>>;
@@ -48,17 +45,9 @@ pub fn encode(table: TableId, id: FileId, mut ends: Ends) -> (EndsFileRecord, Ve
 pub fn read(disk: &dyn Disk, layout: &Layout, record: &EndsFileRecord) -> Result<Ends> {
     let path = layout.ends(record.table, record.id);
     let name = path.display().to_string();
-    let bytes = read_file(disk, &path)?;
-    let digest = *blake3::hash(&bytes).as_bytes();
-    if digest != record.digest {
-        // The frame tells better what is wrong, where it can.
-        unframe(&bytes, MAGIC, FORMAT, &name)?;
-        return Err(Error::corrupt(format!(
-            "{name} is another file than the manifest names: expected digest {}, found {}; run 'asof verify'",
-            hex(&record.digest),
-            hex(&digest)
-        )));
-    }
+    let bytes = read_named(disk, &path, &record.digest, |bytes, name| {
+        unframe(bytes, MAGIC, FORMAT, name).map(|_| ())
+    })?;
     decode(unframe(&bytes, MAGIC, FORMAT, &name)?)
         .ok_or_else(|| Error::corrupt(format!("{name} has a damaged body")))
 }
@@ -66,11 +55,8 @@ pub fn read(disk: &dyn Disk, layout: &Layout, record: &EndsFileRecord) -> Result
 /// Decodes the body of an ends file.
 pub fn decode(packed: &[u8]) -> Option<Ends> {
     let (length, packed) = packed.split_at_checked(8)?;
-    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
-    if length > BODY_BYTES_MAX.min(packed.len().saturating_mul(1 << 16)) {
-        return None;
-    }
-    let body = zstd::bulk::decompress(packed, length).ok().filter(|body| body.len() == length)?;
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes"));
+    let body = Some(length).filter(|length| *length <= BODY_BYTES_MAX).and_then(|l| decompress(packed, l))?;
     let mut input = &body[..];
     let mut ends = Ends::new();
     while !input.is_empty() {

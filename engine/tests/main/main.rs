@@ -1,5 +1,12 @@
 //! Tests of the engine through its public surface, on a disk in memory and on real files.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what is not there fails, and says where")]
+
 mod basics;
+mod bitrot;
+mod counters;
+mod extremes;
 mod model;
+mod readers;
 mod support;
+mod threads;

@@ -4,7 +4,7 @@
 //! one column, where it is the bare word `NULL` or the whole line is empty. `""` is the empty string. Otherwise empty
 //! lines are skipped. A quote has a meaning only at the beginning of a cell and inside a quoted one.
 //!
-//! Invariants: memory is bounded by the longest record ([`RECORD_BYTES_MAX`](super::window::RECORD_BYTES_MAX)) and the cells of one chunk; a record that
+//! Invariants: memory is bounded by the longest record ([`RECORD_BYTES_MAX`]) and the cells of one chunk; a record that
 //! makes no sense is reported with its line and offset and reading goes on at the next line, except where a quote is
 //! never closed: then nothing after it can be trusted.
 

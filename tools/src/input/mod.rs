@@ -1,6 +1,6 @@
 //! Tables from files: CSV, TSV, JSON, JSON Lines, Parquet and Arrow, compressed or not.
 //!
-//! A [`source::Source`] gives the same bytes as often as they are asked for. [`format`] says what they are, and an
+//! A [`source::Source`] gives the same bytes as often as they are asked for. [`mod@format`] says what they are, and an
 //! [`reader::Input`] reads them as [`chunk::Chunk`]s of some thousand rows, each of which knows where in the file its
 //! rows stood. [`survey`] looks at whole inputs and says which columns they have and which types hold them.
 //! [`load`] puts it together: inputs become changes of an open transaction.

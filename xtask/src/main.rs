@@ -1,0 +1,44 @@
+//! `cargo xtask test` and `cargo xtask check`: what the project does to itself.
+//!
+//! `test` sets up what the tests need and runs them all. `check` is what a change must pass, and what runs in CI. Both
+//! fail where something is missing, and say what to install; nothing is skipped.
+
+mod check;
+mod run;
+mod setup;
+
+use run::Step;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+  test [ARGS]   set up what the tests need, then cargo test --workspace ARGS
+  check         format, house rules, lints, documentation, fuzz smoke, tests: all that CI runs
+  setup         only set up what the tests need";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test", rest @ ..] => test(rest),
+        ["check"] => check::run(),
+        ["setup"] => setup::run(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything the tests need, then all tests. What is printed last is the test runner's own.
+pub(crate) fn test(arguments: &[&str]) -> run::Done {
+    setup::run()?;
+    Step::cargo(&["test", "--workspace"]).args(arguments).run()
+}
