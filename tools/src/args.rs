@@ -107,11 +107,11 @@ pub enum Command {
     Diff(DiffArgs),
     /// Names for versions
     Tag(TagArgs),
-    /// Show the past as read-only directories
+    /// Show the past as read-only directories, until Ctrl-C or umount; --background returns at once
     Mount(MountArgs),
     /// End a mount
     Umount(UmountArgs),
-    /// Turn the log into Parquet, now
+    /// Turn the log into Parquet now; commits do it by themselves every 64 MiB of log
     Checkpoint(CheckpointArgs),
     /// Check every checksum and invariant
     Verify(VerifyArgs),
@@ -239,7 +239,7 @@ pub struct CatArgs {
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub columns: Option<Vec<String>>,
     /// Rows to show, as a condition in SQL
-    #[arg(long = "where", value_name = "SQL")]
+    #[arg(long = "where", value_name = "SQL", hide = true)]
     pub condition: Option<String>,
     /// At most this many rows
     #[arg(short = 'n', long, value_name = "N")]
@@ -479,7 +479,7 @@ pub struct MountArgs {
     /// Formats that directories list; all others are there by name
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', value_parser = parse_file_format)]
     pub formats: Option<Vec<asof_engine::view::Format>>,
-    /// Most bytes of rendered files to keep: 500MB, 2GiB
+    /// Most bytes of rendered files to keep in $XDG_CACHE_HOME/asof or ~/.cache/asof: 500MB, 2GiB [default: 2GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub cache_size: Option<u64>,
 }

@@ -70,7 +70,11 @@ impl Context {
 
     /// Opens a database for reading and writing, or makes it where the directory is missing or empty; says so then.
     pub fn open_or_create(&self, path: &Path) -> Result<Database> {
-        let options = self.options();
+        self.open_or_create_with(path, self.options())
+    }
+
+    /// The same, with options of the caller's.
+    pub fn open_or_create_with(&self, path: &Path, options: Options) -> Result<Database> {
         let exists = Database::exists(path, &options)?;
         let database = self.note_opened(Database::open_or_create(path, options)?);
         if !exists {
@@ -130,6 +134,16 @@ impl Context {
         Ok(out.flush()?)
     }
 
+    /// Prints a line on standard output that tells what was done, unless quiet: it is no data.
+    pub fn say(&self, what: impl std::fmt::Display) -> Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
+        let mut out = self.out();
+        writeln!(out, "{what}")?;
+        Ok(out.flush()?)
+    }
+
     /// Says something on standard error, unless quiet. With `--json`, standard error is for errors alone, so that
     /// programs can read it.
     pub fn note(&self, what: impl std::fmt::Display) {
@@ -139,8 +153,11 @@ impl Context {
         }
     }
 
-    /// Says on standard error what an expression became, unless quiet.
+    /// Says on standard error what an expression became, unless quiet or a plain number of a version.
     pub fn echo_resolved(&self, expression: &str, resolved: &Resolved) {
+        if expression.parse() == Ok(resolved.version.0) {
+            return;
+        }
         let time = crate::print::time_or_start(resolved.time);
         self.note(format_args!("{expression} is version {} ({time})", resolved.version));
     }

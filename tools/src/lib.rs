@@ -67,7 +67,10 @@ fn report_usage(error: &clap::Error, json: bool) {
     let text = error.to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let told: Vec<&str> = lines.take_while(|line| !line.starts_with("For more information")).collect();
-    let line = told.join(" ").replace(" Usage: ", "; usage: ");
+    let mut line = told.join(" ").replace(" Usage: ", "; usage: ");
+    if error.kind() == clap::error::ErrorKind::MissingRequiredArgument && line.contains("<DB>") {
+        line.push_str("; DB may be left out where $ASOF_DB names one");
+    }
     context::report(&Error::usage(line.strip_prefix("error: ").unwrap_or(&line)), json);
 }
 

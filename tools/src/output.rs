@@ -52,6 +52,9 @@ fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> 
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
+    if !directory.is_dir() {
+        return Err(Error::failed(format!("there is no directory {}; make it first", directory.display())));
+    }
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     let beside = tempfile::Builder::new().prefix(".asof-").permissions(permissions).tempfile_in(directory)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, beside);

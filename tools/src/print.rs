@@ -72,10 +72,8 @@ pub fn committed(context: &Context, committed: &Committed, what: &str) -> Result
             "change": what,
         }));
     }
-    let mut out = context.out();
     let time = time_or_start(committed.time);
-    writeln!(out, "version {} ({time}): {}", committed.version, context.shown(what))?;
-    Ok(out.flush()?)
+    context.say(format_args!("version {} ({time}): {}", committed.version, context.shown(what)))
 }
 
 /// Reports what a commit would have done.
@@ -83,9 +81,7 @@ pub fn dry_run(context: &Context, what: &str) -> Result<()> {
     if context.json {
         return context.print_json(&json!({"dry_run": true, "change": what}));
     }
-    let mut out = context.out();
-    writeln!(out, "would {}", context.shown(what))?;
-    Ok(out.flush()?)
+    context.say(format_args!("would {}", context.shown(what)))
 }
 
 /// Tells the engine's counters on standard error.

@@ -11,10 +11,10 @@ use crate::input::retry::Retry;
 use crate::input::source::{Source, read_error};
 use crate::input::survey::JsonEvidence;
 use crate::{Context, Error, Result, Status, print, schema_text};
-use asof_engine::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use asof_engine::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use asof_engine::arrow::datatypes::{Field, Schema};
 use asof_engine::{
-    AsOf, Column, ColumnType, CommitOptions, Committed, Database, TableSchema, Transaction, text,
+    AsOf, Column, ColumnType, CommitOptions, Committed, Database, ErrorKind, TableSchema, Transaction, text,
 };
 use clap::Args;
 use memchr::memchr;
@@ -115,8 +115,10 @@ impl Kind {
 
 /// Reads a line. What is not understood is refused: a field that is passed over would be a change that is not made.
 pub fn parse_request(line: &[u8]) -> Result<Request> {
-    let request: Request = serde_json::from_slice(line)
-        .map_err(|error| invalid(format!("column {}: {}", error.column(), message_of(&error))))?;
+    let request: Request = serde_json::from_slice(line).map_err(|error| {
+        let not_json = if error.is_data() { "" } else { "the line is not JSON: " };
+        invalid(format!("{not_json}column {}: {}", error.column(), message_of(&error)))
+    })?;
     for (index, operation) in request.ops.iter().enumerate() {
         let given = [
             ("rows", operation.rows.is_some()),
@@ -281,7 +283,39 @@ impl Applier<'_> {
         for (index, operation) in request.ops.iter().enumerate() {
             perform(&mut transaction, operation).map_err(|error| error.at(place(index, operation)))?;
         }
-        Ok(transaction.commit(options)?)
+        transaction.commit(options).map_err(|error| self.name_missing(request, error.into()))
+    }
+
+    /// Where a commit failed for a row that is not there, says which operation wanted to delete it.
+    fn name_missing(&self, request: &Request, error: Error) -> Error {
+        if error.code() != ErrorKind::NotFound.code() {
+            return error;
+        }
+        for (index, operation) in request.ops.iter().enumerate() {
+            // Where an operation before changed the table, what is there does not tell.
+            let changed = request.ops[..index].iter().any(|before| before.table == operation.table);
+            if operation.op == Kind::Delete
+                && !changed
+                && let Ok(Some(missing)) = self.missing_key(operation)
+            {
+                return error.at(format_args!("{}: {missing}", place(index, operation)));
+            }
+        }
+        error
+    }
+
+    /// The first key of a deletion that the newest version does not have.
+    fn missing_key(&self, operation: &Operation) -> Result<Option<String>> {
+        let snapshot = self.database.snapshot(self.database.latest()?)?;
+        let keys = operation.keys.as_deref().unwrap_or_default();
+        let schema = snapshot.schema(&operation.table)?;
+        let batch = keys_to_batch(&schema, keys)?;
+        for (row, key) in keys.iter().enumerate() {
+            if snapshot.get(&operation.table, &batch.slice(row, 1))?.is_none() {
+                return Ok(Some(format!("key {} ({key})", row + 1)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -374,6 +408,13 @@ fn make_table(transaction: &mut Transaction, operation: &Operation, rows: &[Row]
         ))
         .into());
     }
+    if operation.op == Kind::Upsert && operation.key.is_none() {
+        return Err(asof_engine::Error::invalid(format!(
+            "there is no table '{}', and an upsert makes one only with a key: add \"key\":[\"{}\"], or the columns it is",
+            operation.table, names[0]
+        ))
+        .into());
+    }
     let columns = names
         .into_iter()
         .map(|name| Column::new(name.as_str(), columns[name].column_type(false).unwrap_or(ColumnType::Text)))
@@ -406,6 +447,12 @@ fn to_batch(schema: &TableSchema, rows: &[Row], first: usize) -> Result<RecordBa
         let array = chunk.column_or_default(index, column).map_err(|error| {
             invalid(format!("{}, column '{name}': {}", chunk.place(error.row), error.message))
         })?;
+        if !column.nullable
+            && let Some(row) = (0..count).find(|&row| array.is_null(row))
+        {
+            let place = chunk.place(row);
+            return Err(invalid(format!("{place}, column '{name}': it is not null, and has no value here")));
+        }
         arrays.push((Field::new(name, array.data_type().clone(), true), array));
     }
     batch_of(arrays, count)

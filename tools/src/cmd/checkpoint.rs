@@ -4,7 +4,6 @@ use crate::args::CheckpointArgs;
 use crate::print::count_text;
 use crate::{Context, Result, Status, print};
 use serde_json::json;
-use std::io::Write;
 
 /// Makes a checkpoint and reports it.
 pub fn run(args: CheckpointArgs, context: &Context) -> Result {
@@ -19,14 +18,13 @@ pub fn run(args: CheckpointArgs, context: &Context) -> Result {
         }))?;
         return Ok(Status::Done);
     }
-    let mut out = context.out();
     if report.done {
         let (rows, files) = (count_text(report.rows, "row version"), count_text(report.files, "file"));
         let bytes = print::bytes_text(report.bytes);
-        writeln!(out, "checkpoint at version {}: {rows} in {files}, {bytes}", report.version)?;
+        context.say(format_args!("checkpoint at version {}: {rows} in {files}, {bytes}", report.version))?;
     } else {
-        writeln!(out, "nothing to do: everything up to version {} is in a checkpoint", report.version)?;
+        let version = report.version;
+        context.say(format_args!("nothing to do: everything up to version {version} is in a checkpoint"))?;
     }
-    out.flush()?;
     Ok(Status::Done)
 }

@@ -4,7 +4,7 @@ use crate::args::DemoArgs;
 use crate::error::CODE_CANNOT_MOUNT;
 use crate::print::Paint;
 use crate::{Context, Error, Result, Status, bundled, interrupt, session};
-use asof_engine::Database;
+use asof_engine::{Database, Options};
 use asof_fuse::MountOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,12 @@ pub fn run(args: DemoArgs, context: &Context) -> Result {
     let places = Places { database: directory.join("db"), mount: directory.join("mnt") };
     // A Ctrl-C while loading is answered after it, a second one at once.
     let interrupted = interrupt::flag()?;
-    let database = load(&places.database, context)?;
+    let mut options = context.options();
+    if temporary.is_some() {
+        // What is rendered goes with the database.
+        options.view_cache_dir = Some(directory.join("cache"));
+    }
+    let database = load(&places.database, options, context)?;
     if interrupted.is_set() {
         return Ok(Status::Done);
     }
@@ -52,8 +57,8 @@ pub fn run(args: DemoArgs, context: &Context) -> Result {
     Ok(Status::Done)
 }
 
-fn load(path: &Path, context: &Context) -> Result<Database> {
-    let database = context.open_or_create(path)?;
+fn load(path: &Path, options: Options, context: &Context) -> Result<Database> {
+    let database = context.open_or_create_with(path, options)?;
     let bar = context.shows_progress().then(|| {
         let style = indicatif::ProgressStyle::with_template("loading {bar:40} {pos}/{len} commits")
             .expect("the template is well formed");
@@ -134,7 +139,10 @@ impl Places {
                     "duckdb -c \"select type, count(*) from '{parquet}' group by all order by 2 desc limit 5\""
                 ),
             ),
-            ("", format!("python3 -c \"import pandas; print(pandas.read_parquet('{parquet}'))\"")),
+            (
+                "the same in pandas",
+                format!("python3 -c \"import pandas; print(pandas.read_parquet('{parquet}'))\""),
+            ),
         ]
     }
 }

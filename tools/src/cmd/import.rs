@@ -15,6 +15,7 @@ use crate::input::reader::{Input, InputOptions};
 use crate::input::retry::Retry;
 use crate::input::source::Source;
 use crate::input::types::Types;
+use crate::schema_text::write_definition;
 use crate::{Context, Error, Result, Status, print};
 use asof_engine::column_type::{split_outside_parentheses, take_name};
 use asof_engine::{AsOf, CommitInfo, CommitOptions, CommitTime, Counts, Database, ErrorKind, Version};
@@ -22,7 +23,6 @@ use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Percent of a table's rows that `--mode replace` may delete where `--max-deletes` says nothing.
@@ -42,7 +42,9 @@ pub struct ImportArgs {
     /// How the files are read.
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// What rows do to those that are there; upsert for a table with a key
+    /// What rows do to those that are there; upsert for a table with a key. Rows are whole: columns that a file does not
+    /// have become NULL or their default. Upsert counts a row that is equal to the one there as updated; replace commits
+    /// only what differs
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
     /// Key columns of a new table; of an existing one with --mode replace
@@ -218,6 +220,8 @@ struct Report {
     time: Option<CommitTime>,
     counts: Counts,
     loaded: Loaded,
+    /// That of a table that was made.
+    schema: Option<String>,
     skipped: u64,
     unchanged: bool,
     repeated: bool,
@@ -237,7 +241,8 @@ pub fn run(args: ImportArgs, context: &Context) -> Result {
         .map(|path| Ok(Input::new(Source::open(path)?, args.reading.options())?))
         .collect::<Result<Vec<_>>>()?;
     // What a dry run would make is made where nobody sees it.
-    let scratch = match args.commit.dry_run && !Database::exists(&args.database, &context.options())? {
+    let exists = Database::exists(&args.database, &context.options())?;
+    let scratch = match args.commit.dry_run && !exists {
         true => Some(tempfile::tempdir()?),
         false => None,
     };
@@ -260,7 +265,13 @@ pub fn run(args: ImportArgs, context: &Context) -> Result {
     let report = loop {
         match attempt(&args, &inputs, time, request, &database) {
             Err(error) if retry.again(&error) => {}
-            Err(error) => return Err(name_existing(&args, &inputs, &database, error)),
+            Err(error) => {
+                if !exists && scratch.is_none() && database.latest().is_ok_and(|last| last == Version::ZERO) {
+                    let path = args.database.display();
+                    context.note(format_args!("the database {path} is empty; the next import fills it"));
+                }
+                return Err(name_existing(&args, &inputs, &database, error));
+            }
             Ok(report) => break report,
         }
     };
@@ -336,6 +347,10 @@ fn attempt(
     };
     let loaded = load(&mut transaction, &args.table, inputs, &options, &mut bad_rows)?;
     let skipped = bad_rows.finish()?;
+    let schema = match loaded.created {
+        true => Some(write_definition(&*transaction.schema(&args.table)?).replace(",\n", ", ")),
+        false => None,
+    };
     let replaces = loaded.mode == Some(Mode::Replace);
     let counts = match replaces || args.commit.dry_run || args.max_deletes.is_some() {
         true => transaction.counts()?.get(&args.table).copied().unwrap_or_default(),
@@ -347,7 +362,16 @@ fn attempt(
     }
     if args.commit.dry_run {
         let unchanged = counts == Counts::default() && !changes_schema(&loaded) && !args.allow_empty;
-        return Ok(Report { version: None, time, counts, loaded, skipped, unchanged, repeated: false });
+        return Ok(Report {
+            version: None,
+            time,
+            counts,
+            loaded,
+            schema,
+            skipped,
+            unchanged,
+            repeated: false,
+        });
     }
     let committed = transaction.commit(CommitOptions {
         operation: Some("import".to_string()),
@@ -365,6 +389,7 @@ fn attempt(
         time: Some(committed.time),
         counts: committed.tables.get(&args.table).copied().unwrap_or_default(),
         loaded,
+        schema,
         skipped,
         unchanged: committed.unchanged,
         repeated: committed.repeated,
@@ -432,6 +457,7 @@ fn repeated(table: &str, first: &CommitInfo) -> Report {
             columns_dropped: named("drop column "),
             ..Loaded::default()
         },
+        schema: None,
         skipped: 0,
         unchanged: false,
         repeated: true,
@@ -443,13 +469,17 @@ fn print_report(args: &ImportArgs, context: &Context, report: &Report) -> Result
         context.print_json(&to_json(args, report))?;
         return Ok(Status::Done);
     }
-    let mut out = context.out();
-    writeln!(out, "{}", print::escape_controls(&to_line(args, report)))?;
-    out.flush()?;
+    context.say(print::escape_controls(&to_line(args, report)))?;
+    if let Some(schema) = &report.schema {
+        let line = format!("schema of {}: {schema}", args.table);
+        context.note(print::escape_controls(&line));
+    }
     if report.skipped > 0 {
         let rejects =
             args.rejects.as_ref().map(|path| format!(", see {}", path.display())).unwrap_or_default();
-        context.note(format_args!("{} bad rows were skipped{rejects}", report.skipped));
+        let verb = if report.skipped == 1 { "was" } else { "were" };
+        context
+            .note(format_args!("{} {verb} skipped{rejects}", print::count_text(report.skipped, "bad row")));
     }
     Ok(Status::Done)
 }
@@ -512,7 +542,8 @@ fn to_line(args: &ImportArgs, report: &Report) -> String {
         }
     }
     if loaded.duplicates > 0 {
-        line.push_str(&format!("; {} rows of the same key left out", loaded.duplicates));
+        let rows = print::count_text(loaded.duplicates, "row");
+        line.push_str(&format!("; {rows} of the same key left out"));
     }
     line
 }

@@ -91,8 +91,16 @@ pub fn run(args: ImportHistoryArgs, context: &Context) -> Result {
     if !context.json {
         let tables = lines.iter().map(|line| &line.table).collect::<HashSet<_>>().len();
         let (made, there) = (pending.len(), lines.len() - pending.len());
-        let there = if there > 0 { format!("; {there} lines were there already") } else { String::new() };
-        writeln!(out, "{made} versions of {tables} tables committed{there}")?;
+        let there = match there {
+            0 => String::new(),
+            1 => "; 1 line was there already".to_string(),
+            there => format!("; {there} lines were there already"),
+        };
+        let (made, tables) =
+            (print::count_text(made as u64, "version"), print::count_text(tables as u64, "table"));
+        if !context.quiet {
+            writeln!(out, "{made} of {tables} committed{there}")?;
+        }
     }
     out.flush()?;
     Ok(Status::Done)
@@ -234,7 +242,8 @@ fn read_manifest(path: &Path, context: &Context) -> Result<Vec<Line>> {
                 .map_err(|error| error.at(format_args!("{name}: {place}")))?;
             if let Some(before) = lines.last().filter(|before| before.time >= time) {
                 let message = format!(
-                    "its time is not later than that of line {}; sort the lines by time",
+                    "its time is not later than that of line {}; times increase strictly from line to line: sort the \
+                     lines by time, and where two are equal give the later line a time one microsecond on",
                     before.number
                 );
                 return Err(fail(message));

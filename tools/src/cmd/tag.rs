@@ -75,9 +75,7 @@ fn make(args: &TagArgs, name: &str, context: &Context) -> Result {
     }
     let before =
         existing.map(|before| format!(", which named version {}", before.version)).unwrap_or_default();
-    let mut out = context.out();
-    writeln!(out, "{} names version {}{before}", context.shown(name), tag.version)?;
-    out.flush()?;
+    context.say(format_args!("{} names version {}{before}", context.shown(name), tag.version))?;
     Ok(Status::Done)
 }
 
@@ -98,9 +96,7 @@ fn delete(args: &TagArgs, name: &str, context: &Context) -> Result {
         context.print_json(&json!({"removed": tag_to_json(&tag)}))?;
         return Ok(Status::Done);
     }
-    let mut out = context.out();
-    writeln!(out, "removed {}, which named version {}", context.shown(name), tag.version)?;
-    out.flush()?;
+    context.say(format_args!("removed {}, which named version {}", context.shown(name), tag.version))?;
     Ok(Status::Done)
 }
 

@@ -12,6 +12,7 @@ use super::survey::Survey;
 use super::types::Types;
 use asof_engine::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use asof_engine::arrow::datatypes::{Field, Schema};
+use asof_engine::column_type::quote_name;
 use asof_engine::{
     Alteration, Column, ColumnType, Error, ErrorKind, Result, Snapshot, TableSchema, Transaction, Unit,
 };
@@ -275,7 +276,10 @@ fn alter(
     }) {
         return Err(invalid(
             table,
-            format_args!("column '{name}' is there, and not {column_type}: --types is for new columns"),
+            format_args!(
+                "column '{name}' is there, and not {column_type}: --types is for new columns{}",
+                other_type(table, name, column_type)
+            ),
         ));
     }
     let may_add = mode == Mode::Replace || options.evolve;
@@ -421,6 +425,7 @@ fn load_rows(
     loaded: &mut Loaded,
 ) -> Result<()> {
     let schema = transaction.schema(table)?;
+    let existing = (!loaded.created).then_some(options);
     let mut duplicates = match schema.has_key() {
         true => Some(Duplicates::new(options.on_duplicate, schema.key_columns().cloned().collect())?),
         false => None,
@@ -431,7 +436,8 @@ fn load_rows(
     for input in inputs {
         let mut reader = input.open()?;
         while let Some(chunk) = reader.next_chunk(&mut |row| bad_rows.report(input.name(), row))? {
-            let Some((batch, chunk)) = to_batch(table, &schema, input.name(), chunk, bad_rows)? else {
+            let Some((batch, chunk)) = to_batch(table, &schema, input.name(), chunk, existing, bad_rows)?
+            else {
                 continue;
             };
             let batch = match &mut duplicates {
@@ -507,6 +513,7 @@ fn to_batch(
     schema: &TableSchema,
     input: &str,
     chunk: Chunk,
+    existing: Option<&LoadOptions>,
     bad_rows: &mut BadRows,
 ) -> Result<Option<(RecordBatch, Chunk)>> {
     let mut bad: Vec<BadRow> = Vec::new();
@@ -537,7 +544,12 @@ fn to_batch(
                 fields.push(Field::new(name, array.data_type().clone(), true));
                 arrays.push(array);
             }
-            Err(first) if !bad_rows.skips() => note(first.row, name, first.message),
+            Err(first) if !bad_rows.skips() => {
+                let way_out = existing
+                    .filter(|_| !schema.key.contains(&column.id))
+                    .and_then(|options| way_out(table, column, &chunk, index, first.row, options));
+                note(first.row, name, first.message + way_out.as_deref().unwrap_or(""));
+            }
             Err(_) => (0..chunk.rows()).for_each(|row| {
                 if let Err(error) = chunk.fits(row, index, &column.column_type) {
                     note(row, name, error.message);
@@ -565,6 +577,32 @@ fn to_batch(
     match is_bad.is_empty() {
         // Nothing was left out, and yet something does not fit: that would go on for ever.
         true => Err(Error::new(ErrorKind::Invalid, format!("{input}: rows do not fit table '{table}'"))),
-        false => to_batch(table, schema, input, rest, bad_rows),
+        false => to_batch(table, schema, input, rest, existing, bad_rows),
     }
+}
+
+/// How a value would fit that does not fit a column: another type for it.
+fn way_out(
+    table: &str,
+    column: &Column,
+    chunk: &Chunk,
+    index: usize,
+    row: usize,
+    options: &LoadOptions,
+) -> Option<String> {
+    let fits = |column_type: &ColumnType| chunk.fits(row, index, column_type).is_ok();
+    if let Some(wider) = wider_types(&column.column_type).into_iter().find(fits).filter(|_| !options.evolve) {
+        return Some(format!("; --evolve widens the column to {wider}"));
+    }
+    let other = [ColumnType::Int64, ColumnType::Float64, ColumnType::Text].into_iter().find(fits)?;
+    Some(other_type(table, &column.name, &other))
+}
+
+/// How a column gets a type that it cannot widen to.
+fn other_type(table: &str, column: &str, column_type: &ColumnType) -> String {
+    let name = quote_name(column);
+    format!(
+        "; for another type: asof alter-table DB {table} 'drop {name}, add {name} {column_type}', then import \
+         --mode replace"
+    )
 }

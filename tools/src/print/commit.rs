@@ -2,7 +2,7 @@
 
 use crate::print::{Paint, counts_text, time_or_start};
 use crate::{Context, Result};
-use asof_engine::{CommitInfo, Database, Version};
+use asof_engine::{CommitInfo, Counts, Database, Version};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -74,9 +74,15 @@ impl<'a> CommitPrinter<'a> {
             write!(out, " {}", paint.green(&tags))?;
         }
         let first_line = info.message.as_deref().unwrap_or("").lines().next().unwrap_or("");
-        let what = if first_line.is_empty() { &info.operation } else { first_line };
-        write!(out, " {}", self.context.shown(what))?;
+        let what = if first_line.is_empty() { describe(info) } else { first_line.to_string() };
+        write!(out, " {}", self.context.shown(&what))?;
         for (table, counts) in &info.tables {
+            let schema_alone = *counts == Counts::default()
+                && first_line.is_empty()
+                && info.schema_changes.iter().any(|(changed, _)| changed == table);
+            if schema_alone {
+                continue;
+            }
             write!(out, " [{} {}]", self.context.shown(table), counts_text(counts))?;
         }
         Ok(writeln!(out)?)
@@ -135,4 +141,23 @@ impl<'a> CommitPrinter<'a> {
         writeln!(out, "Content digest: {}", hex(&info.content_digest))?;
         Ok(writeln!(out, "Chain digest:   {}", hex(&info.chain_digest))?)
     }
+}
+
+/// What a commit without message did: the operation with the files it took in, and the schemas it changed.
+fn describe(info: &CommitInfo) -> String {
+    let mut what = info.operation.clone();
+    if let Some(files) = info.parameters.get("files").or_else(|| info.parameters.get("file")) {
+        what.push_str(&format!(" {files}"));
+    }
+    let mut table_before = None;
+    for (table, change) in &info.schema_changes {
+        let part = match table_before {
+            Some(before) if before == table => format!(", {change}"),
+            Some(_) => format!("; {table}: {change}"),
+            None => format!(" {table}: {change}"),
+        };
+        what.push_str(&part);
+        table_before = Some(table);
+    }
+    what
 }

@@ -20,11 +20,14 @@ fn a_demo_without_a_directory_leaves_nothing_behind() {
     let place = printed.lines().find_map(|line| line.strip_prefix("mounted at ")).unwrap();
     let place = MountGuard(place.into());
     assert!(place.0.starts_with(&temporary) && place.is_mounted(), "{printed}");
+    // A file that is read is rendered into the cache.
+    assert!(std::fs::read(place.0.join("version/100/sp500.parquet")).unwrap().ends_with(b"PAR1"));
     interrupt(child.get());
     let ran = child.finish();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert!(!place.is_mounted());
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    assert!(!scratch.path("cache").exists(), "what was rendered is gone too");
 }
 
 /// Starts the demo in `demo/` and gives what it printed until it was ready.

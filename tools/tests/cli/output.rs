@@ -51,7 +51,7 @@ fn a_file_is_written_whole_and_its_name_says_the_format() {
     shop.fails(3, &["cat", "db", "nothing", "-o", "out.csv"]);
     assert_eq!(std::fs::read_to_string(shop.path("out.csv")).unwrap(), CUSTOMERS_3);
     let error = shop.fails(1, &["cat", "db", "customers", "-o", "missing/out.csv"]);
-    assert!(error.contains("missing/out.csv"), "{error}");
+    assert!(error.contains("missing/out.csv: there is no directory") && !error.contains(".asof-"), "{error}");
     let left: Vec<_> =
         std::fs::read_dir(shop.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".asof-")), "{left:?}");
@@ -110,7 +110,7 @@ fn the_database_may_come_from_the_environment() {
     assert_eq!(with_env(&["cat", "db", "customers"]).text(), CUSTOMERS_3);
     assert!(with_env(&["resolve", "-1h"]).text().starts_with("4 "));
     assert_eq!(with_env(&["diff", "3", "4", "customers", "--exit-code"]).status, 0);
-    assert_eq!(with_env(&["tag", "x", "2", "-q"]).text(), "x names version 2\n");
+    assert_eq!(with_env(&["tag", "x", "2"]).text(), "x names version 2\n");
     shop.write(
         "new.jsonl",
         "{\"ops\":[{\"op\":\"delete\",\"table\":\"customers\",\"keys\":[{\"id\":2}]}]}\n",
@@ -120,4 +120,40 @@ fn the_database_may_come_from_the_environment() {
     assert_eq!(with_env(&["import", "t", "t.csv", "--key", "id"]).status, 0);
     assert_eq!(with_env(&["cat", "t"]).text(), "id\n1\n");
     assert_eq!(shop.run(&["cat", "customers"]).status, 2);
+}
+
+#[test]
+fn quiet_leaves_data_and_errors_alone() {
+    let scratch = Scratch::new();
+    scratch.write("t.csv", "id,n\n1,5\n");
+    for words in [
+        &["create-table", "db", "u", "id int64", "-q"][..],
+        &["import", "db", "t", "t.csv", "--key", "id", "-q"],
+        &["alter-table", "db", "t", "add x int64", "-q"],
+        &["tag", "db", "a", "1", "-q"],
+        &["tag", "db", "a", "--delete", "-q"],
+        &["checkpoint", "db", "-q"],
+        &["drop-table", "db", "u", "-q"],
+    ] {
+        let ran = scratch.run(words);
+        assert_eq!((ran.status, ran.text(), ran.stderr.as_str()), (0, "", ""), "{words:?}");
+    }
+    assert_eq!(scratch.ok(&["cat", "db", "t", "-q"]), "id,n,x\n1,5,\n");
+    scratch.fails(3, &["cat", "db", "u", "-q"]);
+    let said = scratch.json(&["tag", "db", "b", "1", "-q"]);
+    assert_eq!(said["version"], 1, "what --json asks for is data");
+}
+
+#[test]
+fn only_what_is_no_plain_version_is_echoed() {
+    let shop = shop();
+    assert_eq!(shop.run(&["cat", "db", "customers", "--as-of", "2"]).stderr, "");
+    let echoed = shop.run(&["cat", "db", "customers", "--as-of", "latest~2"]).stderr;
+    assert!(echoed.starts_with("latest~2 is version 2 ("), "{echoed}");
+}
+
+#[test]
+fn a_missing_database_is_asked_for_with_both_ways_to_name_it() {
+    let error = Scratch::new().fails(2, &["log"]);
+    assert!(error.contains("<DB>") && error.contains("$ASOF_DB"), "{error}");
 }

@@ -6,14 +6,11 @@ use serde_json::{Value, json};
 #[test]
 fn a_tag_names_a_version_until_it_is_moved_or_removed() {
     let shop = shop();
-    assert_eq!(shop.ok(&["tag", "db", "q1", "2025-02-15", "-q"]), "q1 names version 2\n");
+    assert_eq!(shop.ok(&["tag", "db", "q1", "2025-02-15"]), "q1 names version 2\n");
     assert_eq!(shop.ok(&["cat", "db", "customers", "--as-of", "tag:q1", "-q"]), CUSTOMERS_2);
     assert_eq!(shop.ok(&["cat", "db", "customers", "--as-of", "q1", "-q"]), CUSTOMERS_2);
     shop.fails(1, &["tag", "db", "q1", "3", "-q"]);
-    assert_eq!(
-        shop.ok(&["tag", "db", "q1", "3", "--force", "-q"]),
-        "q1 names version 3, which named version 2\n"
-    );
+    assert_eq!(shop.ok(&["tag", "db", "q1", "3", "--force"]), "q1 names version 3, which named version 2\n");
     assert_eq!(shop.json(&["resolve", "db", "q1"])["version"], 3);
     assert_eq!(
         shop.ok(&["tag", "db", "q1", "--delete", "--dry-run"]),

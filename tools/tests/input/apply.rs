@@ -251,3 +251,35 @@ fn files_may_be_compressed_and_long_lines_are_refused() {
     assert!(answers[0]["error"]["message"].as_str().unwrap().contains("longer than 67108864 bytes"));
     assert_eq!(answers[1]["line"], json!(2));
 }
+
+#[test]
+fn errors_name_the_operation_the_row_and_what_to_do() {
+    let scratch = Scratch::new();
+    scratch.ok(&["create-table", "db", "t", "id int64, n int64, primary key (id)"]);
+    for (line, said) in [
+        ("garbage", "the line is not JSON: column 1: "),
+        (
+            r#"{"ops":[{"op":"upsert","table":"t","rows":[{"id":1}]},{"op":"upsert","table":"u","key":["k"],"rows":[{"k":1}]},{"op":"drop_table","table":"nothing"}]}"#,
+            "operation 3 (drop_table nothing)",
+        ),
+        (
+            r#"{"ops":[{"op":"truncate","table":"t"}, {"op":"delete","table":"u","keys":[1]}]}"#,
+            "operation 2 (delete u): ",
+        ),
+        (
+            r#"{"ops":[{"op":"delete","table":"t","keys":[{"id":77}]}]}"#,
+            r#"operation 1 (delete t): key 1 ({"id":77}): "#,
+        ),
+        (
+            r#"{"ops":[{"op":"upsert","table":"t","rows":[{"id":1},{"n":2}]}]}"#,
+            "row 2, column 'id': it is not null",
+        ),
+        (r#"{"ops":[{"op":"upsert","table":"new","rows":[{"id":1}]}]}"#, r#"add "key":["id"]"#),
+    ] {
+        let ran = scratch.run_with_input(&["apply", "db"], &format!("{line}\n"));
+        let answers = lines_of_json(ran.text());
+        let message = answers[0]["error"]["message"].as_str().unwrap();
+        assert!(ran.status == 1 && message.contains(said), "{line}: {message}");
+    }
+    assert_eq!(scratch.json(&["resolve", "db", "latest"])["version"], 1);
+}

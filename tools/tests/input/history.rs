@@ -57,7 +57,7 @@ fn running_it_again_or_with_more_lines_commits_what_is_missing() {
     manifest.push_str("2020-01-04T00:00:00Z,a,a3.csv,third,,id,\n");
     scratch.write("data/m.csv", manifest);
     let more = scratch.ok(&["import-history", "db", "data/m.csv"]);
-    assert_eq!(more, "1 versions of 2 tables committed; 3 lines were there already\n");
+    assert_eq!(more, "1 version of 2 tables committed; 3 lines were there already\n");
     assert_eq!(versions(&scratch), 4);
     assert_eq!(scratch.ok(&["cat", "db", "a"]), "id,n\n4,8.0\n");
 }
@@ -82,7 +82,7 @@ fn what_can_be_known_before_is_refused_before_anything_is_committed() {
         ("time,table,file,massage\n", "column 'massage' is not known"),
         (
             "time,table,file\n2020-01-01,a,a1.csv\n2020-01-01,a,a3.csv\n",
-            "line 3 (byte 36): its time is not later than that of line 2",
+            "line 3 (byte 36): its time is not later than that of line 2; times increase strictly",
         ),
         ("time,table,file\nyesteryear,a,a1.csv\n", "'yesteryear' is no time"),
         ("time,table,file\n2020-01-01,a,missing.csv\n", "line 2: "),

@@ -456,3 +456,30 @@ fn an_import_waits_for_nobody_and_begins_again_after_a_conflict() {
     assert_eq!(version(&scratch), 5);
     assert_eq!(cat(&scratch, "t").lines().count(), 9);
 }
+
+#[test]
+fn a_value_that_does_not_fit_comes_with_a_way_out_that_works() {
+    let scratch = Scratch::new();
+    scratch.write("a.csv", "id,n\n1,5\n2,6\n");
+    scratch.write("b.csv", "id,n\n1,5.5\n2,6\n");
+    let ran = scratch.run(&["import", "db", "t", "a.csv", "--key", "id"]);
+    assert!(
+        ran.stderr.contains("schema of t: id int64 not null, n int64, primary key (id)\n"),
+        "{}",
+        ran.stderr
+    );
+    let way_out = "asof alter-table DB t 'drop n, add n float64', then import --mode replace";
+    let error = scratch.fails(1, &["import", "db", "t", "b.csv"]);
+    assert!(error.contains("'5.5' is not an int64") && error.contains(way_out), "{error}");
+    let error = scratch.fails(1, &["import", "db", "t", "b.csv", "--types", "n:float64"]);
+    assert!(error.contains("--types is for new columns") && error.contains(way_out), "{error}");
+    scratch.ok(&["alter-table", "db", "t", "drop n, add n float64"]);
+    scratch.ok(&["import", "db", "t", "b.csv", "--mode", "replace"]);
+    assert_eq!(scratch.ok(&["cat", "db", "t"]), "id,n\n1,5.5\n2,6.0\n");
+    assert_eq!(scratch.ok(&["cat", "db", "t", "--as-of", "1"]), "id,n\n1,5\n2,6\n");
+    scratch.ok(&["create-table", "db", "narrow", "id int64, n int8, primary key (id)"]);
+    scratch.write("c.csv", "id,n\n1,300\n");
+    let error = scratch.fails(1, &["import", "db", "narrow", "c.csv"]);
+    assert!(error.contains("--evolve widens the column to int16"), "{error}");
+    scratch.ok(&["import", "db", "narrow", "c.csv", "--evolve"]);
+}
