@@ -81,7 +81,9 @@ pub fn dry_run(context: &Context, what: &str) -> Result<()> {
     if context.json {
         return context.print_json(&json!({"dry_run": true, "change": what}));
     }
-    context.say(format_args!("would {}", context.shown(what)))
+    let mut out = context.out();
+    writeln!(out, "would {}", context.shown(what))?;
+    Ok(out.flush()?)
 }
 
 /// Tells the engine's counters on standard error.

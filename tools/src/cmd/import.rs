@@ -23,6 +23,7 @@ use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Percent of a table's rows that `--mode replace` may delete where `--max-deletes` says nothing.
@@ -469,7 +470,15 @@ fn print_report(args: &ImportArgs, context: &Context, report: &Report) -> Result
         context.print_json(&to_json(args, report))?;
         return Ok(Status::Done);
     }
-    context.say(print::escape_controls(&to_line(args, report)))?;
+    let line = to_line(args, report);
+    if args.commit.dry_run {
+        // What would be done is the data that was asked for.
+        let mut out = context.out();
+        writeln!(out, "{}", print::escape_controls(&line))?;
+        out.flush()?;
+    } else {
+        context.say(print::escape_controls(&line))?;
+    }
     if let Some(schema) = &report.schema {
         let line = format!("schema of {}: {schema}", args.table);
         context.note(print::escape_controls(&line));
