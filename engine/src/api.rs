@@ -34,6 +34,14 @@ pub struct Counts {
     pub deleted: u64,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.inserted = self.inserted.saturating_add(other.inserted);
+        self.updated = self.updated.saturating_add(other.updated);
+        self.deleted = self.deleted.saturating_add(other.deleted);
+    }
+}
+
 /// Everything known about a commit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitInfo {

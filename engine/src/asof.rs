@@ -231,7 +231,7 @@ fn parse_epoch(text: &str) -> Option<CommitTime> {
     let value = whole.parse::<i128>().ok()? * scale
         + if fraction.is_empty() { 0 } else { fraction.parse::<i128>().ok()? };
     let value = if negative { -value } else { value };
-    i64::try_from((value * per_unit).div_euclid(scale)).ok().map(CommitTime)
+    i64::try_from(value.checked_mul(per_unit)?.div_euclid(scale)).ok().map(CommitTime)
 }
 
 /// Microseconds of an instant, rounded down.

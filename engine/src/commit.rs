@@ -252,8 +252,7 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         inner.discard_pending();
         return Err(error.into());
     }
-    // The state may have been exchanged by a checkpoint meanwhile: it has this commit too.
-    inner.state().publish(version);
+    // Where a checkpoint exchanged the state meanwhile, the new one read this commit from the log before it was put in use.
     state.publish(version);
     crate::checkpoint::maybe_checkpoint(database);
     Ok(Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false })
@@ -262,10 +261,7 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
 fn by_name(counts: &BTreeMap<TableId, (String, Counts)>) -> BTreeMap<String, Counts> {
     let mut names: BTreeMap<String, Counts> = BTreeMap::new();
     for (name, counts) in counts.values() {
-        let total = names.entry(name.clone()).or_default();
-        total.inserted += counts.inserted;
-        total.updated += counts.updated;
-        total.deleted += counts.deleted;
+        *names.entry(name.clone()).or_default() += *counts;
     }
     names
 }
@@ -471,9 +467,7 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
             }
         }
         let (_, total) = counts.entry(id).or_insert_with(|| (table.name.clone(), Counts::default()));
-        total.inserted += count.inserted;
-        total.updated += count.updated;
-        total.deleted += count.deleted;
+        *total += count;
         let first_row_id = (!table.schema.has_key())
             .then(|| state.memory.read().next_row_ids.get(&id).copied().unwrap_or(0));
         let truncate = table.truncated && table.id < PROVISIONAL;

@@ -459,7 +459,7 @@ impl Inner {
         }
         let mut reloads = 0;
         loop {
-            match self.read_tail(follower)? {
+            match self.read_tail(&self.state(), follower)? {
                 Tail::Read => break,
                 Tail::NewManifest => drop(self.reload(follower)?),
                 Tail::Missing(error) => {
@@ -474,7 +474,8 @@ impl Inner {
         Ok(())
     }
 
-    fn read_tail(&self, follower: &mut Follower) -> Result<Tail> {
+    /// Applies what is durable to a state: the one in use, or one being made to take its place.
+    fn read_tail(&self, state: &State, follower: &mut Follower) -> Result<Tail> {
         let log = self.log()?;
         for record in log.read_from(follower.applied)? {
             let record = match record {
@@ -482,82 +483,55 @@ impl Inner {
                 Err(error @ asof_wal::Error::Missing { .. }) => return Ok(Tail::Missing(error)),
                 record => record?,
             };
-            if self.is_new_manifest(&record, follower)? {
+            if is_new_manifest(state, &record, follower)? {
                 return Ok(Tail::NewManifest);
             }
-            self.apply_record(&record, follower)?;
+            apply_record(state, &record, follower)?;
             follower.applied = record.next;
         }
         Ok(Tail::Read)
     }
 
-    /// Whether a record tells of a newer manifest. Each is told of once: if it cannot be had, the log still has all.
-    fn is_new_manifest(&self, record: &Record, follower: &mut Follower) -> Result<bool> {
-        if record.kind != kind::CHECKPOINT {
-            return Ok(false);
-        }
-        let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
-        let number =
-            number.map_err(|_| Error::corrupt("a checkpoint's record is damaged; run 'asof verify'"))?;
-        let newer = number > follower.manifest_seen && number > self.state().generation.manifest().number;
-        follower.manifest_seen = follower.manifest_seen.max(number);
-        Ok(newer)
-    }
-
-    fn apply_record(&self, record: &Record, follower: &mut Follower) -> Result<()> {
-        let state = self.state();
-        match record.kind {
-            kind::COMMIT => {
-                let payload = CommitPayload::decode(&record.payload)?;
-                let version = Version(payload.header.version);
-                let previous = state.memory.read().chain_digest;
-                if payload.header.chain_after(&previous) != payload.header.chain_digest {
-                    return Err(Error::corrupt(format!(
-                        "version {version} does not continue the chain of commits before it; run 'asof verify'"
-                    )));
-                }
-                State::apply_catalog(&mut state.memory.write(), version, payload.catalog())?;
-                let catalog = state.catalog();
-                let changes = payload.changes(|table, schema| {
-                    let schemas = &catalog.table(table)?.schemas;
-                    schemas.get(schema).map(|(_, schema)| schema.clone())
-                })?;
-                let content = CommitContent { catalog: payload.catalog().to_vec(), changes };
-                state.apply(payload.header, &content, record.next, &mut follower.recent)?;
-                state.publish(version);
-            }
-            kind::CHECKPOINT => {}
-            _ => state.apply_control(record.kind, &record.payload)?,
-        }
-        Ok(())
-    }
-
     /// Goes on from the newest manifest: a new state, the log read again from where that manifest says. `false` where
-    /// there is none newer than the one at hand.
+    /// there is none newer than the one at hand. The new state takes the old one's place when it has caught up, not
+    /// before: readers and transactions never see less than they saw.
     pub(crate) fn reload(&self, follower: &mut Follower) -> Result<bool> {
         let leased = manifest::lease_newest(&*self.disk, &self.layout)?;
-        if leased.manifest.number <= self.state().generation.manifest().number {
+        let number = leased.manifest.number;
+        if number <= self.state().generation.manifest().number {
             return Ok(false);
         }
         let start = leased.manifest.log_start.into();
         let generation =
             Generation::new(self.disk.clone(), self.layout.clone(), leased, self.options.key_cache_bytes)?;
-        let before = self.state().published();
-        let state = Arc::new(State::new(Arc::new(generation)));
-        let applied = std::mem::replace(&mut follower.applied, start);
-        let old = std::mem::replace(&mut *self.state.write(), state);
-        // A still newer manifest would be named by a record in what is read now: it is as good to go on from this one.
+        // A still newer manifest would be named by a record in what is read now: this one is as good to go on from.
         follower.manifest_seen = u64::MAX;
-        let read = self.read_tail(follower);
-        let number = self.state().generation.manifest().number;
+        let exchanged = self.exchange_state(Arc::new(generation), start, follower);
         follower.manifest_seen = number;
+        if matches!(exchanged, Ok(true)) {
+            self.log()?.advance(start);
+        }
+        exchanged
+    }
+
+    /// Makes a state of a generation and the durable log after it, and puts it in use where it knows all that was
+    /// published.
+    fn exchange_state(
+        &self,
+        generation: Arc<Generation>,
+        start: Position,
+        follower: &mut Follower,
+    ) -> Result<bool> {
+        let state = Arc::new(State::new(generation));
+        let applied = std::mem::replace(&mut follower.applied, start);
+        let read = self.read_tail(&state, follower);
+        let mut current = self.state.write();
         match read {
-            Ok(Tail::Read) if self.state().published() >= before => {
-                self.log()?.advance(start);
+            Ok(Tail::Read) if state.published() >= current.published() => {
+                *current = state;
                 Ok(true)
             }
             read => {
-                *self.state.write() = old;
                 follower.applied = applied;
                 read.map(|_| false)
             }
@@ -568,10 +542,11 @@ impl Inner {
     pub(crate) fn discard_pending(&self) {
         let mut follower = self.follower.lock();
         let generation = self.state().generation.clone();
-        follower.applied = generation.manifest().log_start.into();
-        *self.state.write() = Arc::new(State::new(generation));
-        if let Err(error) = self.read_tail(&mut follower) {
-            log::error!("the log cannot be read again after a failed write: {error}");
+        let start = generation.manifest().log_start.into();
+        match self.exchange_state(generation, start, &mut follower) {
+            Ok(true) => {}
+            Ok(false) => log::error!("the log ends before what was read of it, after a failed write"),
+            Err(error) => log::error!("the log cannot be read again after a failed write: {error}"),
         }
     }
 
@@ -589,6 +564,46 @@ impl Inner {
         follower.applied = ticket.next();
         state.apply_control(kind, &payload)
     }
+}
+
+/// Whether a record tells of a newer manifest. Each is told of once: if it cannot be had, the log still has all.
+fn is_new_manifest(state: &State, record: &Record, follower: &mut Follower) -> Result<bool> {
+    if record.kind != kind::CHECKPOINT {
+        return Ok(false);
+    }
+    let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
+    let number = number.map_err(|_| Error::corrupt("a checkpoint's record is damaged; run 'asof verify'"))?;
+    let newer = number > follower.manifest_seen && number > state.generation.manifest().number;
+    follower.manifest_seen = follower.manifest_seen.max(number);
+    Ok(newer)
+}
+
+/// Applies one record and lets readers of the state see it.
+fn apply_record(state: &State, record: &Record, follower: &mut Follower) -> Result<()> {
+    match record.kind {
+        kind::COMMIT => {
+            let payload = CommitPayload::decode(&record.payload)?;
+            let version = Version(payload.header.version);
+            let previous = state.memory.read().chain_digest;
+            if payload.header.chain_after(&previous) != payload.header.chain_digest {
+                return Err(Error::corrupt(format!(
+                    "version {version} does not continue the chain of commits before it; run 'asof verify'"
+                )));
+            }
+            State::apply_catalog(&mut state.memory.write(), version, payload.catalog())?;
+            let catalog = state.catalog();
+            let changes = payload.changes(|table, schema| {
+                let schemas = &catalog.table(table)?.schemas;
+                schemas.get(schema).map(|(_, schema)| schema.clone())
+            })?;
+            let content = CommitContent { catalog: payload.catalog().to_vec(), changes };
+            state.apply(payload.header, &content, record.next, &mut follower.recent)?;
+            state.publish(version);
+        }
+        kind::CHECKPOINT => {}
+        _ => state.apply_control(record.kind, &record.payload)?,
+    }
+    Ok(())
 }
 
 /// Whether the log's tail was read, or a newer manifest must be taken up first.

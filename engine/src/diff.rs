@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::row::{RowConverter, SortField};
-use asof_mvcc::{Column, KeyBytes, Table, TableSchema, Version};
+use asof_mvcc::{Column, KeyBytes, Table, TableId, TableSchema, Version};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -89,6 +89,7 @@ impl Database {
         if concerned.is_empty() {
             return Err(unknown_table(&catalog, to, table));
         }
+        let feed = feed_columns(&concerned, from, to);
         let columns: Vec<Column> = match kind {
             DiffKind::Net => {
                 let later = concerned.iter().rev().find(|entry| entry.exists_at(to));
@@ -97,7 +98,7 @@ impl Database {
                     None => concerned.last().expect("there is one").schema_at(from).columns.clone(),
                 }
             }
-            DiffKind::Feed => feed_columns(&concerned),
+            DiffKind::Feed => feed.iter().map(|feed| feed.column.clone()).collect(),
         };
         let mut lines = Vec::new();
         let mut batches = Vec::new();
@@ -111,7 +112,7 @@ impl Database {
             };
             let key_space =
                 concerned.iter().position(|other| key(other) == key(entry)).expect("it is one of them");
-            let events = events_of(&state, entry, &columns, kind, from, to, &mut batches)?;
+            let events = events_of(&state, entry, &columns, &feed, kind, from, to, &mut batches)?;
             match kind {
                 DiffKind::Net => net_lines(entry, key_space, events, from, to, &mut lines),
                 DiffKind::Feed => feed_lines(key_space, events, from, to, &mut lines),
@@ -125,35 +126,63 @@ impl Database {
     }
 }
 
-/// All columns that the incarnations ever had, by name; one name of different types keeps the newest.
-fn feed_columns(tables: &[Arc<Table>]) -> Vec<Column> {
-    let mut columns: Vec<Column> = Vec::new();
+/// A column of a feed, and which column it is of each incarnation of the table: (table, column id).
+struct FeedColumn {
+    column: Column,
+    sources: Vec<(TableId, u32)>,
+}
+
+/// The columns that the incarnations had at some version from `from` to `to`, newest schemas first, each under its
+/// newest name and type in that range. So a feed of past versions stays what it is, whatever changes later.
+fn feed_columns(tables: &[Arc<Table>], from: Version, to: Version) -> Vec<FeedColumn> {
+    let mut feed: Vec<FeedColumn> = Vec::new();
     for table in tables.iter().rev() {
-        for column in all_columns(table) {
-            if !columns
-                .iter()
-                .any(|known| known.name == column.name && known.column_type == column.column_type)
-            {
-                let mut column = column;
-                let mut name = column.name.clone();
-                let mut count = 1;
-                while columns.iter().any(|known| known.name == name) {
-                    count += 1;
-                    name = format!("{}_{count}", column.name);
-                }
-                column.name = name;
-                columns.push(column);
+        let in_force = table.schemas.iter().enumerate().filter(|(index, (begin, _))| {
+            let end = table.schemas.get(index + 1).map(|(end, _)| *end);
+            *begin <= to && end.is_none_or(|end| end > from)
+        });
+        for column in
+            in_force.collect::<Vec<_>>().into_iter().rev().flat_map(|(_, (_, schema))| &schema.columns)
+        {
+            let source = (table.id, column.id);
+            if feed.iter().any(|known| known.sources.contains(&source)) {
+                continue;
             }
+            let same = feed.iter_mut().find(|known| {
+                known.column.name == column.name
+                    && known.column.column_type == column.column_type
+                    && known.sources.iter().all(|(other, _)| *other != table.id)
+            });
+            if let Some(same) = same {
+                same.sources.push(source);
+                continue;
+            }
+            let mut column = Column { default: None, ..column.clone() };
+            let mut count = 1;
+            while feed.iter().any(|known| known.column.name == column.name) {
+                count += 1;
+                let name = &table
+                    .schemas
+                    .iter()
+                    .rev()
+                    .find_map(|(_, s)| s.column(source.1))
+                    .expect("it has it")
+                    .name;
+                column.name = format!("{name}_{count}");
+            }
+            feed.push(FeedColumn { column, sources: vec![source] });
         }
     }
-    columns
+    feed
 }
 
 /// Row versions that began or ended in (from, to], cut to the table's life; their rows are added to `batches`.
+#[allow(clippy::too_many_arguments, reason = "the parts of one question")]
 fn events_of(
     state: &State,
     table: &Table,
     columns: &[Column],
+    feed: &[FeedColumn],
     kind: DiffKind,
     from: Version,
     to: Version,
@@ -182,7 +211,7 @@ fn events_of(
                     batches.push(by_name(&chunk.rows, earlier, table.schema_at(to), &own, columns, &schema)?);
                     batches.push(by_name(&chunk.rows, table.schema_at(to), earlier, &own, columns, &schema)?);
                 }
-                DiffKind::Feed => batches.push(feed_rows(&chunk.rows, &own, columns, &schema)?),
+                DiffKind::Feed => batches.push(feed_rows(&chunk.rows, &own, table, feed, &schema)?),
             }
             for row in 0..chunk.len() {
                 let (begin, mut end) = (chunk.begins[row], chunk.ends[row]);
@@ -233,22 +262,18 @@ fn by_name(
 fn feed_rows(
     rows: &RecordBatch,
     own: &[Column],
-    columns: &[Column],
+    table: &Table,
+    feed: &[FeedColumn],
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
-    // Incarnations have ids of their own: a column is this incarnation's where id, name and type agree.
-    let renumbered: Vec<Column> = columns
+    let numbered: Vec<Column> = feed
         .iter()
-        .map(|column| {
-            let same = own.iter().any(|other| {
-                other.id == column.id
-                    && other.column_type == column.column_type
-                    && column.name.starts_with(&other.name)
-            });
-            Column { id: if same { column.id } else { u32::MAX }, default: None, ..column.clone() }
+        .map(|feed| {
+            let source = feed.sources.iter().find(|(other, _)| *other == table.id);
+            Column { id: source.map_or(u32::MAX, |(_, id)| *id), ..feed.column.clone() }
         })
         .collect();
-    adapt(rows, own, &renumbered, schema)
+    adapt(rows, own, &numbered, schema)
 }
 
 fn net_lines(

@@ -15,6 +15,7 @@ use crate::store::ends;
 use crate::sums::entry_at;
 use crate::text::cell_bytes;
 use crate::view::{Format, View, ViewKey, render};
+use arrow::array::Array;
 use asof_mvcc::{FileId, Keys, Version};
 use asof_wal::{Disk, Position};
 use std::collections::{HashMap, HashSet};
@@ -380,6 +381,13 @@ impl Verifier<'_> {
             }
             rows += chunk.len() as u64;
             for (index, column) in schema.columns.iter().enumerate() {
+                let nulls = chunk.rows.column(index).null_count();
+                if nulls > 0 && !column.nullable {
+                    return Err(Error::corrupt(format!(
+                        "table {} has {nulls} nulls in column '{}', which is not null, at version {version}",
+                        table.name, column.name
+                    )));
+                }
                 let (c, j) = cell_bytes(column, chunk.rows.column(index), schema.columns.len() == 1);
                 csv += c;
                 json += j;

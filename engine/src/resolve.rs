@@ -106,6 +106,9 @@ pub(crate) fn no_version(state: &State, version: Version) -> Error {
 /// The error for an unknown tag.
 pub(crate) fn unknown_tag(state: &State, name: &str) -> Error {
     let memory = state.memory.read();
+    if let Some(expired) = memory.tags.get(name).and_then(|tag| tag.expires) {
+        return Error::not_found(format!("tag '{name}' expired at {}", format_time(expired)));
+    }
     let nearest = nearest_names(name, memory.tags.keys().map(String::as_str));
     Error::not_found(format!("there is no tag '{name}'{}", did_you_mean(&nearest))).with_nearest(nearest)
 }

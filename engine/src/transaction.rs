@@ -318,6 +318,7 @@ impl Transaction {
     /// Rows that would be inserted, updated and deleted, per table: what `commit` would answer now.
     pub fn counts(&self) -> Result<BTreeMap<String, Counts>> {
         let mut all: BTreeMap<String, Counts> = BTreeMap::new();
+        let state = self.database.inner.state();
         for (id, name) in &self.dropped {
             let table = self.snapshot.catalog().table(*id).cloned();
             let rows = table.map_or(Ok(0), |table| self.snapshot.rows_of(&table))?;
@@ -326,10 +327,11 @@ impl Transaction {
         for (id, writes) in &self.writes {
             let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
             let counts = all.entry(table.name.clone()).or_default();
+            let key_columns: Vec<Column> = table.newest_schema().key_columns().cloned().collect();
             let exists = |key: &[u8]| -> Result<bool> {
                 Ok(*id < PROVISIONAL
                     && !writes.truncated
-                    && self.snapshot.get_by_key(*id, table.newest_schema(), key)?.is_some())
+                    && state.find_alive(table, &key_columns, key)?.is_some())
             };
             if writes.truncated && *id < PROVISIONAL {
                 counts.deleted += self.snapshot.rows_of(table)?;
@@ -416,6 +418,12 @@ fn altered(
     let mut schema = schema.clone();
     let what = match alteration {
         Alteration::AddColumn(mut column) => {
+            if !column.nullable && column.default.is_none() {
+                return Err(Error::invalid(format!(
+                    "column '{}' is not null and has no default for the rows that are there; give it one",
+                    column.name
+                )));
+            }
             column.id = next_column_id;
             let what = format!("add column {}", column.name);
             schema.columns.push(column);

@@ -392,10 +392,8 @@ impl CommitHeader {
     pub fn to_info(&self) -> CommitInfo {
         let mut tables: BTreeMap<String, Counts> = BTreeMap::new();
         for record in &self.tables {
-            let counts = tables.entry(record.name.clone()).or_default();
-            counts.inserted = counts.inserted.saturating_add(record.inserted);
-            counts.updated = counts.updated.saturating_add(record.updated);
-            counts.deleted = counts.deleted.saturating_add(record.deleted);
+            *tables.entry(record.name.clone()).or_default() +=
+                Counts { inserted: record.inserted, updated: record.updated, deleted: record.deleted };
         }
         CommitInfo {
             version: Version(self.version),

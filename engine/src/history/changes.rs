@@ -56,7 +56,15 @@ impl ChangesFile {
         table: TableId,
         count: u64,
     ) -> ChangesFile {
-        ChangesFile { disk, layout, database_id, table, count, file: OnceLock::new(), pages: Mutex::default() }
+        ChangesFile {
+            disk,
+            layout,
+            database_id,
+            table,
+            count,
+            file: OnceLock::new(),
+            pages: Mutex::default(),
+        }
     }
 
     /// How many entries are settled.

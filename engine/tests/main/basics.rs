@@ -240,3 +240,57 @@ fn what_lies_before_damage_in_the_log_can_be_read_and_nothing_can_be_written() {
     assert_eq!(database.snapshot(Version(20)).unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(database.begin().err().unwrap().kind(), ErrorKind::Corrupt);
 }
+
+#[test]
+fn a_not_null_column_without_a_default_cannot_be_added() {
+    let disk = SimDisk::new(7);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+    txn.insert("t", &rows(&[(1, Some("a"))])).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    let mut txn = database.begin().unwrap();
+    let mut column = Column::new("n", ColumnType::Text);
+    column.nullable = false;
+    let error = txn.alter_table("t", Alteration::AddColumn(column.clone())).unwrap_err();
+    assert!(error.to_string().contains("default"), "{error}");
+    column.default = Some(asof_engine::text::parse_scalar(&ColumnType::Text, "x").unwrap());
+    txn.alter_table("t", Alteration::AddColumn(column)).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    assert_eq!(csv(&database, Version(2), "t"), "id,name,n\n1,a,x\n");
+    assert_eq!(database.verify().unwrap().findings, vec![]);
+}
+
+#[test]
+fn a_feed_of_past_versions_stays_the_same_when_the_schema_changes_later() {
+    let disk = SimDisk::new(8);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+    txn.insert("t", &rows(&[(1, Some("a"))])).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    let mut txn = database.begin().unwrap();
+    txn.upsert("t", &rows(&[(1, Some("b"))])).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    let feed = |from: u64, to: u64| {
+        let mut diff = database.diff(Version(from), Version(to), "t", DiffKind::Feed).unwrap();
+        let names: Vec<String> =
+            diff.schema().fields().iter().skip(3).map(|field| field.name().clone()).collect();
+        (names, diff.next().map(|batch| batch.unwrap()))
+    };
+    let before = feed(1, 2);
+    let mut txn = database.begin().unwrap();
+    txn.alter_table("t", Alteration::RenameColumn { from: "name".into(), to: "title".into() }).unwrap();
+    txn.alter_table("t", Alteration::AddColumn(Column::new("extra", ColumnType::Int8))).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    assert_eq!(feed(1, 2), before);
+    assert_eq!(before.0, ["id", "name"]);
+    // A range over the change has every column there was in it, each once.
+    assert_eq!(feed(0, 3).0, ["id", "title", "extra"]);
+    let mut txn = database.begin().unwrap();
+    txn.alter_table("t", Alteration::DropColumn("title".into())).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    assert_eq!(feed(3, 4).0, ["id", "extra", "title"]);
+}
