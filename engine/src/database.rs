@@ -504,6 +504,10 @@ impl Inner {
         let start = leased.manifest.log_start.into();
         let generation =
             Generation::new(self.disk.clone(), self.layout.clone(), leased, self.options.key_cache_bytes)?;
+        // What lies between was never read from the log: nobody knows here what it wrote.
+        if generation.version() > self.state().applied() {
+            follower.recent = RecentWrites::new(generation.version(), REMEMBERED_KEYS_DEFAULT);
+        }
         // A still newer manifest would be named by a record in what is read now: this one is as good to go on from.
         follower.manifest_seen = u64::MAX;
         let exchanged = self.exchange_state(Arc::new(generation), start, follower);

@@ -359,7 +359,13 @@ impl GroupScan {
         }
         let chosen: Vec<bool> = begins.iter().zip(&ends).map(|(&begin, &end)| life(begin, end)).collect();
         let keys = file.keys_of(&batch, &wanted.key)?;
-        let from: Vec<Column> = batch
+        // Rows that are not wanted go first: under an older schema their values may not fit a narrower type.
+        let mut chunk = Chunk { rows: batch, keys, begins, ends, positions };
+        if chosen.contains(&false) {
+            chunk = filter_chunk(chunk, &chosen)?;
+        }
+        let from: Vec<Column> = chunk
+            .rows
             .schema()
             .fields()
             .iter()
@@ -372,14 +378,9 @@ impl GroupScan {
                 Column { id, ..Column::new(field.name().clone(), ColumnType::Boolean) }
             })
             .collect();
-        let rows =
-            adapt(&batch, &from, &wanted.columns, &wanted.schema).map_err(|error| error.at(&file.name))?;
-        let chunk = Chunk { rows, keys, begins, ends, positions };
-        if chosen.iter().all(|chosen| *chosen) {
-            Ok(Some(chunk))
-        } else {
-            filter_chunk(chunk, &chosen).map(Some)
-        }
+        chunk.rows =
+            adapt(&chunk.rows, &from, &wanted.columns, &wanted.schema).map_err(|e| e.at(&file.name))?;
+        Ok(Some(chunk))
     }
 }
 
