@@ -121,15 +121,6 @@ impl PreparedTable {
 }
 
 impl Prepared {
-    fn is_empty(&self) -> bool {
-        let no_rows = |table: &PreparedTable| {
-            !table.truncated
-                && table.rows.num_rows() == 0
-                && table.deleted_expects.iter().all(|e| *e == Expect::Absent)
-        };
-        self.catalog.is_empty() && self.tables.iter().all(no_rows)
-    }
-
     /// A digest of what is wanted, whatever the database holds: two requests with it are the same.
     fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
@@ -172,18 +163,13 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         drop(turn);
         return repeated(database, &state, id, version, request);
     }
-    if prepared.is_empty() && !options.allow_empty {
-        let version = prepared.read_version;
+    let unchanged = || {
+        let (version, tables) = (prepared.read_version, BTreeMap::new());
         let time = state.time(version)?;
-        let tables = BTreeMap::new();
-        return Ok(Committed {
-            version,
-            time,
-            id: uuid::Uuid::nil(),
-            tables,
-            repeated: false,
-            unchanged: true,
-        });
+        Ok(Committed { version, time, id: uuid::Uuid::nil(), tables, repeated: false, unchanged: true })
+    };
+    if prepared.catalog.is_empty() && prepared.tables.is_empty() && !options.allow_empty {
+        return unchanged();
     }
     check_conflicts(&state, &follower.recent, &prepared)?;
 
@@ -207,6 +193,10 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
             return Err(error);
         }
     };
+
+    if catalog.is_empty() && changes.is_empty() && !options.allow_empty {
+        return unchanged();
+    }
 
     let info = CommitInfo {
         version,
@@ -470,7 +460,8 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
         *total += count;
         let first_row_id = (!table.schema.has_key())
             .then(|| state.memory.read().next_row_ids.get(&id).copied().unwrap_or(0));
-        let truncate = table.truncated && table.id < PROVISIONAL;
+        // Nothing dies in an empty table.
+        let truncate = table.truncated && count.deleted > 0;
         if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate {
             changes.push(TableChange {
                 table: id,

@@ -365,3 +365,28 @@ fn a_version_before_a_widening_is_read_beside_rows_that_only_the_wider_type_hold
         database.checkpoint().unwrap();
     }
 }
+
+#[test]
+fn writes_that_cancel_out_make_no_version_but_must_have_been_possible() {
+    let disk = SimDisk::new(11);
+    let clock = Arc::new(TestClock::default());
+    let database = open(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+    txn.insert("t", &rows(&[(1, Some("a"))])).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    for id in [5, 1] {
+        let mut txn = database.begin().unwrap();
+        txn.insert("t", &rows(&[(id, Some("x"))])).unwrap();
+        txn.delete("t", &keys(&[id])).unwrap();
+        match txn.commit(CommitOptions::default()) {
+            Ok(committed) => assert!(committed.unchanged && id == 5),
+            Err(error) => assert!(error.kind() == ErrorKind::Exists && id == 1, "{error}"),
+        }
+    }
+    let mut txn = database.begin().unwrap();
+    txn.upsert("t", &rows(&[(7, Some("x"))])).unwrap();
+    txn.delete("t", &keys(&[7])).unwrap();
+    assert!(txn.commit(CommitOptions::default()).unwrap().unchanged);
+    assert_eq!(database.refresh().unwrap(), Version(1));
+}

@@ -571,6 +571,7 @@ fn every_version_equals_the_model_under_random_operations_and_checkpoints() {
 
 #[test]
 fn no_acknowledged_version_is_lost_by_kills_and_power_cuts_at_random_operations() {
-    let crashes: u64 = (1..=seeds(40)).map(|seed| run(1000 + seed, 80, true)).sum();
-    assert!(crashes > 100, "there were only {crashes} crashes");
+    let count = seeds(40);
+    let crashes: u64 = (1..=count).map(|seed| run(1000 + seed, 80, true)).sum();
+    assert!(crashes > 3 * count, "there were only {crashes} crashes");
 }
