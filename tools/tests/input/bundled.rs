@@ -1,10 +1,12 @@
 //! Both real histories: every published version against what the database gives for it.
 
+use asof_engine::asof::format_time;
 use asof_engine::view::Format;
 use asof_engine::{Database, Options, Version};
 use asof_tools::bundled;
 use asof_tools::input::csv::{CsvOptions, CsvReader};
 use std::io::Cursor;
+use std::process::Command;
 
 /// The rows in some order that depends on them alone: each is its cells that are not null, by the names of their
 /// columns; numbers by their value.
@@ -45,13 +47,43 @@ fn every_version_of_both_histories_is_what_was_published() {
     assert_eq!(told.last(), Some(&(415, 415)));
     bundled::load(&database, &mut |_, _| {}).unwrap();
     assert_eq!(database.latest().unwrap(), Version(415), "loading again adds nothing");
-    check(&database);
+    check(&database, &|_, _, _| {});
     database.checkpoint().unwrap();
     drop(database);
-    check(&Database::open_read_only(directory.path().join("db"), options()).unwrap());
+    let path = directory.path().join("db");
+    let database = Database::open_read_only(&path, options()).unwrap();
+    let directory = directory.path().join("mnt");
+    std::fs::create_dir(&directory).unwrap();
+    let mount = asof_fuse::mount(database.clone(), &directory, asof_fuse::MountOptions::default()).unwrap();
+    // Unmounts also where a check fails.
+    let _unmounts = Unmounts(mount.unmounter());
+    check(&database, &|table, version, csv| {
+        let commit_time = format_time(database.commit_time(version).unwrap());
+        for place in [format!("version/{version}"), format!("asof/{commit_time}")] {
+            let file = directory.join(&place).join(format!("{table}.csv"));
+            assert_eq!(
+                std::fs::metadata(&file).unwrap().len(),
+                csv.len() as u64,
+                "size of {place} of {table}"
+            );
+            assert!(std::fs::read(&file).unwrap() == csv, "{place} of {table} differs through the mount");
+        }
+        let mut cat = Command::new(env!("CARGO_BIN_EXE_asof"));
+        let cat = cat.arg("cat").arg(&path).args([table, "--as-of", &version.to_string()]).output().unwrap();
+        assert!(cat.status.success() && cat.stdout == csv, "asof cat of {table} at {version} differs");
+    });
 }
 
-fn check(database: &Database) {
+struct Unmounts(asof_fuse::Unmounter);
+
+impl Drop for Unmounts {
+    fn drop(&mut self) {
+        let _ = self.0.unmount();
+    }
+}
+
+/// Compares every version with what was published, and hands its CSV on: table, version, bytes.
+fn check(database: &Database, also: &dyn Fn(&str, Version, &[u8])) {
     for (index, published) in bundled::versions().unwrap().enumerate() {
         let published = published.unwrap();
         let version = Version(index as u64 + 1);
@@ -72,6 +104,7 @@ fn check(database: &Database) {
         let mut csv = Vec::new();
         snapshot.view(published.table, Format::Csv).unwrap().copy_to(&mut csv).unwrap();
         assert_eq!(snapshot.view_size(published.table, Format::Csv).unwrap(), csv.len() as u64, "{what}");
+        also(published.table, version, &csv);
         let (found, expected) = (rows_of(csv), rows_of(published.csv));
         if found != expected {
             let differs = found.iter().zip(&expected).find(|(found, expected)| found != expected);
