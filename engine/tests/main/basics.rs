@@ -390,3 +390,56 @@ fn writes_that_cancel_out_make_no_version_but_must_have_been_possible() {
     assert!(txn.commit(CommitOptions::default()).unwrap().unchanged);
     assert_eq!(database.refresh().unwrap(), Version(1));
 }
+
+/// A checkpoint killed between its manifest and its record in the log leaves files that another handle has not heard of:
+/// that one's own checkpoint must not give their numbers again.
+#[test]
+fn a_checkpoint_after_one_that_was_killed_anywhere_leaves_every_version_readable() {
+    for at in 0.. {
+        let disk = SimDisk::new(100 + at);
+        let clock = Arc::new(TestClock::default());
+        let one = open(&disk.process(), &clock);
+        let mut expected = Vec::new();
+        let commit = |database: &asof_engine::Database, id: i64, expected: &mut Vec<String>| {
+            let mut txn = database.begin().unwrap();
+            if !txn.has_table("t") {
+                txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+            }
+            txn.upsert("t", &rows(&[(id, Some("a")), (0, Some(&id.to_string()))])).unwrap();
+            let committed = txn.commit(CommitOptions::default()).unwrap();
+            expected.push(csv(database, committed.version, "t"));
+        };
+        (1..4).for_each(|id| commit(&one, id, &mut expected));
+        let killed = disk.process();
+        let two = open(&killed, &clock);
+        two.refresh().unwrap();
+        disk.plan(disk.operations() + at, asof_wal::sim::Fault::Kill);
+        let done = two.checkpoint();
+        disk.heal();
+        if done.is_ok() && !killed.is_dead() {
+            assert!(at > 10, "a checkpoint has more than {at} operations");
+            return;
+        }
+        let check = |database: &asof_engine::Database, expected: &[String]| {
+            for (version, text) in (1..).zip(expected) {
+                assert_eq!(
+                    &csv(database, Version(version), "t"),
+                    text,
+                    "version {version}, killed at operation {at}"
+                );
+            }
+        };
+        // Reads from whatever manifest is newest now, and goes on reading from it.
+        let reader = open(&disk.process(), &clock);
+        check(&reader, &expected);
+        for id in 4..6 {
+            commit(&one, id, &mut expected);
+            one.checkpoint().unwrap();
+            check(&one, &expected);
+            check(&reader, &expected[..3]);
+        }
+        let fresh = open(&disk.process(), &clock);
+        check(&fresh, &expected);
+        assert_eq!(fresh.verify().unwrap().findings, vec![], "killed at operation {at}");
+    }
+}
