@@ -4,6 +4,7 @@ use crate::adapt::{adapt, batch_of, loose_schema};
 use crate::api::{Comparison, Filter, ScanOptions};
 use crate::error::{Error, Result};
 use crate::generation::Dead;
+use crate::manifest::DataFileRecord;
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks, merge};
 use crate::store::data_file::{DataFile, GroupRows, LifeFilter, Wanted};
@@ -14,6 +15,7 @@ use arrow::compute::{
 };
 use arrow::datatypes::SchemaRef;
 use asof_mvcc::{Column, Keys, Memtable, Table, TableSchema, Version};
+use parking_lot::RwLock;
 use std::sync::Arc;
 
 /// Rows of a chunk from memory.
@@ -34,7 +36,8 @@ pub enum Life {
 }
 
 impl Life {
-    fn filter(self) -> LifeFilter {
+    /// Tells whether a row version is wanted: the one place that says what is visible.
+    pub(crate) fn filter(self) -> LifeFilter {
         match self {
             Life::VisibleAt(version) => Arc::new(move |begin, end| begin <= version && version < end),
             Life::Touched { after, up_to } => Arc::new(move |begin, end| {
@@ -44,7 +47,8 @@ impl Life {
         }
     }
 
-    fn newest(self) -> Version {
+    /// The newest version that the question is about.
+    pub(crate) fn newest(self) -> Version {
         match self {
             Life::VisibleAt(version) | Life::Touched { up_to: version, .. } => version,
         }
@@ -98,16 +102,7 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
         if !touches {
             continue;
         }
-        let mut dead = state.generation.dead(table.id, record.id)?;
-        if let Some(memtable) = &memtable {
-            let more = memtable.read().file_ends(record.id, newest);
-            if !more.is_empty() {
-                let mut all = dead.to_vec();
-                all.extend(more);
-                all.sort_unstable();
-                dead = Arc::new(all);
-            }
-        }
+        let dead = dead_rows(state, memtable.as_deref(), record, newest)?;
         let file = state.generation.open(record)?;
         let groups = life.groups(&file, &dead);
         if !groups.is_empty() {
@@ -121,6 +116,24 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
         }
     }
     Ok(merge(sources))
+}
+
+/// The dead rows of a data file: those that ends files tell of, and those that died since, up to `newest`.
+pub(crate) fn dead_rows(
+    state: &State,
+    memtable: Option<&RwLock<Memtable>>,
+    record: &DataFileRecord,
+    newest: Version,
+) -> Result<Dead> {
+    let dead = state.generation.dead(record.table, record.id)?;
+    let more = memtable.map(|memtable| memtable.read().file_ends(record.id, newest)).unwrap_or_default();
+    if more.is_empty() {
+        return Ok(dead);
+    }
+    let mut all = dead.to_vec();
+    all.extend(more);
+    all.sort_unstable();
+    Ok(Arc::new(all))
 }
 
 /// The memtable's row versions that `life` wants, in order.

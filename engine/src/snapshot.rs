@@ -6,7 +6,7 @@ use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
 use crate::generation::find_key;
 use crate::resolve::{did_you_mean, nearest_names};
-use crate::scan::{Life, Scan, row_versions, wanted};
+use crate::scan::{Life, Scan, dead_rows, row_versions, wanted};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
 use crate::sums::entry_at;
@@ -227,16 +227,9 @@ pub(crate) fn versions_of_key(
     life: Life,
 ) -> Result<Vec<Chunk>> {
     let wanted = wanted(table, columns);
-    let newest = match life {
-        Life::VisibleAt(version) | Life::Touched { up_to: version, .. } => version,
-    };
-    let base = state.generation.version();
-    let memtable = if newest > base { state.memtable(table.id) } else { None };
-    let key_columns: Vec<Column> = table.newest_schema().key_columns().cloned().collect();
-    let life_filter = move |begin: Version, end: Version| match life {
-        Life::VisibleAt(version) => begin <= version && version < end,
-        Life::Touched { after, up_to } => (after < begin && begin <= up_to) || (after < end && end <= up_to),
-    };
+    let newest = life.newest();
+    let life = life.filter();
+    let memtable = if newest > state.generation.version() { state.memtable(table.id) } else { None };
     let mut chunks = Vec::new();
     for record in state.generation.data_files(table.id, newest) {
         if record.min_begin > newest.0 || key < &record.min_key[..] || key > &record.max_key[..] {
@@ -244,19 +237,13 @@ pub(crate) fn versions_of_key(
         }
         let file = state.generation.open(record)?;
         for group in file.groups_with_key(key).collect::<Vec<_>>() {
-            let keys = state.generation.group_keys(&file, group, &key_columns)?;
+            let keys = state.generation.group_keys(&file, group, &wanted.key)?;
             let Some(first) = find_key(&keys, key) else { continue };
             let rows: Vec<u32> = (first as u32..)
                 .take_while(|row| (*row as usize) < keys.len() && keys.get(*row as usize) == key)
                 .collect();
-            let mut dead = state.generation.dead(table.id, record.id)?;
-            if let Some(memtable) = &memtable {
-                let mut all = dead.to_vec();
-                all.extend(memtable.read().file_ends(record.id, newest));
-                all.sort_unstable();
-                dead = Arc::new(all);
-            }
-            let scan = file.scan(wanted.clone(), vec![(group, Some(rows))], dead, Arc::new(life_filter));
+            let dead = dead_rows(state, memtable.as_deref(), record, newest)?;
+            let scan = file.scan(wanted.clone(), vec![(group, Some(rows))], dead, life.clone());
             for chunk in scan {
                 chunks.push(chunk?);
             }
@@ -268,7 +255,7 @@ pub(crate) fn versions_of_key(
         slots.reverse();
         for slot in slots {
             let (begin, end) = memtable.life(slot);
-            if life_filter(begin, end) {
+            if life(begin, end) {
                 let (batch, row) = memtable.row(slot);
                 let (_, schema) = &table.schemas[batch.schema];
                 let rows =
