@@ -59,6 +59,8 @@ pub struct State {
     /// Running sums since the manifest, computed when first needed.
     pub sums: Mutex<HashMap<TableId, SumsTail>>,
     published: AtomicU64,
+    /// What the rows in memory take, about.
+    bytes: AtomicU64,
 }
 
 /// A row that is alive, as found by key.
@@ -69,6 +71,9 @@ pub enum Place {
     /// In a data file.
     File(FileId, u32),
 }
+
+/// What a row born or dead takes in memory, about, beside its values and key.
+const ROW_BYTES: usize = 48;
 
 impl State {
     /// The state at a manifest, before the log is read.
@@ -86,7 +91,7 @@ impl State {
             chain_digest: manifest.chain_digest,
         };
         let published = AtomicU64::new(manifest.version);
-        State { generation, memory: RwLock::new(memory), sums: Mutex::default(), published }
+        State { generation, memory: RwLock::new(memory), sums: Mutex::default(), published, bytes: AtomicU64::new(0) }
     }
 
     /// The newest version that readers see.
@@ -102,6 +107,11 @@ impl State {
     /// The newest version applied, published or not.
     pub fn applied(&self) -> Version {
         self.memory.read().timeline.last()
+    }
+
+    /// Bytes of memory that changes since the manifest take, about.
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// All tables.
@@ -283,6 +293,9 @@ impl State {
             };
             places.push(place);
         }
+        let rows = keys.len() + places.len() + everything.len();
+        let bytes = change.rows.get_array_memory_size() + keys.memory_bytes() + rows * ROW_BYTES;
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let memtable = self.memory.write().tables.entry(table.id).or_default().clone();
         let mut memtable = memtable.write();
         for place in everything.into_iter().chain(places) {
