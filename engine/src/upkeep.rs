@@ -111,7 +111,7 @@ fn is_due(inner: &Inner) -> bool {
     let Some(end) = state.tail_end() else { return false };
     let start: Position = state.generation.manifest().log_start.into();
     let limit = (state.generation.data_bytes() / 8).max(CHECKPOINT_LOG_BYTES_MIN).min(most);
-    log_bytes_between(start, end) >= limit || state.memory_bytes() >= inner.options.memtable_bytes() / 2
+    log_bytes_between(start, end) >= limit || state.unsettled_bytes() >= inner.options.memtable_bytes() / 2
 }
 
 /// Bytes of log from one place to another, as far as the places tell: segments between count as full.
@@ -155,7 +155,9 @@ fn tell(inner: &Arc<Inner>, due: bool) {
         return;
     }
     signals.told.store(true, Ordering::SeqCst);
-    let since = *asked.since.get_or_insert_with(Instant::now);
+    let news = asked.since.is_none() || (due && !asked.due);
+    asked.since.get_or_insert_with(Instant::now);
+    asked.due |= due;
     if asked.thread.is_none() {
         let inner = inner.clone();
         let started = std::thread::Builder::new()
@@ -167,9 +169,7 @@ fn tell(inner: &Arc<Inner>, due: bool) {
             Err(error) => return log::warn!("no thread for checkpoints could be started: {error}"),
         }
     }
-    if due && !asked.due {
-        log::debug!("a checkpoint is due {:?} after the first commit it settles", since.elapsed());
-        asked.due = true;
+    if news {
         signals.wake.notify_all();
     }
 }
@@ -239,12 +239,10 @@ fn note_outcome(inner: &Inner, signals: &Signals, made: Result<Option<Checkpoint
 pub(crate) fn wait_for_room(database: &Database) -> Result<()> {
     let inner = &database.inner;
     let most = inner.options.memtable_bytes();
-    if inner.state().memory_bytes() < most {
+    if inner.state().unsettled_bytes() < most {
         return Ok(());
     }
-    let held = || {
-        format!("changes that no checkpoint has settled take more than {most} bytes of memory")
-    };
+    let held = || format!("changes that no checkpoint has settled take more than {most} bytes of memory");
     let way_out = "memory_bytes (--memory) sets how much they may take";
     if inner.options.checkpoint_log_bytes == 0 || inner.options.upkeep == Upkeep::Off {
         let message = format!("{}; make a checkpoint, or give more: {way_out}", held());
@@ -252,7 +250,7 @@ pub(crate) fn wait_for_room(database: &Database) -> Result<()> {
     }
     if inner.options.upkeep == Upkeep::Inline {
         let _only = inner.signals.only_one.lock();
-        if inner.state().memory_bytes() >= most {
+        if inner.state().unsettled_bytes() >= most {
             checkpoint::try_checkpoint(database, inner.options.room_wait)
                 .map_err(|error| error.at(format!("{}, and the checkpoint failed", held())))?;
         }
@@ -262,7 +260,7 @@ pub(crate) fn wait_for_room(database: &Database) -> Result<()> {
     loop {
         tell(inner, true);
         let mut asked = inner.signals.asked.lock();
-        if inner.state().memory_bytes() < most {
+        if inner.state().unsettled_bytes() < most {
             return Ok(());
         }
         if inner.signals.done.wait_until(&mut asked, deadline).timed_out() {
