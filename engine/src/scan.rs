@@ -115,7 +115,7 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
         }
     }
     if let Some(memtable) = memtable {
-        let chunks = memory_chunks(&memtable.read(), table, &wanted, &*life.filter())?;
+        let chunks = memory_chunks(&memtable.read(), table, &wanted, life)?;
         if !chunks.is_empty() {
             sources.push(Box::new(chunks.into_iter().map(Ok)));
         }
@@ -142,13 +142,11 @@ pub(crate) fn dead_rows(
 }
 
 /// The memtable's row versions that `life` wants, in order.
-fn memory_chunks(
-    memtable: &Memtable,
-    table: &Table,
-    wanted: &Wanted,
-    life: &dyn Fn(Version, Version) -> bool,
-) -> Result<Vec<Chunk>> {
-    let selections = memtable.select(life);
+fn memory_chunks(memtable: &Memtable, table: &Table, wanted: &Wanted, life: Life) -> Result<Vec<Chunk>> {
+    let selections = match life {
+        Life::VisibleAt(version) => memtable.visible_at(version),
+        Life::Touched { after, up_to } => memtable.touched(after, up_to),
+    };
     let mut batches = Vec::with_capacity(selections.len());
     let mut order: Vec<(&[u8], Version, usize, usize)> = Vec::new();
     for (index, selection) in selections.iter().enumerate() {
