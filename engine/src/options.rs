@@ -97,9 +97,4 @@ impl Options {
     pub(crate) fn key_cache_bytes(&self) -> u64 {
         self.memory() / 4
     }
-
-    /// What one load gathers before it sorts and writes; half of it is being encoded.
-    pub(crate) fn load_bytes(&self) -> u64 {
-        self.memory() / 4
-    }
 }
