@@ -104,9 +104,14 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
         }
         let dead = dead_rows(state, memtable.as_deref(), record, newest)?;
         let file = state.generation.open(record)?;
-        let groups = life.groups(&file, &dead);
-        if !groups.is_empty() {
-            sources.push(file.scan(wanted.clone(), groups, dead, life.filter()));
+        let mut groups = life.groups(&file, &dead).into_iter().peekable();
+        // In each run keys begin anew.
+        for run in file.runs() {
+            let of_run: Vec<GroupRows> =
+                std::iter::from_fn(|| groups.next_if(|(group, _)| run.contains(group))).collect();
+            if !of_run.is_empty() {
+                sources.push(file.scan(wanted.clone(), of_run, dead.clone(), life.filter()));
+            }
         }
     }
     if let Some(memtable) = memtable {
