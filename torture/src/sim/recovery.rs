@@ -91,8 +91,8 @@ pub fn recover(
     let checkpoint = thorough == Thorough::Everything || chance.one_in(4);
     let kinds = [true, false, true, true];
     for (index, commits) in kinds.into_iter().enumerate() {
-        if (commits && !checkpoint && index > 0) || (!commits && !checkpoint) {
-            continue;
+        if index > 0 && !checkpoint {
+            break;
         }
         let action = if commits { scenario.commit(model.tables()) } else { Action::Checkpoint };
         let step = Step { process: index % 2, action };
