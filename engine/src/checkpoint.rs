@@ -15,8 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{io_error, write_file};
 use crate::garbage::collect_garbage;
 use crate::history::ids::{IdEntry, encode_run, hash_id, read_run};
-use crate::layout::{CHECKPOINT_LOCK, DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR, Layout, file_id};
+use crate::layout::{CHECKPOINT_LOCK, DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR};
 use crate::manifest::{self, DataFileRecord, EndsFileRecord, IdsFileRecord, Manifest, SumsRecord};
+use crate::numbers;
 use crate::state::State;
 use crate::store::data_writer::{DataWriter, FileKind};
 use crate::store::ends::{self, Ends};
@@ -79,7 +80,7 @@ fn write_files(
     let old = state.generation.manifest();
     // Numbers are never given twice: a manifest that is damaged has given some that the one before it does not know.
     let last_number = manifest::list(&*disk, layout)?.first().copied().unwrap_or(0).max(old.number);
-    let next_file_id = old.next_file_id.max(1 + last_file_id(&*disk, layout)?);
+    let next_file_id = numbers::reserve(inner, old.next_file_id)?;
     let mut writer = Writer { inner, next_file_id, data_files: Vec::new(), ends_files: Vec::new() };
     let catalog = state.catalog();
     let mut sums = Vec::new();
@@ -144,18 +145,6 @@ fn write_files(
         tags,
         ..old.clone()
     })
-}
-
-/// The highest number of a file there is.
-fn last_file_id(disk: &dyn Disk, layout: &Layout) -> Result<FileId> {
-    let mut last = 0;
-    for dir in [DATA_DIR, ENDS_DIR, IDS_DIR] {
-        let dir = layout.join(dir);
-        for entry in disk.list(&dir).map_err(|error| io_error("list", &dir, error))? {
-            last = last.max(file_id(&entry.name).unwrap_or(0));
-        }
-    }
-    Ok(last)
 }
 
 /// A table as it was known at a version.
