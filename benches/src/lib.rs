@@ -2,6 +2,10 @@
 //!
 //! Nothing here measures: the benchmarks in `benches/` do, by `cargo bench --package asof-benches`.
 
+mod arguments;
+
+pub use arguments::{Arguments, Directory};
+
 use asof_engine::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use asof_engine::{Column, ColumnType, CommitOptions, Database, Options, Result, Version};
 use std::path::Path;

@@ -8,13 +8,13 @@
 use crate::adapt::adapt;
 use crate::api::{CommitInfo, CommitOptions, Committed, Counts};
 use crate::asof::format_time;
-use crate::codec::columns::encode_columns;
 use crate::codec::records::{
-    CatalogChange, CommitContent, CommitHeader, SchemaRecord, TableChange, Target, encode_commit, kind,
+    CatalogChange, CommitContent, CommitHeader, SchemaRecord, TableChange, Target, encode_commit,
+    encode_rows, kind,
 };
 use crate::database::{Database, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{Place, State};
+use crate::state::State;
 use crate::upkeep;
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, interleave_record_batch};
@@ -34,6 +34,8 @@ pub(crate) struct PreparedTable {
     pub(crate) truncated: bool,
     /// The rows put, by ascending key; rows without key in order.
     rows: RecordBatch,
+    /// The rows as the log has them.
+    block: Vec<u8>,
     keys: Keys,
     expects: Vec<Expect>,
     deleted: Keys,
@@ -112,6 +114,7 @@ impl PreparedTable {
             name: table.name.clone(),
             schema,
             truncated: writes.truncated,
+            block: encode_rows(&rows),
             rows,
             keys,
             expects,
@@ -137,7 +140,7 @@ impl Prepared {
             part(table.name.as_bytes());
             part(table.schema.to_string().as_bytes());
             part(&[table.truncated as u8]);
-            part(&encode_columns(&table.rows));
+            part(&table.block);
             part(&(table.deleted.len() as u64).to_le_bytes());
             table.deleted.iter().for_each(&mut part);
         }
@@ -186,9 +189,9 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         prepared.catalog.iter().map(|change| change.to_change(&number)).collect();
     // The catalog goes first, on a copy: a refusal below must leave nothing behind.
     let catalog_before = state.catalog();
-    State::apply_catalog(&mut state.memory.write(), version, &catalog)?;
+    State::change_catalog(&mut state.memory.write().catalog, version, &catalog)?;
     let resolved = resolve_rows(&state, &prepared, &number);
-    let (changes, counts) = match resolved {
+    let (changes, blocks, counts) = match resolved {
         Ok(resolved) => resolved,
         Err(error) => {
             state.memory.write().catalog = catalog_before;
@@ -226,16 +229,16 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
     header.request_digest = request;
     let content = CommitContent { catalog, changes };
     let previous_chain = state.memory.read().chain_digest;
-    let logged = encode_commit(header, &content, &previous_chain)
-        .and_then(|(header, payload)| Ok((header, turn.append(kind::COMMIT, &payload)?)));
-    let (header, ticket) = match logged {
-        Ok(logged) => logged,
+    let logged = encode_commit(&mut header, &content, &blocks, &previous_chain)
+        .and_then(|payload| Ok(turn.append(kind::COMMIT, &payload)?));
+    let ticket = match logged {
+        Ok(ticket) => ticket,
         Err(error) => {
             state.memory.write().catalog = catalog_before;
             return Err(error);
         }
     };
-    state.apply(header, &content, ticket.next(), &mut follower.recent)?;
+    state.apply(header, content, ticket.next(), &mut follower.recent)?;
     follower.applied = ticket.next();
     drop(follower);
     drop(turn);
@@ -382,12 +385,17 @@ impl PreparedCatalogChange {
     }
 }
 
-type Rows = (Vec<TableChange>, BTreeMap<TableId, (String, Counts)>);
+/// The changes, for each its rows as a column block, and what they come to.
+type Rows<'a> = (Vec<TableChange>, Vec<&'a [u8]>, BTreeMap<TableId, (String, Counts)>);
 
 /// Existence, counts, and the place of each row that dies.
-fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) -> TableId) -> Result<Rows> {
+fn resolve_rows<'a>(
+    state: &State,
+    prepared: &'a Prepared,
+    number: &impl Fn(TableId) -> TableId,
+) -> Result<Rows<'a>> {
     let catalog = state.catalog();
-    let mut changes = Vec::new();
+    let (mut changes, mut blocks) = (Vec::new(), Vec::new());
     let mut counts: BTreeMap<TableId, (String, Counts)> = BTreeMap::new();
     for change in &prepared.catalog {
         let (PreparedCatalogChange::Create { id, name, .. }
@@ -413,8 +421,7 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
             }
             Ok(match state.find_alive(entry, &key_columns, key)? {
                 None => Target::None,
-                Some(Place::Slot(_)) => Target::Memory,
-                Some(Place::File(file, row)) => Target::File(file, row),
+                Some(place) => state.target(id, place),
             })
         };
         if table.truncated && table.id < PROVISIONAL {
@@ -425,7 +432,7 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
             for (row, key) in table.keys.iter().enumerate() {
                 let target = find(key)?;
                 match (table.expects[row], target) {
-                    (Expect::Absent, Target::Memory | Target::File(..)) => {
+                    (Expect::Absent, Target::Memory | Target::Born(..) | Target::File(..)) => {
                         return Err(Error::new(
                             ErrorKind::Exists,
                             format!("table {} has the key {} already", table.name, show_key(table, row)),
@@ -447,7 +454,7 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
         for (key, expect) in table.deleted.iter().zip(&table.deleted_expects) {
             match (expect, find(key)?) {
                 (Expect::Present, Target::None) => return Err(missing(&table.name, "of a row to delete")),
-                (Expect::Absent, Target::Memory | Target::File(..)) => {
+                (Expect::Absent, Target::Memory | Target::Born(..) | Target::File(..)) => {
                     let message = format!("table {} has a key already that was to be inserted", table.name);
                     return Err(Error::new(ErrorKind::Exists, message));
                 }
@@ -466,7 +473,12 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
         // Nothing dies in an empty table.
         let truncate = table.truncated && count.deleted > 0;
         if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate {
+            blocks.push(&table.block[..]);
             changes.push(TableChange {
+                keys: match first_row_id {
+                    Some(first) => Keys::of_row_ids((first..).take(table.rows.num_rows())),
+                    None => table.keys.clone(),
+                },
                 table: id,
                 schema: entry.schemas.len() - 1,
                 truncate,
@@ -478,7 +490,7 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
             });
         }
     }
-    Ok((changes, counts))
+    Ok((changes, blocks, counts))
 }
 
 fn show_key(table: &PreparedTable, row: usize) -> String {

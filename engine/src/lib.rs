@@ -36,6 +36,7 @@ mod layout;
 pub mod manifest;
 pub mod options;
 mod replace;
+mod replay;
 mod resolve;
 mod scan;
 mod snapshot;
