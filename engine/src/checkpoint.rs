@@ -84,7 +84,9 @@ fn write_files(
     let mut writer = Writer { inner, next_file_id, data_files: Vec::new(), ends_files: Vec::new() };
     let catalog = state.catalog();
     let mut sums = Vec::new();
+    let mut loaded: Vec<DataFileRecord> = Vec::new();
     for table in catalog.all().filter(|table| table.schemas[0].0 <= version) {
+        loaded.extend(state.loaded_files(table.id, version).iter().map(|file| (**file).clone()));
         let mut settled_before = state.generation.sums(table.id);
         let memtable = state.memtable(table.id);
         let touched =
@@ -139,7 +141,7 @@ fn write_files(
             .map(|t| TableRecord::of(&t))
             .collect(),
         sums,
-        data_files: old.data_files.iter().cloned().chain(writer.data_files).collect(),
+        data_files: old.data_files.iter().cloned().chain(loaded).chain(writer.data_files).collect(),
         ends_files: old.ends_files.iter().cloned().chain(writer.ends_files).collect(),
         ids_files,
         tags,

@@ -14,6 +14,8 @@ use crate::codec::records::{
 };
 use crate::database::{Database, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
+use crate::load::LoadedFiles;
+use crate::manifest::DataFileRecord;
 use crate::state::State;
 use crate::upkeep;
 use arrow::array::RecordBatch;
@@ -40,6 +42,8 @@ pub(crate) struct PreparedTable {
     expects: Vec<Expect>,
     deleted: Keys,
     deleted_expects: Vec<Expect>,
+    /// Rows in data files instead of all these.
+    pub(crate) loaded: Option<LoadedFiles>,
 }
 
 /// Everything a transaction wants, ready to be checked.
@@ -120,6 +124,7 @@ impl PreparedTable {
             expects,
             deleted,
             deleted_expects,
+            loaded: None,
         })
     }
 }
@@ -149,10 +154,19 @@ impl Prepared {
 }
 
 /// Commits what a transaction prepared.
-pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
+pub(crate) fn commit(
+    database: &Database,
+    mut prepared: Prepared,
+    options: CommitOptions,
+) -> Result<Committed> {
     let inner = &database.inner;
     let log = inner.log()?;
     upkeep::wait_for_room(database)?;
+    // Two loads of the same rows make two files: what was asked for must be told.
+    let loads = prepared.tables.iter().any(|table| table.loaded.is_some());
+    if loads && options.client_id.is_some() && options.request_digest.is_none() {
+        return Err(Error::invalid("a load with an id needs a digest of the request (request_digest)"));
+    }
     let request =
         options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
 
@@ -185,12 +199,18 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
 
     let numbers = real_numbers(&state, &prepared);
     let number = |id: TableId| numbers.get(&id).copied().unwrap_or(id);
+    let mut loaded: BTreeMap<TableId, Vec<DataFileRecord>> = BTreeMap::new();
+    for table in &mut prepared.tables {
+        if let Some(files) = &mut table.loaded {
+            loaded.insert(table.id, files.records_of(number(table.id))?);
+        }
+    }
     let catalog: Vec<CatalogChange> =
         prepared.catalog.iter().map(|change| change.to_change(&number)).collect();
     // The catalog goes first, on a copy: a refusal below must leave nothing behind.
     let catalog_before = state.catalog();
     State::change_catalog(&mut state.memory.write().catalog, version, &catalog)?;
-    let resolved = resolve_rows(&state, &prepared, &number);
+    let resolved = resolve_rows(&state, &prepared, loaded, &number);
     let (changes, blocks, counts) = match resolved {
         Ok(resolved) => resolved,
         Err(error) => {
@@ -238,6 +258,8 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
             return Err(error);
         }
     };
+    // From here on the record may be durable, and names the files.
+    prepared.tables.iter_mut().filter_map(|table| table.loaded.as_mut()).for_each(LoadedFiles::keep);
     state.apply(header, content, ticket.next(), &mut follower.recent)?;
     follower.applied = ticket.next();
     drop(follower);
@@ -334,7 +356,13 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
     }
     for table in prepared.tables.iter().filter(|table| table.id < PROVISIONAL) {
         let refused = refused(&table.name);
-        if table.truncated {
+        if table.loaded.is_some() {
+            // Which keys it has nobody knows without reading it, and it may have taken longer than is remembered.
+            match state.last_change(table.id)? {
+                Some(version) if version > read => return Err(refused(Refusal::Conflict(version))),
+                _ => {}
+            }
+        } else if table.truncated {
             recent.check_whole(read, table.id).map_err(refused)?;
         } else {
             recent
@@ -392,6 +420,7 @@ type Rows<'a> = (Vec<TableChange>, Vec<&'a [u8]>, BTreeMap<TableId, (String, Cou
 fn resolve_rows<'a>(
     state: &State,
     prepared: &'a Prepared,
+    mut loaded: BTreeMap<TableId, Vec<DataFileRecord>>,
     number: &impl Fn(TableId) -> TableId,
 ) -> Result<Rows<'a>> {
     let catalog = state.catalog();
@@ -466,13 +495,22 @@ fn resolve_rows<'a>(
                 }
             }
         }
+        count.inserted += table.loaded.as_ref().map_or(0, LoadedFiles::rows);
+        let files = loaded.remove(&table.id).unwrap_or_default();
         let (_, total) = counts.entry(id).or_insert_with(|| (table.name.clone(), Counts::default()));
         *total += count;
         let first_row_id = (!table.schema.has_key())
             .then(|| state.memory.read().next_row_ids.get(&id).copied().unwrap_or(0));
+        if let Some(files) = &table.loaded
+            && files.first_row_id != first_row_id
+        {
+            let message =
+                format!("rows were added to table {} while others were loaded; begin again", table.name);
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         // Nothing dies in an empty table.
         let truncate = table.truncated && count.deleted > 0;
-        if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate {
+        if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate || !files.is_empty() {
             blocks.push(&table.block[..]);
             changes.push(TableChange {
                 keys: match first_row_id {
@@ -487,6 +525,7 @@ fn resolve_rows<'a>(
                 replaced,
                 deleted,
                 deleted_at,
+                files,
             });
         }
     }

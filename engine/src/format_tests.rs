@@ -93,6 +93,7 @@ fn sample_commit() -> (CommitHeader, CommitContent) {
                 replaced: Vec::new(),
                 deleted: gone,
                 deleted_at: vec![Target::File(5, 300)],
+                files: Vec::new(),
             },
             TableChange {
                 table: 3,
@@ -104,6 +105,7 @@ fn sample_commit() -> (CommitHeader, CommitContent) {
                 replaced: vec![Target::None, Target::Memory],
                 deleted: Keys::default(),
                 deleted_at: Vec::new(),
+                files: Vec::new(),
             },
         ],
     };

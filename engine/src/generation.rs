@@ -1,7 +1,8 @@
 //! A manifest and its files, opened as they are needed, kept alive as long as anyone reads them.
 
 use crate::counting::{CountingDisk, Counts};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::open_named;
 use crate::history::changes::ChangesFile;
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{IdEntry, read_run};
@@ -10,6 +11,7 @@ use crate::manifest::{DataFileRecord, Leased, Manifest, SumsRecord};
 use crate::store::data_file::DataFile;
 use crate::store::ends::{self, Ends};
 use asof_mvcc::{Catalog, Column, FileId, Keys, TableId, Version};
+use asof_wal::DiskFile;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -207,6 +209,40 @@ impl Generation {
             }
         }
         Ok(None)
+    }
+
+    /// Where the row of a key lies in a file that has each key once.
+    pub fn find_in_file(
+        &self,
+        record: &DataFileRecord,
+        key_columns: &[Column],
+        key: &[u8],
+    ) -> Result<Option<u32>> {
+        if key < &record.min_key[..] || key > &record.max_key[..] {
+            return Ok(None);
+        }
+        let file = self.open(record)?;
+        for group in file.groups_with_key(key) {
+            if !file.filter_allows(group, key)? {
+                continue;
+            }
+            let keys = self.group_keys(&file, group, key_columns)?;
+            if let Some(row) = find_key(&keys, key) {
+                return Ok(Some(file.group_start(group) + row as u32));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a data file that no manifest names yet from being removed, as long as what is given lives; an error where it
+    /// is gone.
+    pub fn hold(&self, record: &DataFileRecord) -> Result<Option<Arc<dyn DiskFile>>> {
+        let path = self.layout.data(record.table, record.id);
+        let file = open_named(&*self.disk, &path)?;
+        match crate::numbers::hold(&*file, &path)? {
+            true => Ok(Some(file)),
+            false => Err(Error::corrupt(format!("{} is missing; run 'asof verify'", path.display()))),
+        }
     }
 
     /// The running sums of a table.

@@ -42,6 +42,8 @@ pub(crate) struct LoadedFiles {
     inner: Arc<Inner>,
     /// Without their version, which is the commit's.
     records: Vec<DataFileRecord>,
+    /// Runs that are to be merged.
+    runs: Vec<DataFileRecord>,
     /// Keep the files from being taken for garbage.
     locks: BTreeMap<FileId, Arc<dyn DiskFile>>,
     /// Tables without key: the hidden row id of the first row.
@@ -88,11 +90,8 @@ impl LoadedFiles {
 impl Drop for LoadedFiles {
     fn drop(&mut self) {
         if !self.named {
-            for record in std::mem::take(&mut self.records) {
-                self.remove(&record);
-            }
-            for (file, _) in std::mem::take(&mut self.locks) {
-                log::debug!("data file {file} was not finished; a checkpoint removes it");
+            for record in std::mem::take(&mut self.records).iter().chain(&std::mem::take(&mut self.runs)) {
+                self.remove(record);
             }
         }
     }
@@ -136,6 +135,7 @@ impl Loader {
         let files = LoadedFiles {
             inner: inner.clone(),
             records: Vec::new(),
+            runs: Vec::new(),
             locks: BTreeMap::new(),
             first_row_id: (!schema.has_key()).then_some(next_row_id),
             named: false,
@@ -273,14 +273,14 @@ impl Loader {
             let chunk = chunk?;
             writer.write(&chunk.rows, &chunk.keys, None, &[], &[])?;
         }
-        sorter.runs.push(writer.finish()?);
+        self.files.runs.push(writer.finish()?);
         Ok(())
     }
 
     /// Merges runs into the load's files.
     fn merge_runs(&mut self, mut sorter: Sorter) -> Result<()> {
-        let first = std::mem::take(&mut self.files.records);
-        let runs = std::mem::take(&mut sorter.runs);
+        let (first, runs) = (std::mem::take(&mut self.files.records), self.files.runs.clone());
+        self.files.runs.extend(first.iter().cloned());
         let mut sources: Vec<Chunks> = Vec::with_capacity(runs.len() + 2);
         sources.push(Box::new(chunks_of(&self.inner, &self.table, &self.schema, first.clone())));
         for run in &runs {
@@ -296,8 +296,8 @@ impl Loader {
             }
             self.write(&chunk.rows, &chunk.keys, None)?;
         }
-        for record in first.iter().chain(&runs) {
-            self.files.remove(record);
+        for record in std::mem::take(&mut self.files.runs) {
+            self.files.remove(&record);
         }
         Ok(())
     }
@@ -312,17 +312,6 @@ impl Loader {
             sync_data_dir(&self.inner)?;
         }
         Ok(self.files)
-    }
-}
-
-impl Drop for Loader {
-    fn drop(&mut self) {
-        // Of a load that failed: what it has not finished, and its runs. The rest goes with `files`.
-        if let Some(sorter) = &mut self.sorter {
-            for record in std::mem::take(&mut sorter.runs) {
-                self.files.remove(&record);
-            }
-        }
     }
 }
 

@@ -94,7 +94,8 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
     let newest = life.newest();
     let memtable = if newest > state.generation.version() { state.memtable(table.id) } else { None };
     let mut sources: Vec<Chunks> = Vec::new();
-    for record in state.generation.data_files(table.id, newest) {
+    let loaded = state.loaded_files(table.id, newest);
+    for record in state.generation.data_files(table.id, newest).chain(loaded.iter().map(|file| &**file)) {
         let touches = match life {
             Life::VisibleAt(version) => record.min_begin <= version.0 && version.0 < record.max_end,
             Life::Touched { up_to, .. } => record.min_begin <= up_to.0,

@@ -1,7 +1,6 @@
 //! Rows that came out of order: gathered up to a budget, and put in order.
 
 use crate::error::Result;
-use crate::manifest::DataFileRecord;
 use crate::store::chunk::{Chunk, Chunks};
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
@@ -12,18 +11,16 @@ const CHUNK_ROWS: usize = 16_384;
 /// What the order of a row takes, beside its values and key.
 const ORDER_BYTES: usize = 8;
 
-/// Rows gathered, and runs of those that were too many.
+/// Rows gathered.
 pub(super) struct Sorter {
     batches: Vec<(RecordBatch, Keys)>,
     bytes: u64,
     bytes_max: u64,
-    /// Runs on disk, each in order.
-    pub(super) runs: Vec<DataFileRecord>,
 }
 
 impl Sorter {
     pub(super) fn new(bytes_max: u64) -> Sorter {
-        Sorter { batches: Vec::new(), bytes: 0, bytes_max, runs: Vec::new() }
+        Sorter { batches: Vec::new(), bytes: 0, bytes_max }
     }
 
     /// Takes rows; whether those gathered are as many as may be.

@@ -44,7 +44,6 @@ pub enum FileKind {
     Live,
     /// Rows that are all dead; each has its begin and its end.
     History,
-    #[allow(dead_code, reason = "for bulk loads")]
     /// Rows of one commit, that of the record naming the file: none has a begin.
     Loaded,
 }
@@ -149,14 +148,12 @@ impl DataWriter {
     }
 
     /// Rows written so far, those of the open row group included.
-    #[allow(dead_code, reason = "for compaction and bulk loads")]
     pub fn rows(&self) -> u64 {
         let open = self.open_group.as_ref().map_or(0, |group| group.extent.rows as u64);
         self.groups.iter().map(|group| group.rows as u64).sum::<u64>() + open
     }
 
     /// Bytes in the file so far.
-    #[allow(dead_code, reason = "for compaction and bulk loads")]
     pub fn bytes(&self) -> u64 {
         self.writer.bytes_written() as u64
     }
