@@ -36,8 +36,12 @@ fn ingest(arguments: &Arguments) -> Result<(), Failure> {
     let history = History::open(arguments.path("data"))?;
     let store = arguments.path("store");
     let from = arguments.get_or("from", 0);
+    let base = if from == 0 { Some(history.base()?) } else { None };
     let watch = Stopwatch::start();
-    let database = if from == 0 { create(&history, &store)? } else { Database::open(&store, Options::default())? };
+    let database = match base {
+        Some(base) => create(&store, base, &history.key())?,
+        None => Database::open(&store, Options::default())?,
+    };
     let base_seconds = watch.seconds();
     let watch = Stopwatch::start();
     let versions = arguments.get_or("versions", history.versions());
@@ -72,15 +76,14 @@ fn ingest(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn create(history: &History, store: &Path) -> Result<Database, Failure> {
+fn create(store: &Path, base: RecordBatch, key: &[String]) -> Result<Database, Failure> {
     if Database::exists(store, &Options::default())? {
         std::fs::remove_dir_all(store)?;
     }
     std::fs::create_dir_all(store)?;
-    let base = history.base()?;
     let database = Database::create(store, Options::default())?;
     let mut transaction = database.begin()?;
-    transaction.create_table(TABLE, columns(&base)?, &history.key())?;
+    transaction.create_table(TABLE, columns(&base)?, key)?;
     transaction.insert(TABLE, &base)?;
     transaction.commit(CommitOptions::default())?;
     Ok(database)
