@@ -14,7 +14,7 @@ impl Fjall {
         let mut builder = Database::builder(dir.join("fjall"));
         let mut options = KeyspaceCreateOptions::default();
         if log_only {
-            builder = builder.max_journaling_size(8 << 30).max_write_buffer_size(Some(8 << 30));
+            builder = builder.max_journaling_size(8 << 30);
             options = options.max_memtable_size(4 << 30);
         }
         let database = builder.open().expect("a database");
