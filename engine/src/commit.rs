@@ -238,7 +238,7 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
             return Err(error);
         }
     };
-    state.apply(header, content, ticket.next(), &mut follower.recent)?;
+    state.apply(Arc::new(header), content, ticket.next(), &mut follower.recent)?;
     follower.applied = ticket.next();
     drop(follower);
     drop(turn);
