@@ -51,12 +51,20 @@ impl Database {
         let mut report = CheckpointReport { version, ..CheckpointReport::default() };
         if version > state.generation.version() {
             report.done = true;
-            let manifest = write_files(inner, &state, version, &mut report)?;
+            let written = write_files(inner, &state, version, &mut report);
+            let manifest = written.inspect_err(|_| remove_leavings(inner))?;
             install(inner, &manifest)?;
         }
         collect_garbage(inner)?;
         lock.unlock().map_err(fail)?;
         Ok(report)
+    }
+}
+
+/// Removes what a checkpoint that failed has written: a disk that is full must not get fuller with every try.
+fn remove_leavings(inner: &Inner) {
+    if let Err(error) = collect_garbage(inner) {
+        log::warn!("what a failed checkpoint left is removed by the next one: {error}");
     }
 }
 

@@ -1,4 +1,5 @@
 //! Faults against the engine; small by default, `ASOF_SEEDS` makes them longer.
 
 mod model;
+mod power;
 mod real;
