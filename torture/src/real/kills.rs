@@ -123,7 +123,7 @@ impl<'a> Killed<'a> {
             KillAt { call: 1 + chance.below(reach), moment: Moment::ALL[chance.below(3) as usize] }
         };
         let first = kill();
-        let second = if round % 3 == 0 { kill() } else { KillAt::NEVER };
+        let second = if round.is_multiple_of(3) { kill() } else { KillAt::NEVER };
         let parts = [first, second].into_iter().zip(0u64..).map(|(kill, writer)| Part::Write {
             seed: self.steps_seed(),
             writer,
@@ -131,7 +131,7 @@ impl<'a> Killed<'a> {
             count: STEPS,
             kill,
         });
-        let mut follower = if round % 4 == 0 { Some(self.spawn(&Part::Follow)?) } else { None };
+        let mut follower = if round.is_multiple_of(4) { Some(self.spawn(&Part::Follow)?) } else { None };
         let mut children = Vec::new();
         for part in parts {
             children.push(self.spawn(&part)?);
