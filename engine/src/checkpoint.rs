@@ -18,7 +18,7 @@ use crate::history::ids::{IdEntry, encode_run, hash_id, read_run};
 use crate::layout::{CHECKPOINT_LOCK, DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR, Layout, file_id};
 use crate::manifest::{self, DataFileRecord, EndsFileRecord, IdsFileRecord, Manifest, SumsRecord};
 use crate::state::State;
-use crate::store::data_writer::DataWriter;
+use crate::store::data_writer::{DataWriter, FileKind};
 use crate::store::ends::{self, Ends};
 use crate::sums::settled;
 use arrow::array::RecordBatch;
@@ -259,8 +259,9 @@ impl Writer<'_> {
         let has_row_ids = !table.newest_schema().has_key();
         let id = self.next_id();
         let disk: Arc<dyn Disk> = self.inner.disk.clone();
-        let mut writer =
-            DataWriter::create(disk, &self.inner.layout, table.id, id, &columns, history, has_row_ids)?;
+        let kind = if history { FileKind::History } else { FileKind::Live };
+        let key = &table.newest_schema().key;
+        let mut writer = DataWriter::create(disk, &self.inner.layout, table.id, id, &columns, kind, key)?;
         let sources: Vec<&RecordBatch> = batches.iter().collect();
         for part in order.chunks(WRITE_ROWS) {
             let picks: Vec<(usize, usize)> =

@@ -187,6 +187,9 @@ impl Generation {
             }
             let file = self.open(record)?;
             for group in file.groups_with_key(key) {
+                if !file.filter_allows(group, key)? {
+                    continue;
+                }
                 let keys = self.group_keys(&file, group, key_columns)?;
                 let Some(row) = find_key(&keys, key) else { continue };
                 let position = file.group_start(group) + row as u32;

@@ -6,6 +6,7 @@
 
 use crate::api::Tag;
 use crate::codec::records::{CatalogChange, CommitContent, CommitHeader, TableChange, Target};
+use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::generation::Generation;
 use crate::sums::SumsTail;
@@ -37,6 +38,8 @@ pub struct Memory {
     pub tables: HashMap<TableId, Arc<RwLock<Memtable>>>,
     /// Commits since the manifest, in order.
     pub commits: Vec<TailCommit>,
+    /// About the bytes of memory that their headers take.
+    pub header_bytes: usize,
     /// Their times.
     pub timeline: Timeline,
     /// Tags by name.
@@ -79,6 +82,7 @@ impl State {
             catalog: generation.catalog.clone(),
             tables: HashMap::new(),
             commits: Vec::new(),
+            header_bytes: 0,
             timeline: Timeline::new(generation.version()),
             tags: tags.collect(),
             next_row_ids: manifest.sums.iter().map(|sums| (sums.table, sums.next_row_id)).collect(),
@@ -150,6 +154,13 @@ impl State {
             return self.generation.commits.version_at(time);
         }
         Ok(self.memory.read().timeline.version_at(time).min(self.published()))
+    }
+
+    /// Bytes of memory that the log's tail takes: rows, and headers of commits.
+    pub fn memory_bytes(&self) -> usize {
+        let memory = self.memory.read();
+        let tables = memory.tables.values().map(|memtable| memtable.read().memory_bytes());
+        tables.sum::<usize>() + memory.header_bytes + memory.commits.capacity() * size_of::<TailCommit>()
     }
 
     /// Where the alive row of a key is, commits not published yet included.
@@ -238,6 +249,7 @@ impl State {
         }
         memory.chain_digest = header.chain_digest;
         memory.timeline.push(CommitTime(header.time));
+        memory.header_bytes += header.memory_bytes();
         memory.commits.push(TailCommit { header, next });
         Ok(())
     }
@@ -329,5 +341,12 @@ impl State {
             places.extend(slots.map(Place::Slot));
         }
         Ok(places)
+    }
+}
+
+impl Database {
+    /// Bytes of memory that this handle takes for what the log adds to the last checkpoint.
+    pub fn memory_bytes(&self) -> usize {
+        self.inner.state().memory_bytes()
     }
 }
