@@ -12,8 +12,9 @@ use crate::codec::records::{
     CatalogChange, CommitContent, CommitHeader, SchemaRecord, TableChange, Target, encode_commit,
     encode_rows, kind,
 };
-use crate::database::{Database, find_client_id};
+use crate::database::{Database, Follower, Inner, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
+use crate::queue::{Duty, Entered, Lead, Queue};
 use crate::state::State;
 use crate::upkeep;
 use arrow::array::RecordBatch;
@@ -22,10 +23,12 @@ use asof_mvcc::{
     Column, CommitTime, Expect, Keys, ReadSet, RecentWrites, Refusal, Table, TableId, TableSchema,
     TableWrites, Version,
 };
+use asof_wal::{Ticket, Turn};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A table's writes, ready to be checked: rows in key order under the schema the transaction ends with.
+#[derive(Debug)]
 pub(crate) struct PreparedTable {
     /// The table's number; provisional for tables the transaction makes.
     pub(crate) id: TableId,
@@ -45,6 +48,7 @@ pub(crate) struct PreparedTable {
 }
 
 /// Everything a transaction wants, ready to be checked.
+#[derive(Debug)]
 pub(crate) struct Prepared {
     /// Changes of the catalog; tables made have provisional numbers.
     pub(crate) catalog: Vec<PreparedCatalogChange>,
@@ -67,6 +71,7 @@ pub(crate) struct Reads {
 }
 
 /// A change of the catalog before the real table numbers are known.
+#[derive(Debug)]
 pub(crate) enum PreparedCatalogChange {
     Create {
         id: TableId,
@@ -162,30 +167,141 @@ impl Prepared {
     }
 }
 
+/// Commits that wait to be checked and logged: one thread does it for all that have come.
+pub(crate) type CommitQueue = Queue<Request, Answer>;
+
+/// A commit that is wanted.
+#[derive(Debug)]
+pub(crate) struct Request {
+    prepared: Prepared,
+    options: CommitOptions,
+    /// With an idempotency id: a digest of what is wanted.
+    digest: Option<[u8; 32]>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Done(Result<Committed>),
+    /// Its idempotency id made this version before.
+    Known(Arc<State>, String, Version),
+}
+
+/// A commit that is in the log, and will be on disk.
+struct Logged {
+    ticket: Ticket,
+    committed: Committed,
+}
+
 /// Commits what a transaction prepared.
 pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
+    upkeep::wait_for_room(database)?;
+    let digest =
+        options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
+    let entered = match database.inner.commits.enter(Request { prepared, options, digest }) {
+        Entered::Leads(lead) => commit_all(database, lead),
+        entered => entered,
+    };
+    match entered {
+        Entered::Answered(Answer::Done(done)) => {
+            if done.is_ok() {
+                upkeep::after_commit(database);
+            }
+            done
+        }
+        Entered::Answered(Answer::Known(state, id, version)) => {
+            repeated(database, &state, &id, version, digest)
+        }
+        Entered::Lost | Entered::Leads(_) => Err(Error::new(
+            ErrorKind::Io,
+            "the thread that committed for this one panicked; open the database again",
+        )),
+    }
+}
+
+/// Takes the turn once for all commits that wait, checks and logs each, lets the next ones come, and waits until all of
+/// them are on disk.
+fn commit_all<'a>(database: &Database, mut lead: Lead<'a, Request, Answer>) -> Entered<'a, Request, Answer> {
+    let (mut logged, mut others) = (Vec::new(), Vec::new());
+    if let Err(error) = log_all(database, &lead, &mut logged, &mut others) {
+        // Those who came meanwhile have waited for it as well.
+        for (_, duty) in lead.take() {
+            others.push((duty, Answer::Done(Err(again(&error)))));
+        }
+    }
+    lead.give_up();
+    others.into_iter().for_each(|(duty, answer)| duty.answer(answer));
+    if let Some((_, last)) = logged.last() {
+        let waited = database.inner.log().and_then(|log| Ok(log.wait(last.ticket)?));
+        match &waited {
+            // Where a checkpoint exchanged the state meanwhile, the new one read these commits from the log before it was
+            // put in use.
+            Ok(()) => database.inner.state().publish(last.committed.version),
+            Err(_) => database.inner.discard_pending(),
+        }
+        for (duty, Logged { committed, .. }) in logged {
+            duty.answer(Answer::Done(waited.as_ref().map(|()| committed).map_err(again)));
+        }
+    }
+    lead.own_answer()
+}
+
+/// The same error for another thread.
+fn again(error: &Error) -> Error {
+    Error::new(error.kind(), error.to_string())
+}
+
+type Duties<T> = Vec<(Duty<Request, Answer>, T)>;
+
+fn log_all(
+    database: &Database,
+    lead: &Lead<Request, Answer>,
+    logged: &mut Duties<Logged>,
+    others: &mut Duties<Answer>,
+) -> Result<()> {
     let inner = &database.inner;
     let log = inner.log()?;
-    upkeep::wait_for_room(database)?;
-    let request =
-        options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
-
     let mut turn = log.take_turn(inner.options.wait)?;
     let mut follower = inner.lock_follower();
     inner.catch_up(&mut follower)?;
-    let state = inner.state();
+    loop {
+        let requests = lead.take();
+        let count = requests.len();
+        for (request, duty) in requests {
+            match log_one(inner, &mut turn, &mut follower, request) {
+                Ok(Ok(one)) => logged.push((duty, one)),
+                Ok(Err(answer)) => others.push((duty, answer)),
+                Err(error) => others.push((duty, Answer::Done(Err(error)))),
+            }
+        }
+        // While a sync is in flight nothing is lost by taking on more.
+        if count == 0 || !log.is_syncing() {
+            inner.note_applied(&follower);
+            return Ok(());
+        }
+    }
+}
 
+/// Checks one commit, and logs and applies it; or says what there is to answer.
+fn log_one(
+    inner: &Inner,
+    turn: &mut Turn,
+    follower: &mut Follower,
+    request: Request,
+) -> Result<std::result::Result<Logged, Answer>> {
+    let Request { prepared, options, digest } = request;
+    let state = inner.state();
     if let Some(id) = &options.client_id
         && let Some(version) = find_client_id(&state, id)?
     {
-        drop(follower);
-        drop(turn);
-        return repeated(database, &state, id, version, request);
+        return Ok(Err(Answer::Known(state, id.clone(), version)));
     }
     let unchanged = || {
         let (version, tables) = (prepared.read_version, BTreeMap::new());
         let time = state.time(version)?;
-        Ok(Committed { version, time, id: uuid::Uuid::nil(), tables, repeated: false, unchanged: true })
+        let id = uuid::Uuid::nil();
+        let unchanged = Committed { version, time, id, tables, repeated: false, unchanged: true };
+        Ok(Err(Answer::Done(Ok(unchanged))))
     };
     // An id is remembered by the version it made, so that one with an id is made even if nothing changed.
     let allow_empty = options.allow_empty || options.client_id.is_some();
@@ -245,7 +361,7 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         chain_digest: [0; 32],
     };
     let mut header = CommitHeader::of(&info, &counts);
-    header.request_digest = request;
+    header.request_digest = digest;
     let content = CommitContent { catalog, changes };
     let previous_chain = state.memory.read().chain_digest;
     let logged = encode_commit(&mut header, &content, &blocks, &previous_chain)
@@ -259,18 +375,9 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
     };
     state.apply(Arc::new(header), content, ticket.next(), &mut follower.recent)?;
     follower.applied = ticket.next();
-    drop(follower);
-    drop(turn);
-
-    if let Err(error) = log.wait(ticket) {
-        inner.discard_pending();
-        return Err(error.into());
-    }
-    // Where a checkpoint exchanged the state meanwhile, the new one read this commit from the log before it was put in use.
-    state.publish(version);
-    drop(state);
-    upkeep::after_commit(database);
-    Ok(Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false })
+    let committed =
+        Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false };
+    Ok(Ok(Logged { ticket, committed }))
 }
 
 fn by_name(counts: &BTreeMap<TableId, (String, Counts)>) -> BTreeMap<String, Counts> {

@@ -3,6 +3,7 @@
 use crate::api::*;
 use crate::asof::AsOf;
 use crate::codec::records::{TagRecord, kind};
+use crate::commit::CommitQueue;
 use crate::counting::CountingDisk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
@@ -22,6 +23,7 @@ use asof_mvcc::{CommitTime, RecentWrites, Version};
 use asof_wal::{Access, LockKind, Log, LogOptions, OpenMode, Position};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -43,6 +45,11 @@ pub(crate) struct Inner {
     state: RwLock<Arc<State>>,
     log: OnceLock<Log>,
     follower: Mutex<Follower>,
+    /// Sequence of the next record to apply, as of the last look: who finds nothing durable behind it need not lock the
+    /// follower.
+    applied_sequence: AtomicU64,
+    /// Commits that wait to be checked and logged.
+    pub(crate) commits: CommitQueue,
     views: OnceLock<Arc<ViewCache>>,
     /// What commits and upkeep tell each other.
     pub(crate) signals: Arc<Signals>,
@@ -64,7 +71,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// Forgets what was written up to a version: transactions that read an older one are too old.
     pub(crate) fn forget_writes(&mut self, version: Version) {
-        self.recent = RecentWrites::new(version, REMEMBERED_KEYS_DEFAULT);
+        self.recent = RecentWrites::new(version, REMEMBERED_BYTES_DEFAULT);
     }
 }
 
@@ -216,6 +223,8 @@ impl Database {
             state: RwLock::new(Arc::new(State::new(Arc::new(generation)))),
             log: OnceLock::new(),
             follower: Mutex::new(follower),
+            applied_sequence: AtomicU64::new(0),
+            commits: CommitQueue::default(),
             views: OnceLock::new(),
             signals: Arc::default(),
         };
@@ -461,6 +470,9 @@ impl Inner {
 
     /// Applies what the log has that is not applied yet.
     pub(crate) fn follow(&self) -> Result<()> {
+        if self.log()?.durable()?.sequence <= self.applied_sequence.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut follower = self.follower.lock();
         self.catch_up(&mut follower)
     }
@@ -477,6 +489,7 @@ impl Inner {
         let durable = log.durable()?;
         if durable.sequence <= follower.applied.sequence {
             follower.started = true;
+            self.note_applied(follower);
             return Ok(());
         }
         let mut reloads = 0;
@@ -493,7 +506,13 @@ impl Inner {
             }
         }
         follower.started = true;
+        self.note_applied(follower);
         Ok(())
+    }
+
+    /// Tells those who only want to know whether there is something new how far the log is applied.
+    pub(crate) fn note_applied(&self, follower: &Follower) {
+        self.applied_sequence.store(follower.applied.sequence, Ordering::Release);
     }
 
     /// Applies what is durable to a state: the one in use, or one being made to take its place.
@@ -614,6 +633,8 @@ impl Inner {
     /// Forgets what was applied but could not be made durable: others may put something else in its place.
     pub(crate) fn discard_pending(&self) {
         let mut follower = self.follower.lock();
+        // What others write next may have the same sequences.
+        self.applied_sequence.store(0, Ordering::Release);
         let generation = self.state().generation.clone();
         let start = generation.manifest().log_start.into();
         match self.exchange_state(generation, start, &mut follower) {

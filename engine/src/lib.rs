@@ -36,6 +36,7 @@ mod key_range;
 mod layout;
 pub mod manifest;
 pub mod options;
+mod queue;
 mod replace;
 mod replay;
 mod resolve;
@@ -44,6 +45,7 @@ mod snapshot;
 mod state;
 mod store;
 mod sums;
+mod sync;
 #[cfg(test)]
 mod test_rows;
 pub mod text;
