@@ -6,34 +6,39 @@
 //! acknowledged, before the log has synced it.
 
 use crate::adapt::adapt;
-use crate::api::{CommitInfo, CommitOptions, Committed, Counts};
+use crate::api::{CommitInfo, CommitOptions, Committed, Counts, Isolation};
 use crate::asof::format_time;
 use crate::codec::records::{
     CatalogChange, CommitContent, CommitHeader, SchemaRecord, TableChange, Target, encode_commit,
     encode_rows, kind,
 };
-use crate::database::{Database, find_client_id};
+use crate::database::{Database, Follower, Inner, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load::LoadedFiles;
 use crate::manifest::DataFileRecord;
+use crate::queue::{Duty, Entered, Lead, Queue};
 use crate::state::State;
 use crate::upkeep;
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, interleave_record_batch};
 use asof_mvcc::{
-    Column, CommitTime, Expect, Keys, RecentWrites, Refusal, Table, TableId, TableSchema, TableWrites,
-    Version,
+    Column, CommitTime, Expect, Keys, ReadSet, RecentWrites, Refusal, Table, TableId, TableSchema,
+    TableWrites, Version,
 };
+use asof_wal::{Ticket, Turn};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A table's writes, ready to be checked: rows in key order under the schema the transaction ends with.
+#[derive(Debug)]
 pub(crate) struct PreparedTable {
     /// The table's number; provisional for tables the transaction makes.
     pub(crate) id: TableId,
     pub(crate) name: String,
     pub(crate) schema: Arc<TableSchema>,
     pub(crate) truncated: bool,
+    /// Whether the table goes: only what was expected before is checked.
+    pub(crate) dropped: bool,
     /// The rows put, by ascending key; rows without key in order.
     rows: RecordBatch,
     /// The rows as the log has them.
@@ -47,6 +52,7 @@ pub(crate) struct PreparedTable {
 }
 
 /// Everything a transaction wants, ready to be checked.
+#[derive(Debug)]
 pub(crate) struct Prepared {
     /// Changes of the catalog; tables made have provisional numbers.
     pub(crate) catalog: Vec<PreparedCatalogChange>,
@@ -55,9 +61,21 @@ pub(crate) struct Prepared {
     pub(crate) schema_changes: Vec<(String, String)>,
     pub(crate) read_version: Version,
     pub(crate) blind: bool,
+    /// What a serializable transaction read.
+    pub(crate) reads: Option<Reads>,
+}
+
+/// What a transaction read that must still be so when it commits.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// Of tables that were there.
+    pub(crate) rows: ReadSet,
+    /// Which table had a name, if one had.
+    pub(crate) names: BTreeMap<String, Option<TableId>>,
 }
 
 /// A change of the catalog before the real table numbers are known.
+#[derive(Debug)]
 pub(crate) enum PreparedCatalogChange {
     Create {
         id: TableId,
@@ -119,6 +137,7 @@ impl PreparedTable {
             schema,
             truncated: writes.truncated,
             block: encode_rows(&rows),
+            dropped: false,
             rows,
             keys,
             expects,
@@ -153,41 +172,150 @@ impl Prepared {
     }
 }
 
-/// Commits what a transaction prepared.
-pub(crate) fn commit(
-    database: &Database,
-    mut prepared: Prepared,
+/// Commits that wait to be checked and logged: one thread does it for all that have come.
+pub(crate) type CommitQueue = Queue<Request, Answer>;
+
+/// A commit that is wanted.
+#[derive(Debug)]
+pub(crate) struct Request {
+    prepared: Prepared,
     options: CommitOptions,
-) -> Result<Committed> {
-    let inner = &database.inner;
-    let log = inner.log()?;
+    /// With an idempotency id: a digest of what is wanted.
+    digest: Option<[u8; 32]>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Done(Result<Committed>),
+    /// Its idempotency id made this version before.
+    Known(Arc<State>, String, Version),
+}
+
+/// A commit that is in the log, and will be on disk.
+struct Logged {
+    ticket: Ticket,
+    committed: Committed,
+}
+
+/// Commits what a transaction prepared.
+pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
     upkeep::wait_for_room(database)?;
     // Two loads of the same rows make two files: what was asked for must be told.
     let loads = prepared.tables.iter().any(|table| table.loaded.is_some());
     if loads && options.client_id.is_some() && options.request_digest.is_none() {
         return Err(Error::invalid("a load with an id needs a digest of the request (request_digest)"));
     }
-    let request =
+    let digest =
         options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
+    let entered = match database.inner.commits.enter(Request { prepared, options, digest }) {
+        Entered::Leads(lead) => commit_all(database, lead),
+        entered => entered,
+    };
+    match entered {
+        Entered::Answered(Answer::Done(done)) => {
+            if done.is_ok() {
+                upkeep::after_commit(database);
+            }
+            done
+        }
+        Entered::Answered(Answer::Known(state, id, version)) => {
+            repeated(database, &state, &id, version, digest)
+        }
+        Entered::Lost | Entered::Leads(_) => Err(Error::new(
+            ErrorKind::Io,
+            "the thread that committed for this one panicked; open the database again",
+        )),
+    }
+}
 
+/// Takes the turn once for all commits that wait, checks and logs each, lets the next ones come, and waits until all of
+/// them are on disk.
+fn commit_all<'a>(database: &Database, mut lead: Lead<'a, Request, Answer>) -> Entered<'a, Request, Answer> {
+    let (mut logged, mut others) = (Vec::new(), Vec::new());
+    if let Err(error) = log_all(database, &lead, &mut logged, &mut others) {
+        // Those who came meanwhile have waited for it as well.
+        for (_, duty) in lead.take() {
+            others.push((duty, Answer::Done(Err(again(&error)))));
+        }
+    }
+    lead.give_up();
+    others.into_iter().for_each(|(duty, answer)| duty.answer(answer));
+    if let Some((_, last)) = logged.last() {
+        let waited = database.inner.log().and_then(|log| Ok(log.wait(last.ticket)?));
+        match &waited {
+            // Where a checkpoint exchanged the state meanwhile, the new one read these commits from the log before it was
+            // put in use.
+            Ok(()) => database.inner.state().publish(last.committed.version),
+            Err(_) => database.inner.discard_pending(),
+        }
+        for (duty, Logged { committed, .. }) in logged {
+            duty.answer(Answer::Done(waited.as_ref().map(|()| committed).map_err(again)));
+        }
+    }
+    lead.own_answer()
+}
+
+/// The same error for another thread.
+fn again(error: &Error) -> Error {
+    Error::new(error.kind(), error.to_string())
+}
+
+type Duties<T> = Vec<(Duty<Request, Answer>, T)>;
+
+fn log_all(
+    database: &Database,
+    lead: &Lead<Request, Answer>,
+    logged: &mut Duties<Logged>,
+    others: &mut Duties<Answer>,
+) -> Result<()> {
+    let inner = &database.inner;
+    let log = inner.log()?;
     let mut turn = log.take_turn(inner.options.wait)?;
     let mut follower = inner.lock_follower();
     inner.catch_up(&mut follower)?;
-    let state = inner.state();
+    loop {
+        let requests = lead.take();
+        let count = requests.len();
+        for (request, duty) in requests {
+            match log_one(inner, &mut turn, &mut follower, request) {
+                Ok(Ok(one)) => logged.push((duty, one)),
+                Ok(Err(answer)) => others.push((duty, answer)),
+                Err(error) => others.push((duty, Answer::Done(Err(error)))),
+            }
+        }
+        // While a sync is in flight nothing is lost by taking on more.
+        if count == 0 || !log.is_syncing() {
+            inner.note_applied(&follower);
+            return Ok(());
+        }
+    }
+}
 
+/// Checks one commit, and logs and applies it; or says what there is to answer.
+fn log_one(
+    inner: &Inner,
+    turn: &mut Turn,
+    follower: &mut Follower,
+    request: Request,
+) -> Result<std::result::Result<Logged, Answer>> {
+    let Request { mut prepared, options, digest } = request;
+    let state = inner.state();
     if let Some(id) = &options.client_id
         && let Some(version) = find_client_id(&state, id)?
     {
-        drop(follower);
-        drop(turn);
-        return repeated(database, &state, id, version, request);
+        return Ok(Err(Answer::Known(state, id.clone(), version)));
     }
     let unchanged = || {
         let (version, tables) = (prepared.read_version, BTreeMap::new());
         let time = state.time(version)?;
-        Ok(Committed { version, time, id: uuid::Uuid::nil(), tables, repeated: false, unchanged: true })
+        let id = uuid::Uuid::nil();
+        let unchanged = Committed { version, time, id, tables, repeated: false, unchanged: true };
+        Ok(Err(Answer::Done(Ok(unchanged))))
     };
-    if prepared.catalog.is_empty() && prepared.tables.is_empty() && !options.allow_empty {
+    // An id is remembered by the version it made, so that one with an id is made even if nothing changed.
+    let allow_empty = options.allow_empty || options.client_id.is_some();
+    if prepared.catalog.is_empty() && prepared.tables.is_empty() && !allow_empty {
         return unchanged();
     }
     check_conflicts(&state, &follower.recent, &prepared)?;
@@ -219,7 +347,7 @@ pub(crate) fn commit(
         }
     };
 
-    if catalog.is_empty() && changes.is_empty() && !options.allow_empty {
+    if catalog.is_empty() && changes.is_empty() && !allow_empty {
         return unchanged();
     }
 
@@ -237,7 +365,10 @@ pub(crate) fn commit(
         parameters: options.parameters,
         meta: options.meta,
         read_version: prepared.read_version,
-        isolation: "snapshot",
+        isolation: match prepared.reads {
+            Some(_) => Isolation::Serializable.name(),
+            None => Isolation::Snapshot.name(),
+        },
         blind_append: prepared.blind
             && counts.values().all(|(_, counts)| counts.updated == 0 && counts.deleted == 0),
         tables: by_name(&counts),
@@ -246,7 +377,7 @@ pub(crate) fn commit(
         chain_digest: [0; 32],
     };
     let mut header = CommitHeader::of(&info, &counts);
-    header.request_digest = request;
+    header.request_digest = digest;
     let content = CommitContent { catalog, changes };
     let previous_chain = state.memory.read().chain_digest;
     let logged = encode_commit(&mut header, &content, &blocks, &previous_chain)
@@ -258,22 +389,13 @@ pub(crate) fn commit(
             return Err(error);
         }
     };
-    // From here on the record may be durable, and names the files.
+    // From here on the record may be durable, and names the files; the state holds them as the transaction did.
     prepared.tables.iter_mut().filter_map(|table| table.loaded.as_mut()).for_each(LoadedFiles::keep);
-    state.apply(header, content, ticket.next(), &mut follower.recent)?;
+    state.apply(Arc::new(header), content, ticket.next(), &mut follower.recent)?;
     follower.applied = ticket.next();
-    drop(follower);
-    drop(turn);
-
-    if let Err(error) = log.wait(ticket) {
-        inner.discard_pending();
-        return Err(error.into());
-    }
-    // Where a checkpoint exchanged the state meanwhile, the new one read this commit from the log before it was put in use.
-    state.publish(version);
-    drop(state);
-    upkeep::after_commit(database);
-    Ok(Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false })
+    let committed =
+        Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false };
+    Ok(Ok(Logged { ticket, committed }))
 }
 
 fn by_name(counts: &BTreeMap<TableId, (String, Counts)>) -> BTreeMap<String, Counts> {
@@ -328,12 +450,7 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
                     "table {name} was changed by version {version} after this transaction began at version {read}; begin again"
                 ),
             ),
-            Refusal::TooOld(horizon) => Error::new(
-                ErrorKind::TooOld,
-                format!(
-                    "this transaction began at version {read}, before version {horizon} from which changes are remembered; begin again"
-                ),
-            ),
+            Refusal::TooOld(horizon) => too_old(read, horizon),
         }
     };
     for change in &prepared.catalog {
@@ -370,7 +487,48 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
                 .map_err(refused)?;
         }
     }
-    Ok(())
+    match &prepared.reads {
+        Some(reads) => check_reads(state, recent, read, reads),
+        None => Ok(()),
+    }
+}
+
+/// Whether what a serializable transaction read is still so: then it is as if it had begun now.
+fn check_reads(state: &State, recent: &RecentWrites, read: Version, reads: &Reads) -> Result<()> {
+    let catalog = state.catalog();
+    for (name, id) in &reads.names {
+        if catalog.find(name, state.applied()).map(|table| table.id) != *id {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "table {name}, looked up at version {read} by this serializable transaction, was made or dropped \
+                     since; begin again"
+                ),
+            ));
+        }
+    }
+    recent.check_reads(read, &reads.rows).map_err(|(table, refusal)| match refusal {
+        Refusal::Conflict(version) => {
+            let name = catalog.table(table).map_or("", |table| &table.name);
+            Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "what this serializable transaction read of table {name} at version {read} was changed by version \
+                     {version}; begin again"
+                ),
+            )
+        }
+        Refusal::TooOld(horizon) => too_old(read, horizon),
+    })
+}
+
+fn too_old(read: Version, horizon: Version) -> Error {
+    Error::new(
+        ErrorKind::TooOld,
+        format!(
+            "this transaction began at version {read}, before version {horizon} from which changes are remembered; begin again"
+        ),
+    )
 }
 
 fn commit_time(given: Option<CommitTime>, last: CommitTime, now: CommitTime) -> Result<CommitTime> {
@@ -444,34 +602,40 @@ fn resolve_rows<'a>(
             catalog.table(id).ok_or_else(|| Error::not_found(format!("table {} is gone", table.name)))?;
         let key_columns: Vec<Column> = table.schema.key_columns().cloned().collect();
         let mut count = Counts::default();
-        let find = |key: &[u8]| -> Result<Target> {
-            if table.id >= PROVISIONAL || table.truncated {
-                return Ok(Target::None);
+        // Whether a key is there, and the row that it names. What is truncated ends without being named.
+        let find = |key: &[u8], expect: Expect| -> Result<(bool, Target)> {
+            if table.id >= PROVISIONAL || (table.truncated && expect == Expect::Any) {
+                return Ok((false, Target::None));
             }
-            Ok(match state.find_alive(entry, &key_columns, key)? {
-                None => Target::None,
-                Some(place) => state.target(id, place),
-            })
+            let place = state.find_alive(entry, &key_columns, key)?;
+            let target = match place {
+                Some(place) if !table.truncated => state.target(id, place),
+                _ => Target::None,
+            };
+            Ok((place.is_some(), target))
         };
-        if table.truncated && table.id < PROVISIONAL {
+        if table.truncated && !table.dropped && table.id < PROVISIONAL {
             count.deleted += crate::snapshot::row_count(state, entry, state.applied())?;
         }
         let mut replaced = Vec::with_capacity(table.rows.num_rows());
         if table.schema.has_key() {
             for (row, key) in table.keys.iter().enumerate() {
-                let target = find(key)?;
-                match (table.expects[row], target) {
-                    (Expect::Absent, Target::Memory | Target::Born(..) | Target::File(..)) => {
+                let (exists, target) = find(key, table.expects[row])?;
+                match (table.expects[row], exists) {
+                    (Expect::Absent, true) => {
                         return Err(Error::new(
                             ErrorKind::Exists,
                             format!("table {} has the key {} already", table.name, show_key(table, row)),
                         ));
                     }
-                    (Expect::Present, Target::None) => {
+                    (Expect::Present, false) => {
                         return Err(missing(&table.name, &show_key(table, row)));
                     }
-                    (_, Target::None) => count.inserted += 1,
-                    _ => count.updated += 1,
+                    _ => {}
+                }
+                match target {
+                    Target::None => count.inserted += 1,
+                    Target::Memory | Target::Born(..) | Target::File(..) => count.updated += 1,
                 }
                 replaced.push(target);
             }
@@ -481,19 +645,23 @@ fn resolve_rows<'a>(
         }
         let (mut deleted, mut deleted_at) = (Keys::default(), Vec::new());
         for (key, expect) in table.deleted.iter().zip(&table.deleted_expects) {
-            match (expect, find(key)?) {
-                (Expect::Present, Target::None) => return Err(missing(&table.name, "of a row to delete")),
-                (Expect::Absent, Target::Memory | Target::Born(..) | Target::File(..)) => {
+            let (exists, target) = find(key, *expect)?;
+            match (expect, exists) {
+                (Expect::Present, false) => return Err(missing(&table.name, "of a row to delete")),
+                (Expect::Absent, true) => {
                     let message = format!("table {} has a key already that was to be inserted", table.name);
                     return Err(Error::new(ErrorKind::Exists, message));
                 }
-                (_, Target::None) => {}
-                (_, target) => {
-                    count.deleted += 1;
-                    deleted.push(key);
-                    deleted_at.push(target);
-                }
+                _ => {}
             }
+            if target != Target::None {
+                count.deleted += 1;
+                deleted.push(key);
+                deleted_at.push(target);
+            }
+        }
+        if table.dropped {
+            continue;
         }
         count.inserted += table.loaded.as_ref().map_or(0, LoadedFiles::rows);
         let files = loaded.remove(&table.id).unwrap_or_default();

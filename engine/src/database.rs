@@ -3,6 +3,7 @@
 use crate::api::*;
 use crate::asof::AsOf;
 use crate::codec::records::{TagRecord, kind};
+use crate::commit::CommitQueue;
 use crate::counting::CountingDisk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
@@ -17,11 +18,12 @@ use crate::state::State;
 use crate::transaction::Transaction;
 use crate::upkeep::{Guard, Signals};
 use crate::view::ViewCache;
-use asof_mvcc::conflict::REMEMBERED_KEYS_DEFAULT;
+use asof_mvcc::conflict::REMEMBERED_BYTES_DEFAULT;
 use asof_mvcc::{CommitTime, RecentWrites, Version};
 use asof_wal::{Access, LockKind, Log, LogOptions, OpenMode, Position};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -43,6 +45,11 @@ pub(crate) struct Inner {
     state: RwLock<Arc<State>>,
     log: OnceLock<Log>,
     follower: Mutex<Follower>,
+    /// Sequence of the next record to apply, as of the last look: who finds nothing durable behind it need not lock the
+    /// follower.
+    applied_sequence: AtomicU64,
+    /// Commits that wait to be checked and logged.
+    pub(crate) commits: CommitQueue,
     views: OnceLock<Arc<ViewCache>>,
     /// What commits and upkeep tell each other.
     pub(crate) signals: Arc<Signals>,
@@ -64,7 +71,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// Forgets what was written up to a version: transactions that read an older one are too old.
     pub(crate) fn forget_writes(&mut self, version: Version) {
-        self.recent = RecentWrites::new(version, REMEMBERED_KEYS_DEFAULT);
+        self.recent = RecentWrites::new(version, REMEMBERED_BYTES_DEFAULT);
     }
 }
 
@@ -201,7 +208,7 @@ impl Database {
         let manifest = &leased.manifest;
         let follower = Follower {
             applied: manifest.log_start.into(),
-            recent: RecentWrites::new(manifest.version(), REMEMBERED_KEYS_DEFAULT),
+            recent: RecentWrites::new(manifest.version(), REMEMBERED_BYTES_DEFAULT),
             started: false,
             manifest_seen: 0,
         };
@@ -216,6 +223,8 @@ impl Database {
             state: RwLock::new(Arc::new(State::new(Arc::new(generation)))),
             log: OnceLock::new(),
             follower: Mutex::new(follower),
+            applied_sequence: AtomicU64::new(0),
+            commits: CommitQueue::default(),
             views: OnceLock::new(),
             signals: Arc::default(),
         };
@@ -255,14 +264,19 @@ impl Database {
         Ok(self.inner.state().published())
     }
 
-    /// Begins a transaction that reads the newest version.
+    /// Begins a transaction that reads the newest version, at snapshot isolation.
     pub fn begin(&self) -> Result<Transaction> {
+        self.begin_with(TransactionOptions::default())
+    }
+
+    /// Begins a transaction that reads the newest version.
+    pub fn begin_with(&self, options: TransactionOptions) -> Result<Transaction> {
         if self.inner.access == Access::ReadOnly {
             let message = format!("{} was opened for reading only", self.path().display());
             return Err(Error::new(ErrorKind::ReadOnly, message));
         }
         let version = self.refresh()?;
-        Ok(Transaction::new(self.clone(), self.snapshot(version)?))
+        Ok(Transaction::new(self.clone(), self.snapshot(version)?, options))
     }
 
     /// Which version an as-of expression names.
@@ -456,6 +470,9 @@ impl Inner {
 
     /// Applies what the log has that is not applied yet.
     pub(crate) fn follow(&self) -> Result<()> {
+        if self.log()?.durable()?.sequence <= self.applied_sequence.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut follower = self.follower.lock();
         self.catch_up(&mut follower)
     }
@@ -472,6 +489,7 @@ impl Inner {
         let durable = log.durable()?;
         if durable.sequence <= follower.applied.sequence {
             follower.started = true;
+            self.note_applied(follower);
             return Ok(());
         }
         let mut reloads = 0;
@@ -488,7 +506,13 @@ impl Inner {
             }
         }
         follower.started = true;
+        self.note_applied(follower);
         Ok(())
+    }
+
+    /// Tells those who only want to know whether there is something new how far the log is applied.
+    pub(crate) fn note_applied(&self, follower: &Follower) {
+        self.applied_sequence.store(follower.applied.sequence, Ordering::Release);
     }
 
     /// Applies what is durable to a state: the one in use, or one being made to take its place.
@@ -509,7 +533,7 @@ impl Inner {
         let generation = self.generation(leased)?;
         // What lies between was never read from the log: nobody knows here what it wrote.
         if generation.version() > self.state().applied() {
-            follower.recent = RecentWrites::new(generation.version(), REMEMBERED_KEYS_DEFAULT);
+            follower.recent = RecentWrites::new(generation.version(), REMEMBERED_BYTES_DEFAULT);
         }
         // A still newer manifest would be named by a record in what is read now: this one is as good to go on from.
         follower.manifest_seen = u64::MAX;
@@ -609,6 +633,8 @@ impl Inner {
     /// Forgets what was applied but could not be made durable: others may put something else in its place.
     pub(crate) fn discard_pending(&self) {
         let mut follower = self.follower.lock();
+        // What others write next may have the same sequences.
+        self.applied_sequence.store(0, Ordering::Release);
         let generation = self.state().generation.clone();
         let start = generation.manifest().log_start.into();
         match self.exchange_state(generation, start, &mut follower) {

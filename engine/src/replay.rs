@@ -36,7 +36,7 @@ pub(crate) enum Tail {
 
 /// A record, ready to be applied.
 enum Decoded {
-    Commit { header: CommitHeader, content: CommitContent, next: Position },
+    Commit { header: Arc<CommitHeader>, content: CommitContent, next: Position },
     Other(Record),
 }
 
@@ -130,7 +130,7 @@ fn decode_commit(record: Record, catalog: &mut Arc<Catalog>) -> Result<Decoded> 
         schemas.get(schema).map(|(_, schema)| schema.clone())
     })?;
     let content = CommitContent { catalog: payload.catalog().to_vec(), changes };
-    Ok(Decoded::Commit { header: payload.header, content, next: record.next })
+    Ok(Decoded::Commit { header: Arc::new(payload.header), content, next: record.next })
 }
 
 /// Applies records one after the other and lets readers of the state see each.

@@ -301,7 +301,7 @@ impl State {
     /// Applies a commit, own or read from the log, and tells conflict detection. Visible once published.
     pub fn apply(
         &self,
-        header: CommitHeader,
+        header: Arc<CommitHeader>,
         content: CommitContent,
         next: Position,
         recent: &mut RecentWrites,
@@ -332,7 +332,6 @@ impl State {
         }
         touched.sort_unstable();
         touched.dedup();
-        let header = Arc::new(header);
         let mut memory = self.memory.write();
         for table in touched {
             let net = header.net_rows(table);

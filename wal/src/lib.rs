@@ -39,6 +39,7 @@ mod record;
 mod recovery;
 mod salvage;
 mod segment;
+mod sync;
 mod turn;
 mod watch;
 

@@ -1,22 +1,24 @@
-//! Durable commits of one 200-byte row, beside the limit: `commits [--seconds S] [--rounds N] [--threads 1,8,64]
-//! [--rows N] [--only raw,log,insert,upsert] [DIR]`.
+//! Durable commits of one 200-byte row, beside the limit.
 //!
 //! The limit (`raw`) is group commit of raw bytes into a file whose blocks are already written. `log` is the log alone,
 //! `insert` and `upsert` the whole engine: new keys, and random keys of a checkpointed table of `--rows` rows. Rounds
 //! are interleaved, so that a busy machine hits all alike; medians and ratios to the limit are printed.
 
-use asof_benches::Arguments;
+use asof_benches::arguments::Arguments;
 use asof_engine::arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
 use asof_engine::{Column, ColumnType, CommitOptions, Database, Options};
 use asof_wal::{Log, LogOptions, RealDisk};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 type Failure = Box<dyn std::error::Error>;
+
+const USAGE: &str = "\
+usage: commits run [--dir DIR] [--seconds S] [--rounds N] [--threads 1,8,64] [--rows N] [--only raw,log,insert,upsert]";
 
 const ROW_BYTES: usize = 200;
 const RAW_FILE_BYTES: u64 = 64 << 20;
@@ -211,14 +213,18 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() -> Result<(), Failure> {
-    let arguments = Arguments::from_command_line()?;
-    let time = Duration::from_secs_f64(arguments.number("seconds", 2.0)?);
-    let rounds = arguments.number("rounds", 5.0)? as usize;
-    let rows = arguments.number("rows", 1e6)? as i64;
-    let threads = arguments.text("threads", "1,8,64");
+    let arguments = Arguments::read(USAGE);
+    if arguments.command != "run" {
+        arguments.refuse("there is one command, run");
+    }
+    let time = Duration::from_secs_f64(arguments.get_or("seconds", 2.0));
+    let rounds: usize = arguments.get_or("rounds", 5);
+    let rows: i64 = arguments.get_or("rows", 1_000_000);
+    let threads: String = arguments.get_or("threads", "1,8,64".to_string());
     let threads = threads.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>()?;
-    let only = arguments.text("only", "raw,log,insert,upsert");
-    let dir = arguments.directory()?;
+    let only: String = arguments.get_or("only", "raw,log,insert,upsert".to_string());
+    // In the working directory, not the system's for temporary files, which is no disk everywhere.
+    let dir = tempfile::tempdir_in(arguments.get_or("dir", PathBuf::from(".")))?;
     let path = |name: &str| dir.path().join(name);
     let mut committers: Vec<(&str, Box<dyn Committer>)> = Vec::new();
     for name in only.split(',') {
