@@ -8,6 +8,7 @@
 //! disk, which are merged. Memory is that of the budget, whatever the number of rows.
 
 mod existing;
+mod output;
 mod sorter;
 
 use crate::database::Inner;
@@ -20,19 +21,16 @@ use crate::scan::wanted;
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks, merge};
 use crate::store::data_file::DataFile;
-use crate::store::data_writer::{DataWriter, FileKind, GROUP_ROWS};
+use crate::store::data_writer::{DataWriter, FileKind};
 use arrow::array::RecordBatch;
 use asof_mvcc::{FileId, Keys, Table, TableId, TableSchema, Version};
 use asof_wal::{Disk, DiskFile};
 use existing::Existing;
+use output::{Output, Part};
 use sorter::Sorter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Rows of one file: what compaction rewrites at once, and a whole number of row groups.
-const FILE_ROWS: u64 = 12 * GROUP_ROWS as u64;
-/// Bytes after which a file ends, where rows are long.
-const FILE_BYTES: u64 = 128 << 20;
 /// Rows looked at, checked and handed on at a time.
 const STEP_ROWS: usize = 65_536;
 
@@ -111,7 +109,7 @@ pub(crate) struct Loader {
     schema: Arc<TableSchema>,
     version: Version,
     files: LoadedFiles,
-    writer: Option<DataWriter>,
+    output: Output,
     last_key: Vec<u8>,
     /// The keys that are there, where any may be met.
     existing: Option<Existing>,
@@ -140,6 +138,7 @@ impl Loader {
             first_row_id: (!schema.has_key()).then_some(next_row_id),
             named: false,
         };
+        let output = Output::new(inner.clone(), table.clone(), schema.clone());
         Loader {
             inner,
             state,
@@ -147,7 +146,7 @@ impl Loader {
             schema,
             version,
             files,
-            writer: None,
+            output,
             last_key: Vec::new(),
             existing: None,
             is_empty: rows == 0,
@@ -164,18 +163,18 @@ impl Loader {
                 let ids: Vec<u64> = (self.next_row_id..).take(part.num_rows()).collect();
                 self.next_row_id += ids.len() as u64;
                 let keys = Keys::of_row_ids(ids.iter().copied());
-                self.write(&part, &keys, Some(&ids))?;
+                self.write(Part { rows: part, keys, row_ids: Some(ids) })?;
                 continue;
             }
             let keys = Keys::of_batch(&self.schema, &part)
                 .map_err(|error| Error::from(error).at(format!("table {}", self.table.name)))?;
             if self.sorter.is_none() && !self.ascends(&part, &keys)? {
                 // What was written so far is the first run.
-                self.end_file()?;
+                self.end_files()?;
                 self.sorter = Some(Sorter::new(self.inner.options.load_bytes() / 2));
             }
             match self.sorter.take() {
-                None => self.write(&part, &keys, None)?,
+                None => self.write(Part { rows: part, keys, row_ids: None })?,
                 Some(mut sorter) => {
                     let full = sorter.push(part, keys);
                     self.sorter = Some(sorter);
@@ -208,35 +207,15 @@ impl Loader {
     }
 
     /// Writes rows that come behind all written before, to as many files as they need.
-    fn write(&mut self, rows: &RecordBatch, keys: &Keys, row_ids: Option<&[u64]>) -> Result<()> {
+    fn write(&mut self, part: Part) -> Result<()> {
         if self.schema.has_key() {
-            self.check_existing(rows, keys)?;
-            if let Some(last) = keys.len().checked_sub(1) {
+            self.check_existing(&part.rows, &part.keys)?;
+            if let Some(last) = part.keys.len().checked_sub(1) {
                 self.last_key.clear();
-                self.last_key.extend_from_slice(keys.get(last));
+                self.last_key.extend_from_slice(part.keys.get(last));
             }
         }
-        let mut done = 0;
-        while done < rows.num_rows() {
-            let writer = match &mut self.writer {
-                Some(writer) => writer,
-                none => none.insert(begin_file(&self.inner, &self.table, &self.schema, &mut self.files)?),
-            };
-            let count = (rows.num_rows() - done).min((FILE_ROWS - writer.rows()) as usize);
-            if count == rows.num_rows() {
-                writer.write(rows, keys, row_ids, &[], &[])?;
-            } else {
-                let mut part = Keys::with_capacity(count);
-                (done..done + count).for_each(|row| part.push(keys.get(row)));
-                let ids = row_ids.map(|ids| &ids[done..done + count]);
-                writer.write(&rows.slice(done, count), &part, ids, &[], &[])?;
-            }
-            done += count;
-            if writer.rows() >= FILE_ROWS || writer.bytes() >= FILE_BYTES {
-                self.end_file()?;
-            }
-        }
-        Ok(())
+        self.output.write(part, &mut self.files.locks)
     }
 
     /// Refuses a key that the table has.
@@ -258,17 +237,15 @@ impl Loader {
         }
     }
 
-    fn end_file(&mut self) -> Result<()> {
-        if let Some(writer) = self.writer.take() {
-            self.files.records.push(writer.finish()?);
-        }
+    fn end_files(&mut self) -> Result<()> {
+        self.files.records.extend(self.output.finish()?);
         Ok(())
     }
 
     /// Writes what the sorter has gathered as a run of its own.
     fn spill(&mut self) -> Result<()> {
         let Some(sorter) = &mut self.sorter else { return Ok(()) };
-        let mut writer = begin_file(&self.inner, &self.table, &self.schema, &mut self.files)?;
+        let mut writer = begin_file(&self.inner, &self.table, &self.schema, &mut self.files.locks)?;
         for chunk in sorter.take_sorted() {
             let chunk = chunk?;
             writer.write(&chunk.rows, &chunk.keys, None, &[], &[])?;
@@ -294,7 +271,7 @@ impl Loader {
             if !self.ascends(&chunk.rows, &chunk.keys)? {
                 return Err(Error::corrupt("runs of a load are out of order"));
             }
-            self.write(&chunk.rows, &chunk.keys, None)?;
+            self.write(Part { rows: chunk.rows, keys: chunk.keys, row_ids: None })?;
         }
         for record in std::mem::take(&mut self.files.runs) {
             self.files.remove(&record);
@@ -307,7 +284,7 @@ impl Loader {
         if let Some(sorter) = self.sorter.take() {
             self.merge_runs(sorter)?;
         }
-        self.end_file()?;
+        self.end_files()?;
         if !self.files.records.is_empty() {
             sync_data_dir(&self.inner)?;
         }
@@ -319,10 +296,10 @@ fn begin_file(
     inner: &Arc<Inner>,
     table: &Table,
     schema: &TableSchema,
-    files: &mut LoadedFiles,
+    locks: &mut BTreeMap<FileId, Arc<dyn DiskFile>>,
 ) -> Result<DataWriter> {
     let (id, lock) = numbers::draw_for_load(inner, table.id)?;
-    files.locks.insert(id, lock);
+    locks.insert(id, lock);
     let disk: Arc<dyn Disk> = inner.disk.clone();
     let made =
         DataWriter::create(disk, &inner.layout, table.id, id, &schema.columns, FileKind::Loaded, &schema.key);

@@ -212,6 +212,14 @@ impl Transaction {
         Ok(count)
     }
 
+    /// Whether a table has no rows, and this transaction has changed none, so that a load is all there is to check.
+    pub fn can_load(&self, table: &str) -> Result<bool> {
+        let entry = self.table(table)?;
+        let untouched = self.writes.get(&entry.id).is_none_or(TableWrites::is_empty);
+        let is_empty = entry.id >= PROVISIONAL || self.snapshot.rows_of(entry)? == 0;
+        Ok(untouched && is_empty && !self.loads.contains_key(&entry.id))
+    }
+
     fn loader(&self, table: &Table) -> Result<Loader> {
         let mut table = table.clone();
         let mut rows = 0;

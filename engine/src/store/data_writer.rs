@@ -147,12 +147,14 @@ impl DataWriter {
         Ok(())
     }
 
+    #[allow(dead_code, reason = "for compaction")]
     /// Rows written so far, those of the open row group included.
     pub fn rows(&self) -> u64 {
         let open = self.open_group.as_ref().map_or(0, |group| group.extent.rows as u64);
         self.groups.iter().map(|group| group.rows as u64).sum::<u64>() + open
     }
 
+    #[allow(dead_code, reason = "for compaction")]
     /// Bytes in the file so far.
     pub fn bytes(&self) -> u64 {
         self.writer.bytes_written() as u64
