@@ -87,7 +87,7 @@ impl Output {
         mut part: Part,
         locks: &mut BTreeMap<FileId, Arc<dyn DiskFile>>,
     ) -> Result<()> {
-        while part.keys.len() > 0 {
+        while !part.keys.is_empty() {
             let count = part.keys.len().min(FILE_ROWS - self.rows);
             let rest = (count < part.keys.len()).then(|| part.slice(count, part.keys.len() - count));
             if rest.is_some() {
