@@ -5,8 +5,10 @@
 mod basics;
 mod bitrot;
 mod counters;
+mod dependency_graph;
 mod extremes;
 mod isolation;
+mod list_append;
 mod model;
 mod readers;
 mod support;
