@@ -54,7 +54,7 @@ def table(heads, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
-def in_order(found, first=("asof", "asof-tail", "plain-rust", "parquet", "limit", "limit-growing")):
+def in_order(found, first=("asof", "asof-tail", "plain-rust", "parquet", "limit", "limit-growing", "asof-log")):
     return sorted(found, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
@@ -72,12 +72,13 @@ def history(lines):
             for name, _ in measures:
                 if line["command"] == "ingest":
                     figures.add((name, line["system"]), line, name)
-            figures.add(("bytes", line["state"], line["system"]), line, "bytes")
+            line["megabytes"] = line["bytes"] / 1e6 if "bytes" in line else None
+            figures.add(("bytes", line["state"], line["system"]), line, "megabytes")
         for name, label in measures:
             rows.append([label] + [figures.cell((name, system), (name, "asof")) for system in systems])
         for state in STATES:
             if any(key[:2] == ("bytes", state) for key in list(figures.values)):
-                rows.append([f"bytes, {state}"] + [figures.cell(("bytes", state, system), ("bytes", state, "asof")) for system in systems])
+                rows.append([f"MB on disk, {state}"] + [figures.cell(("bytes", state, system), ("bytes", state, "asof")) for system in systems])
         texts += [f"### {dataset}\n", table(["commits", *systems], rows)]
         reads = [line for line in mine if line.get("what")]
         for state in [state for state in STATES if any(line["state"] == state for line in reads)]:
@@ -85,16 +86,17 @@ def history(lines):
             for line in reads:
                 if line["state"] == state:
                     figures.add((line["what"], line["position"], line["system"]), line, "ms")
-                    for name in ("rows_decoded", "pages_decoded", "bytes_read"):
+                    line["megabytes_read"] = line["bytes_read"] / 1e6 if "bytes_read" in line else None
+                    for name in ("rows_decoded", "pages_decoded", "megabytes_read"):
                         figures.add((line["what"], line["position"], line["system"], name), line, name)
             for what in ("open", "scan", "lookup", "diff"):
                 for position in POSITIONS:
                     key = (what, position)
                     if not any(found[:2] == key for found in list(figures.values)):
                         continue
-                    work = "; ".join(figure(figures.median((*key, "asof", name))) for name in ("rows_decoded", "pages_decoded", "bytes_read"))
+                    work = "; ".join(figure(figures.median((*key, "asof", name))) for name in ("rows_decoded", "pages_decoded", "megabytes_read"))
                     rows.append([f"{what}, {position}"] + [figures.cell((*key, system), (*key, "asof")) for system in systems] + [work])
-            texts += [f"{dataset}, {state}: ms\n", table(["read", *systems, "asof: rows; pages decoded; bytes read"], rows)]
+            texts += [f"{dataset}, {state}: ms\n", table(["read", *systems, "asof: rows; pages decoded; MB read"], rows)]
     return texts
 
 
