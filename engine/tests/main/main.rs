@@ -7,6 +7,7 @@ mod bitrot;
 mod counters;
 mod dependency_graph;
 mod extremes;
+mod hostile;
 mod isolation;
 mod list_append;
 mod model;
