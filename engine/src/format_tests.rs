@@ -14,6 +14,7 @@ use crate::history::commit_log::CommitLog;
 use crate::history::ids::{encode_run, hash_id, read_run};
 use crate::layout::{HISTORY_DIR, IDS_DIR, Layout};
 use crate::manifest::{DataFileRecord, EndsFileRecord, Manifest, SumsRecord};
+use crate::store::bloom;
 use crate::store::ends;
 use crate::store::index_block::{GroupExtent, IndexBlock};
 use crate::test_rows::arbitrary_batch;
@@ -217,6 +218,8 @@ fn sample_manifest() -> Manifest {
 }
 
 fn sample_index() -> IndexBlock {
+    let mut fences = Keys::default();
+    [&b"\x7e\xff"[..], b"\x81\x05", b"\x82\x01\x2c"].iter().for_each(|key| fences.push(key));
     let group = GroupExtent {
         rows: 7,
         min_begin: 1,
@@ -225,8 +228,22 @@ fn sample_index() -> IndexBlock {
         max_end: u64::MAX,
         min_key: b"\x7e\xff".to_vec(),
         max_key: b"\x82\x01\x2c".to_vec(),
+        starts_run: true,
+        page_rows: 3,
+        fences,
+        filter_offset: 4096,
+        filter_bytes: 32,
     };
     IndexBlock { blocks: vec![0x0403_0201, 0x0807_0605], groups: vec![group] }
+}
+
+/// What the first version of an index block told of it.
+fn sample_index_1() -> IndexBlock {
+    let mut index = sample_index();
+    let group = &mut index.groups[0];
+    (group.page_rows, group.filter_offset, group.filter_bytes) = (0, 0, 0);
+    group.fences = Keys::default();
+    index
 }
 
 /// A disk with the directories of a database.
@@ -344,6 +361,14 @@ fn a_run_of_ids_is_as_shown_and_reads_back() {
 fn an_index_block_is_as_shown_and_reads_back() {
     let bytes = check("index-block", &sample_index().encode());
     assert_eq!(IndexBlock::decode(&bytes, "a data file").unwrap(), sample_index());
+    let first_version = shown("index-block-1");
+    assert_eq!(IndexBlock::decode(&first_version, "a data file").unwrap(), sample_index_1());
+}
+
+#[test]
+fn a_filter_is_as_shown() {
+    let keys = [&b"\x7e\xff"[..], b"\x81\x05", b"\x82\x01\x2c", b"nine bytes"];
+    check("filter", &bloom::build(&keys.map(bloom::hash)));
 }
 
 #[test]

@@ -240,26 +240,40 @@ impl Verifier<'_> {
         let table =
             table.ok_or_else(|| Error::corrupt(format!("{} is of an unknown table", path.display())))?;
         let wanted = crate::scan::wanted(table, &[]);
-        let groups = (0..file.groups.len()).map(|group| (group, None)).collect();
-        let mut last: Option<(Vec<u8>, Version)> = None;
         let mut rows = 0;
-        for chunk in file.scan(wanted, groups, Arc::default(), Arc::new(|_, _| true)) {
-            let chunk = chunk?;
-            for row in 0..chunk.len() {
-                let this = (chunk.keys.get(row).to_vec(), chunk.begins[row]);
-                let (begin, end) = (chunk.begins[row], chunk.ends[row]);
-                let wrong = |what: String| {
-                    Error::corrupt(format!("{}: row {} {what}", path.display(), rows + row as u64))
-                };
-                if last.as_ref().is_some_and(|last| *last >= this) {
-                    return Err(wrong("is out of order".to_string()));
+        for run in file.runs() {
+            let mut last: Option<(Vec<u8>, Version)> = None;
+            for group in run {
+                let extent = &file.groups[group];
+                let filter = file.filter(group)?;
+                let mut of_group = 0;
+                let all = vec![(group, None)];
+                for chunk in file.scan(wanted.clone(), all, Arc::default(), Arc::new(|_, _| true)) {
+                    let chunk = chunk?;
+                    for row in 0..chunk.len() {
+                        let this = (chunk.keys.get(row).to_vec(), chunk.begins[row]);
+                        let (begin, end) = (chunk.begins[row], chunk.ends[row]);
+                        let wrong = |what: String| {
+                            Error::corrupt(format!("{}: row {} {what}", path.display(), rows + of_group))
+                        };
+                        if last.as_ref().is_some_and(|last| *last >= this) {
+                            return Err(wrong("is out of order".to_string()));
+                        }
+                        let begins =
+                            extent.min_begin.max(record.min_begin)..=extent.max_begin.min(record.max_begin);
+                        let ends = extent.min_end..=extent.max_end;
+                        if begin >= end || !begins.contains(&begin.0) || !ends.contains(&end.0) {
+                            return Err(wrong(format!("lives from {begin} to {end}, which cannot be")));
+                        }
+                        if let Some(what) = file.misplaced(group, &filter, of_group as u32, &this.0) {
+                            return Err(wrong(what.to_string()));
+                        }
+                        last = Some(this);
+                        of_group += 1;
+                    }
                 }
-                if begin >= end || begin.0 < record.min_begin || begin.0 > record.max_begin {
-                    return Err(wrong(format!("lives from {begin} to {end}, which cannot be")));
-                }
-                last = Some(this);
+                rows += of_group;
             }
-            rows += chunk.len() as u64;
         }
         if rows != record.rows {
             return Err(Error::corrupt(format!(

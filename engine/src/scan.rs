@@ -104,13 +104,18 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
         }
         let dead = dead_rows(state, memtable.as_deref(), record, newest)?;
         let file = state.generation.open(record)?;
-        let groups = life.groups(&file, &dead);
-        if !groups.is_empty() {
-            sources.push(file.scan(wanted.clone(), groups, dead, life.filter()));
+        let mut groups = life.groups(&file, &dead).into_iter().peekable();
+        // In each run keys begin anew.
+        for run in file.runs() {
+            let of_run: Vec<GroupRows> =
+                std::iter::from_fn(|| groups.next_if(|(group, _)| run.contains(group))).collect();
+            if !of_run.is_empty() {
+                sources.push(file.scan(wanted.clone(), of_run, dead.clone(), life.filter()));
+            }
         }
     }
     if let Some(memtable) = memtable {
-        let chunks = memory_chunks(&memtable.read(), table, &wanted, &*life.filter())?;
+        let chunks = memory_chunks(&memtable.read(), table, &wanted, life)?;
         if !chunks.is_empty() {
             sources.push(Box::new(chunks.into_iter().map(Ok)));
         }
@@ -137,13 +142,11 @@ pub(crate) fn dead_rows(
 }
 
 /// The memtable's row versions that `life` wants, in order.
-fn memory_chunks(
-    memtable: &Memtable,
-    table: &Table,
-    wanted: &Wanted,
-    life: &dyn Fn(Version, Version) -> bool,
-) -> Result<Vec<Chunk>> {
-    let selections = memtable.select(life);
+fn memory_chunks(memtable: &Memtable, table: &Table, wanted: &Wanted, life: Life) -> Result<Vec<Chunk>> {
+    let selections = match life {
+        Life::VisibleAt(version) => memtable.visible_at(version),
+        Life::Touched { after, up_to } => memtable.touched(after, up_to),
+    };
     let mut batches = Vec::with_capacity(selections.len());
     let mut order: Vec<(&[u8], Version, usize, usize)> = Vec::new();
     for (index, selection) in selections.iter().enumerate() {

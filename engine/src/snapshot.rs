@@ -81,7 +81,7 @@ impl Snapshot {
 
     /// The database it is of.
     pub fn database(&self) -> Database {
-        Database { inner: self.inner.clone() }
+        Database::without_upkeep(self.inner.clone())
     }
 
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
@@ -237,6 +237,9 @@ pub(crate) fn versions_of_key(
         }
         let file = state.generation.open(record)?;
         for group in file.groups_with_key(key).collect::<Vec<_>>() {
+            if !file.filter_allows(group, key)? {
+                continue;
+            }
             let keys = state.generation.group_keys(&file, group, &wanted.key)?;
             let Some(first) = find_key(&keys, key) else { continue };
             let rows: Vec<u32> = (first as u32..)

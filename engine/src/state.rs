@@ -6,6 +6,7 @@
 
 use crate::api::Tag;
 use crate::codec::records::{CatalogChange, CommitContent, CommitHeader, TableChange, Target};
+use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::generation::Generation;
 use crate::sums::SumsTail;
@@ -37,6 +38,8 @@ pub struct Memory {
     pub tables: HashMap<TableId, Arc<RwLock<Memtable>>>,
     /// Commits since the manifest, in order.
     pub commits: Vec<TailCommit>,
+    /// About the bytes of memory that their headers take.
+    pub header_bytes: usize,
     /// Their times.
     pub timeline: Timeline,
     /// Tags by name.
@@ -59,6 +62,8 @@ pub struct State {
     /// Running sums since the manifest, computed when first needed.
     pub sums: Mutex<HashMap<TableId, SumsTail>>,
     published: AtomicU64,
+    /// What the rows in memory take, about.
+    bytes: AtomicU64,
 }
 
 /// A row that is alive, as found by key.
@@ -70,6 +75,9 @@ pub enum Place {
     File(FileId, u32),
 }
 
+/// What a row born or dead takes in memory, about, beside its values and key.
+const ROW_BYTES: usize = 48;
+
 impl State {
     /// The state at a manifest, before the log is read.
     pub fn new(generation: Arc<Generation>) -> State {
@@ -79,6 +87,7 @@ impl State {
             catalog: generation.catalog.clone(),
             tables: HashMap::new(),
             commits: Vec::new(),
+            header_bytes: 0,
             timeline: Timeline::new(generation.version()),
             tags: tags.collect(),
             next_row_ids: manifest.sums.iter().map(|sums| (sums.table, sums.next_row_id)).collect(),
@@ -86,7 +95,7 @@ impl State {
             chain_digest: manifest.chain_digest,
         };
         let published = AtomicU64::new(manifest.version);
-        State { generation, memory: RwLock::new(memory), sums: Mutex::default(), published }
+        State { generation, memory: RwLock::new(memory), sums: Mutex::default(), published, bytes: AtomicU64::new(0) }
     }
 
     /// The newest version that readers see.
@@ -102,6 +111,11 @@ impl State {
     /// The newest version applied, published or not.
     pub fn applied(&self) -> Version {
         self.memory.read().timeline.last()
+    }
+
+    /// Bytes of memory that changes since the manifest take, about.
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// All tables.
@@ -150,6 +164,13 @@ impl State {
             return self.generation.commits.version_at(time);
         }
         Ok(self.memory.read().timeline.version_at(time).min(self.published()))
+    }
+
+    /// Bytes of memory that the log's tail takes: rows, and headers of commits.
+    pub fn memory_bytes(&self) -> usize {
+        let memory = self.memory.read();
+        let tables = memory.tables.values().map(|memtable| memtable.read().memory_bytes());
+        tables.sum::<usize>() + memory.header_bytes + memory.commits.capacity() * size_of::<TailCommit>()
     }
 
     /// Where the alive row of a key is, commits not published yet included.
@@ -238,6 +259,7 @@ impl State {
         }
         memory.chain_digest = header.chain_digest;
         memory.timeline.push(CommitTime(header.time));
+        memory.header_bytes += header.memory_bytes();
         memory.commits.push(TailCommit { header, next });
         Ok(())
     }
@@ -283,6 +305,9 @@ impl State {
             };
             places.push(place);
         }
+        let rows = keys.len() + places.len() + everything.len();
+        let bytes = change.rows.get_array_memory_size() + keys.memory_bytes() + rows * ROW_BYTES;
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let memtable = self.memory.write().tables.entry(table.id).or_default().clone();
         let mut memtable = memtable.write();
         for place in everything.into_iter().chain(places) {
@@ -329,5 +354,12 @@ impl State {
             places.extend(slots.map(Place::Slot));
         }
         Ok(places)
+    }
+}
+
+impl Database {
+    /// Bytes of memory that this handle takes for what the log adds to the last checkpoint.
+    pub fn memory_bytes(&self) -> usize {
+        self.inner.state().memory_bytes()
     }
 }

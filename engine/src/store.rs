@@ -1,8 +1,14 @@
 //! Row versions in files: data files (Parquet), ends files, and how keys are found in them.
 
+pub mod bloom;
 pub mod chunk;
 pub mod data_file;
 pub mod data_writer;
+pub mod encode;
 pub mod ends;
 pub mod index_block;
+mod sink;
 pub mod verified;
+
+#[cfg(test)]
+mod tests;

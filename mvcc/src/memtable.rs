@@ -3,15 +3,25 @@
 //!
 //! Rows lie in committed batches, in the order of their commits; a row's *slot* is its number in that
 //! order and stays when small batches are merged into larger ones. A hash index finds the slots of a
-//! key without keeping rows ordered: replaying a log costs no ordered insert. A row version is visible
-//! at `v` where `begin <= v < end`; rows of commits that are not published yet have a `begin` above
-//! every version that readers ask for.
+//! key without keeping rows ordered, and is built when a key is first looked up: replaying a log costs
+//! neither an ordered insert nor a hashed one. A row version is visible at `v` where `begin <= v < end`;
+//! rows of commits that are not published yet have a `begin` above every version that readers ask for.
+//!
+//! Begins ascend with the slots, and deaths are noted in order of versions as well: what some versions
+//! touched is found by bisection, whatever else is there. Versions are kept as 32 bits, counted from the
+//! first one that changed the table.
+
+mod file_ends;
+mod key_index;
 
 use crate::key::Keys;
 use crate::version::Version;
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use std::collections::{BTreeMap, HashMap};
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::{concat_batches, take_record_batch};
+use file_ends::FileEnds;
+use key_index::KeyIndex;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -22,6 +32,8 @@ pub type Slot = u32;
 pub type FileId = u64;
 
 const NO_SLOT: Slot = Slot::MAX;
+/// The end of a row that is alive, as kept here.
+const ALIVE: u32 = u32::MAX;
 /// This many batches of about one size become one.
 const MERGE_COUNT: usize = 16;
 /// Batches of this many rows are merged no further.
@@ -40,17 +52,31 @@ pub struct MemBatch {
     pub keys: Keys,
 }
 
+impl MemBatch {
+    fn memory_bytes(&self) -> usize {
+        size_of::<MemBatch>() + self.rows.get_array_memory_size() + self.keys.memory_bytes()
+    }
+}
+
 /// The rows of one table since the last checkpoint.
 #[derive(Debug, Default)]
 pub struct Memtable {
     batches: Vec<Arc<MemBatch>>,
-    begins: Vec<Version>,
-    ends: Vec<Version>,
-    /// The slot before this one whose key has the same hash.
-    previous: Vec<Slot>,
-    newest: HashMap<u64, Slot>,
+    batch_bytes: usize,
+    /// The version that 0 stands for in what follows.
+    base: Option<Version>,
+    /// By slot, ascending.
+    begins: Vec<u32>,
+    /// By slot.
+    ends: Vec<u32>,
+    /// (end, slot) of rows that died here, ascending by end.
+    deaths: Vec<(u32, Slot)>,
+    index: RwLock<KeyIndex>,
     hasher: RandomState,
-    file_ends: BTreeMap<FileId, BTreeMap<u32, Version>>,
+    file_ends: HashMap<FileId, FileEnds>,
+    file_end_bytes: usize,
+    /// (end, file, row) of rows of data files that died here, ascending by end.
+    file_deaths: Vec<(u32, u32, FileId)>,
     changes: Vec<Version>,
     /// Rows added less rows removed by all of `changes` up to each.
     net_rows: Vec<i64>,
@@ -85,6 +111,20 @@ impl Memtable {
         self.begins.len()
     }
 
+    /// Bytes of memory held: rows and keys, lives, the index, and deaths of rows in data files.
+    pub fn memory_bytes(&self) -> usize {
+        self.batch_bytes
+            + self.batches.capacity() * size_of::<Arc<MemBatch>>()
+            + (self.begins.capacity() + self.ends.capacity()) * size_of::<u32>()
+            + self.deaths.capacity() * size_of::<(u32, Slot)>()
+            + self.index.read().memory_bytes()
+            + self.file_end_bytes
+            + self.file_ends.capacity() * size_of::<(FileId, FileEnds)>()
+            + self.file_deaths.capacity() * size_of::<(u32, u32, FileId)>()
+            + self.changes.capacity() * size_of::<Version>()
+            + self.net_rows.capacity() * size_of::<i64>()
+    }
+
     /// Notes that a version changed the table (its rows or its schema), and by how many rows it grew.
     pub fn note_change(&mut self, version: Version, net_rows: i64) {
         debug_assert!(self.changes.last().is_none_or(|last| *last < version));
@@ -98,13 +138,40 @@ impl Memtable {
         (count > 0).then(|| (self.changes[count - 1], self.net_rows[count - 1]))
     }
 
-    fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+    /// A version as kept here; versions come in ascending order.
+    fn shorten(&mut self, version: Version) -> u32 {
+        let base = *self.base.get_or_insert(version);
+        let short = version.0.checked_sub(base.0).and_then(|short| u32::try_from(short).ok());
+        short.filter(|short| *short < ALIVE).expect("a log's tail has fewer than 2^32 versions, ascending")
+    }
+
+    fn version(&self, short: u32) -> Version {
+        match self.base {
+            Some(base) if short != ALIVE => Version(base.0 + u64::from(short)),
+            _ => Version::FOREVER,
+        }
+    }
+
+    /// How many of an ascending list of versions, as kept here, are at or before one.
+    fn count_up_to<T>(&self, list: &[T], version: Version, short: impl Fn(&T) -> u32) -> usize {
+        match self.base {
+            Some(base) if version >= base => {
+                list.partition_point(|item| u64::from(short(item)) <= version.0 - base.0)
+            }
+            _ => 0,
+        }
+    }
+
+    fn hash(&self, key: &[u8]) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+
+    fn batch_number(&self, slot: Slot) -> usize {
+        self.batches.partition_point(|batch| batch.first <= slot) - 1
     }
 
     fn batch_of(&self, slot: Slot) -> &Arc<MemBatch> {
-        let index = self.batches.partition_point(|batch| batch.first <= slot) - 1;
-        &self.batches[index]
+        &self.batches[self.batch_number(slot)]
     }
 
     fn key_of(&self, slot: Slot) -> &[u8] {
@@ -118,16 +185,16 @@ impl Memtable {
         if rows.num_rows() == 0 {
             return;
         }
+        let begin = self.shorten(version);
+        debug_assert!(self.begins.last().is_none_or(|last| *last <= begin));
         let first = self.begins.len() as Slot;
-        for key in keys.iter() {
-            let slot = self.begins.len() as Slot;
-            let hash = self.hasher.hash_one(key);
-            let previous = self.newest.insert(hash, slot).unwrap_or(NO_SLOT);
-            self.previous.push(previous);
-            self.begins.push(version);
-            self.ends.push(Version::FOREVER);
-        }
-        self.batches.push(Arc::new(MemBatch { first, schema, rows, keys }));
+        let count = self.begins.len() + rows.num_rows();
+        assert!(count < NO_SLOT as usize, "a memtable holds fewer than 2^32 rows");
+        self.begins.resize(count, begin);
+        self.ends.resize(count, ALIVE);
+        let batch = MemBatch { first, schema, rows: owned(rows), keys };
+        self.batch_bytes += batch.memory_bytes();
+        self.batches.push(Arc::new(batch));
         self.merge_tail();
     }
 
@@ -148,23 +215,45 @@ impl Memtable {
                 batch.keys.iter().for_each(|key| keys.push(key));
             }
             let merged = MemBatch { first: tail[0].first, schema: tail[0].schema, rows, keys };
+            self.batch_bytes -= tail.iter().map(|batch| batch.memory_bytes()).sum::<usize>();
+            self.batch_bytes += merged.memory_bytes();
             self.batches.truncate(self.batches.len() - MERGE_COUNT);
             self.batches.push(Arc::new(merged));
         }
     }
 
+    /// The index, of all rows.
+    fn index(&self) -> RwLockReadGuard<'_, KeyIndex> {
+        let index = self.index.read();
+        if index.indexed() == self.begins.len() {
+            return index;
+        }
+        drop(index);
+        let mut index = self.index.write();
+        let missing = self.begins.len() - index.indexed();
+        index.reserve(missing);
+        while index.indexed() < self.begins.len() {
+            let batch = self.batch_of(index.indexed() as Slot);
+            for row in index.indexed() - batch.first as usize..batch.keys.len() {
+                index.push(self.hash(batch.keys.get(row)));
+            }
+        }
+        RwLockWriteGuard::downgrade(index)
+    }
+
     /// The slot of a key's row that is alive, commits not published yet included.
     pub fn alive(&self, key: &[u8]) -> Option<Slot> {
-        self.slots_of(key).next().filter(|&slot| self.ends[slot as usize] == Version::FOREVER)
+        self.slots_of(key).next().filter(|&slot| self.is_alive(slot))
     }
 
     /// The slots of a key, newest first.
     pub fn slots_of<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = Slot> + 'a {
-        let mut slot = self.newest.get(&self.hash(key)).copied().unwrap_or(NO_SLOT);
+        let index = self.index();
+        let mut slot = index.newest(self.hash(key));
         std::iter::from_fn(move || {
             while slot != NO_SLOT {
                 let found = slot;
-                slot = self.previous[slot as usize];
+                slot = index.before(slot);
                 if self.key_of(found) == key {
                     return Some(found);
                 }
@@ -173,9 +262,29 @@ impl Memtable {
         })
     }
 
+    /// The slot of the nth row that a version made.
+    pub fn slot_at(&self, version: Version, nth: u32) -> Option<Slot> {
+        let before =
+            version.previous().map_or(0, |before| self.count_up_to(&self.begins, before, |short| *short));
+        let slot = before.checked_add(nth as usize)?;
+        (self.version(*self.begins.get(slot)?) == version).then_some(slot as Slot)
+    }
+
+    /// The version that made a row, and which of that version's rows it is: what [`Memtable::slot_at`] takes.
+    pub fn birth(&self, slot: Slot) -> (Version, u32) {
+        let begin = self.begins[slot as usize];
+        let first = self.begins.partition_point(|other| *other < begin);
+        (self.version(begin), slot - first as u32)
+    }
+
+    /// Whether a row has not died.
+    pub fn is_alive(&self, slot: Slot) -> bool {
+        self.ends[slot as usize] == ALIVE
+    }
+
     /// When a slot's row begins and ends.
     pub fn life(&self, slot: Slot) -> (Version, Version) {
-        (self.begins[slot as usize], self.ends[slot as usize])
+        (self.version(self.begins[slot as usize]), self.version(self.ends[slot as usize]))
     }
 
     /// The batch of a slot, and the row in it.
@@ -186,66 +295,122 @@ impl Memtable {
 
     /// Ends a row of this memtable.
     pub fn end_slot(&mut self, slot: Slot, version: Version) {
+        let short = self.shorten(version);
         let end = &mut self.ends[slot as usize];
-        debug_assert_eq!(*end, Version::FOREVER, "a row dies once");
-        *end = version;
+        debug_assert_eq!(*end, ALIVE, "a row dies once");
+        *end = short;
+        debug_assert!(self.deaths.last().is_none_or(|(last, _)| *last <= short));
+        self.deaths.push((short, slot));
     }
 
     /// Ends a row of a data file.
     pub fn end_in_file(&mut self, file: FileId, row: u32, version: Version) {
-        let before = self.file_ends.entry(file).or_default().insert(row, version);
-        debug_assert_eq!(before, None, "a row dies once");
+        let end = self.shorten(version);
+        let ends = self.file_ends.entry(file).or_default();
+        self.file_end_bytes -= ends.memory_bytes();
+        ends.insert(row, end);
+        self.file_end_bytes += ends.memory_bytes();
+        self.file_deaths.push((end, row, file));
     }
 
     /// The rows of a data file that ended at or before `version`, as (row, end), ascending.
     pub fn file_ends(&self, file: FileId, version: Version) -> Vec<(u32, Version)> {
-        let ends = self.file_ends.get(&file).into_iter().flatten();
-        ends.filter(|(_, end)| **end <= version).map(|(row, end)| (*row, *end)).collect()
+        let Some(ends) = self.file_ends.get(&file) else { return Vec::new() };
+        let ends = ends.sorted().into_iter().map(|(row, end)| (row, self.version(end)));
+        ends.filter(|(_, end)| *end <= version).collect()
+    }
+
+    /// The rows of data files that ended in (after, up_to], as (file, row, end), ascending. Looks at no others.
+    pub fn file_ends_within(&self, after: Version, up_to: Version) -> Vec<(FileId, u32, Version)> {
+        let count = |version| self.count_up_to(&self.file_deaths, version, |(end, ..)| *end);
+        let within = self.file_deaths.get(count(after)..count(up_to)).unwrap_or_default();
+        let mut ends: Vec<_> =
+            within.iter().map(|&(end, row, file)| (file, row, self.version(end))).collect();
+        ends.sort_unstable();
+        ends
     }
 
     /// Whether a row of a data file ended here.
     pub fn has_file_end(&self, file: FileId, row: u32) -> bool {
-        self.file_ends.get(&file).is_some_and(|ends| ends.contains_key(&row))
+        self.file_ends.get(&file).is_some_and(|ends| ends.end_of(row).is_some())
     }
 
-    /// The data files of which rows ended here.
+    /// The data files of which rows ended here, ascending.
     pub fn files_with_ends(&self) -> impl Iterator<Item = FileId> + '_ {
-        self.file_ends.keys().copied()
+        let mut files: Vec<FileId> = self.file_ends.keys().copied().collect();
+        files.sort_unstable();
+        files.into_iter()
     }
 
-    /// The rows that `wanted(begin, end)` selects, batch by batch.
+    /// The rows that `wanted(begin, end)` selects, batch by batch. Looks at every row: see [`Memtable::visible_at`]
+    /// and [`Memtable::touched`].
     pub fn select(&self, wanted: impl Fn(Version, Version) -> bool) -> Vec<Selection> {
-        let mut selections = Vec::new();
-        for batch in &self.batches {
-            let first = batch.first as usize;
-            let mut selection =
-                Selection { batch: batch.clone(), rows: Vec::new(), begins: Vec::new(), ends: Vec::new() };
-            for row in 0..batch.rows.num_rows() {
-                let (begin, end) = (self.begins[first + row], self.ends[first + row]);
-                if wanted(begin, end) {
-                    selection.rows.push(row as u32);
-                    selection.begins.push(begin);
-                    selection.ends.push(end);
-                }
+        self.select_slots((0..self.begins.len() as Slot).filter(|&slot| {
+            let (begin, end) = self.life(slot);
+            wanted(begin, end)
+        }))
+    }
+
+    /// Slots in ascending order, batch by batch.
+    fn select_slots(&self, slots: impl Iterator<Item = Slot>) -> Vec<Selection> {
+        let mut selections: Vec<Selection> = Vec::new();
+        for slot in slots {
+            let beyond = |batch: &MemBatch| slot - batch.first >= batch.rows.num_rows() as u32;
+            if selections.last().is_none_or(|selection| beyond(&selection.batch)) {
+                let batch = self.batch_of(slot).clone();
+                selections.push(Selection { batch, rows: Vec::new(), begins: Vec::new(), ends: Vec::new() });
             }
-            if !selection.rows.is_empty() {
-                selections.push(selection);
-            }
+            let selection = selections.last_mut().expect("pushed where it was missing");
+            let (begin, end) = self.life(slot);
+            selection.rows.push(slot - selection.batch.first);
+            selection.begins.push(begin);
+            selection.ends.push(end);
         }
         selections
     }
 
     /// The rows visible at a version.
     pub fn visible_at(&self, version: Version) -> Vec<Selection> {
-        self.select(|begin, end| begin <= version && version < end)
+        let born = self.count_up_to(&self.begins, version, |short| *short) as Slot;
+        self.select_slots((0..born).filter(|&slot| version < self.version(self.ends[slot as usize])))
+    }
+
+    /// The rows that were born or died in (after, up_to]. Looks at no others.
+    pub fn touched(&self, after: Version, up_to: Version) -> Vec<Selection> {
+        let born = |version| self.count_up_to(&self.begins, version, |short| *short) as Slot;
+        let dead = |version| self.count_up_to(&self.deaths, version, |(end, _)| *end);
+        let first = born(after);
+        let dead = self.deaths.get(dead(after)..dead(up_to)).unwrap_or_default();
+        let mut older: Vec<Slot> = dead.iter().map(|(_, slot)| *slot).filter(|slot| *slot < first).collect();
+        older.sort_unstable();
+        self.select_slots(older.into_iter().chain(first..born(up_to)))
     }
 }
+
+/// Rows that keep no more memory than they need: a slice of a large batch would keep all of it.
+fn owned(rows: RecordBatch) -> RecordBatch {
+    let held = rows.get_array_memory_size();
+    if held <= OWNED_SLACK_BYTES {
+        return rows;
+    }
+    let slices = rows.columns().iter().map(|column| column.to_data().get_slice_memory_size().ok());
+    let Some(needed) = slices.sum::<Option<usize>>() else { return rows };
+    if held <= needed * 2 {
+        return rows;
+    }
+    let all = arrow::array::UInt32Array::from_iter_values(0..rows.num_rows() as u32);
+    take_record_batch(&rows, &all).unwrap_or(rows)
+}
+
+/// Less is not worth looking at, and small arrays hold more than their values anyway.
+const OWNED_SLACK_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::array::{ArrayRef, AsArray, Int64Array};
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn rows(ids: &[i64]) -> (RecordBatch, Keys) {
         let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
@@ -264,40 +429,129 @@ mod tests {
         ids
     }
 
+    fn flat(selections: Vec<Selection>) -> Vec<(Slot, Version, Version)> {
+        let rows = selections.into_iter().flat_map(|some| {
+            let lives = some.begins.into_iter().zip(some.ends);
+            let slots = some.rows.into_iter().map(move |row| some.batch.first + row);
+            slots.zip(lives).map(|(slot, (begin, end))| (slot, begin, end)).collect::<Vec<_>>()
+        });
+        rows.collect()
+    }
+
+    const COMMITS_MAX: usize = if cfg!(miri) { 12 } else { 120 };
+
     proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 3 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn every_version_shows_what_a_map_of_versions_shows(
-            ops in prop::collection::vec(prop::collection::vec((0i64..20, any::<bool>()), 1..4), 1..120)
+            ops in prop::collection::vec(
+                prop::collection::vec((0i64..20, any::<bool>()), 1..4),
+                1..COMMITS_MAX
+            ),
+            look_up_from in 0usize..COMMITS_MAX,
         ) {
             let mut table = Memtable::default();
-            let mut model: Vec<std::collections::BTreeSet<i64>> = vec![Default::default()];
+            let mut model: Vec<BTreeSet<i64>> = vec![Default::default()];
+            // Where the alive row of each key is, as who replays a log by positions would know.
+            let mut places: std::collections::HashMap<i64, (Version, u32)> = Default::default();
+            let mut file_ends: Vec<(FileId, u32, Version)> = Vec::new();
             for (index, commit) in ops.iter().enumerate() {
-                let version = Version(index as u64 + 1);
+                // Versions that change other tables lie between.
+                let version = Version(index as u64 * 3 + 7);
                 let mut state = model.last().unwrap().clone();
-                let mut seen = std::collections::BTreeSet::new();
+                let mut seen = BTreeSet::new();
+                let mut added = Vec::new();
                 for &(id, delete) in commit {
                     if !seen.insert(id) { continue; }
-                    let (batch, keys) = rows(&[id]);
-                    if let Some(slot) = table.alive(keys.get(0)) {
+                    if let Some((begin, nth)) = places.remove(&id) {
+                        let slot = table.slot_at(begin, nth).unwrap();
+                        if index >= look_up_from {
+                            prop_assert_eq!(table.alive(rows(&[id]).1.get(0)), Some(slot));
+                        }
+                        prop_assert_eq!(table.birth(slot), (begin, nth));
                         table.end_slot(slot, version);
                         state.remove(&id);
+                    } else if delete {
+                        table.end_in_file(id as u64 % 3, index as u32 * 100 + id as u32, version);
+                        file_ends.push((id as u64 % 3, index as u32 * 100 + id as u32, version));
                     }
                     if !delete {
-                        table.insert(version, 0, batch, keys);
+                        places.insert(id, (version, added.len() as u32));
+                        added.push(id);
                         state.insert(id);
                     }
                 }
+                let (batch, keys) = rows(&added);
+                table.insert(version, 0, batch, keys);
                 table.note_change(version, 0);
+                prop_assert_eq!(table.slot_at(version, added.len() as u32), None);
                 model.push(state);
             }
-            for (version, state) in model.iter().enumerate() {
-                prop_assert_eq!(visible(&table, version as u64), state.iter().copied().collect::<Vec<_>>());
+            file_ends.sort();
+            let last = 7 + 3 * ops.len() as u64;
+            for version in 0..=last {
+                let state = &model[if version < 7 { 0 } else { ((version - 7) / 3 + 1).min(ops.len() as u64) as usize }];
+                prop_assert_eq!(visible(&table, version), state.iter().copied().collect::<Vec<_>>());
+                let (after, up_to) = (Version(version), Version(version + version % 11));
+                let within = |at: Version| after < at && at <= up_to;
+                let touched = table.select(|begin, end| within(begin) || within(end));
+                prop_assert_eq!(flat(table.touched(after, up_to)), flat(touched));
+                let ended = file_ends.iter().filter(|(.., end)| within(*end)).copied();
+                prop_assert_eq!(table.file_ends_within(after, up_to), ended.collect::<Vec<_>>());
+                for file in 0..3 {
+                    let of_file = file_ends.iter().filter(|(of, _, end)| *of == file && *end <= up_to);
+                    let of_file: Vec<_> = of_file.map(|(_, row, end)| (*row, *end)).collect();
+                    prop_assert_eq!(table.file_ends(file, up_to), of_file);
+                }
             }
             for id in 0..20 {
                 let (_, keys) = rows(&[id]);
                 let begins: Vec<_> = table.slots_of(keys.get(0)).map(|slot| table.life(slot).0).collect();
                 prop_assert!(begins.windows(2).all(|pair| pair[0] > pair[1]), "newest first");
+                prop_assert_eq!(table.alive(keys.get(0)).is_some(), model.last().unwrap().contains(&id));
             }
         }
+    }
+
+    #[test]
+    fn memory_is_counted_and_small_rows_take_little() {
+        let count: i64 = if cfg!(miri) { 400 } else { 50_000 };
+        let mut table = Memtable::default();
+        let mut last = table.memory_bytes();
+        for version in 1..=count {
+            let (batch, keys) = rows(&[version % (count / 2)]);
+            if let Some(slot) = table.alive(keys.get(0)) {
+                table.end_slot(slot, Version(version as u64));
+            }
+            table.insert(Version(version as u64), 0, batch, keys);
+            table.note_change(Version(version as u64), 0);
+            if version == count / 2 {
+                last = table.memory_bytes();
+            }
+        }
+        assert!(table.memory_bytes() > last, "rows that replace others take memory too");
+        let bytes = table.memory_bytes() as i64;
+        // A key of 3 bytes and an id of 8, and all that is known of it, in buffers that doubled.
+        assert!(bytes > count * 40 && (cfg!(miri) || bytes < count * 160), "{bytes} bytes of {count} rows");
+        let merged = table.select(|_, _| true);
+        let batches: usize = merged.iter().map(|selection| selection.batch.memory_bytes()).sum();
+        assert_eq!(batches, table.batch_bytes);
+    }
+
+    #[test]
+    fn a_slice_does_not_keep_the_batch_it_was_cut_from() {
+        let ids: Vec<i64> = (0..100_000).collect();
+        let (batch, _) = rows(&ids);
+        let mut table = Memtable::default();
+        let (_, keys) = rows(&ids[7..9]);
+        table.insert(Version(1), 0, batch.slice(7, 2), keys);
+        assert!(table.memory_bytes() < 10_000, "{}", table.memory_bytes());
+        let kept = table.visible_at(Version(1)).remove(0).batch;
+        assert_eq!(kept.rows.column(0).as_primitive::<arrow::datatypes::Int64Type>().values(), &[7, 8]);
     }
 }

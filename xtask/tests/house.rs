@@ -9,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each member, and the members it may depend on, tests and benchmarks included.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("wal", &[]),
     ("mvcc", &[]),
     ("engine", &["wal", "mvcc"]),
     ("fuse", &["engine"]),
-    ("tools", &["engine", "fuse"]),
+    ("torture", &["wal", "engine"]),
+    ("tools", &["engine", "fuse", "torture"]),
     ("benches", &["wal", "mvcc", "engine", "fuse", "tools"]),
     ("xtask", &[]),
 ];

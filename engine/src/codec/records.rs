@@ -418,6 +418,18 @@ impl CommitHeader {
         }
     }
 
+    /// About the bytes of memory it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let texts = [&self.client_id, &self.author, &self.message];
+        let texts = texts.into_iter().flatten().chain([&self.os_user, &self.host, &self.operation]);
+        let pairs = self.parameters.iter().chain(&self.meta).chain(&self.schema_changes);
+        let tables = self.tables.iter().map(|record| size_of::<CountsRecord>() + record.name.capacity());
+        size_of::<CommitHeader>()
+            + texts.map(String::capacity).sum::<usize>()
+            + pairs.map(|(a, b)| size_of::<(String, String)>() + a.capacity() + b.capacity()).sum::<usize>()
+            + tables.sum::<usize>()
+    }
+
     /// How many rows the commit added to a table, less those it removed.
     pub fn net_rows(&self, table: TableId) -> i64 {
         let counts = self.tables.iter().filter(|record| record.table == table);

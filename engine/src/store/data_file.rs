@@ -1,5 +1,6 @@
 //! Reads a data file: its extents, its row versions, the keys of a row group.
 
+use super::bloom;
 use super::chunk::{Chunk, Chunks};
 use super::data_writer::{
     BEGIN_FIELD_ID, END_FIELD_ID, ROW_ID_FIELD_ID, has_null, parquet_error, reader_error,
@@ -26,6 +27,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The longest tail that is read: 1 GiB.
@@ -97,10 +99,20 @@ impl DataFile {
                 record.tail_offset, record.tail_crc
             )));
         }
-        let index = IndexBlock::decode(&tail, &name)?;
+        let mut index = IndexBlock::decode(&tail, &name)?;
+        if let Some(version) = record.loaded_at {
+            // Written before its version was known.
+            index.groups.iter_mut().for_each(|group| {
+                (group.min_begin, group.max_begin) = (version, version);
+            });
+        }
         let mut next = 0u32;
         let mut group_starts = Vec::with_capacity(index.groups.len());
         for group in &index.groups {
+            let filter_end = group.filter_offset.checked_add(group.filter_bytes as u64);
+            if filter_end.is_none_or(|end| end > record.tail_offset) {
+                return Err(Error::corrupt(format!("{name} claims a filter that lies outside of it")));
+            }
             group_starts.push(next);
             next = next
                 .checked_add(group.rows)
@@ -154,6 +166,76 @@ impl DataFile {
         self.group_starts[group]
     }
 
+    /// The runs: row groups in which keys ascend from one to the next.
+    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let starts = (0..self.groups.len()).filter(|group| *group == 0 || self.groups[*group].starts_run);
+        let mut starts = starts.peekable();
+        std::iter::from_fn(move || {
+            let start = starts.next()?;
+            Some(start..starts.peek().copied().unwrap_or(self.groups.len()))
+        })
+    }
+
+    /// Whether the filter of a row group allows that it holds a key; reads one block of the file.
+    pub fn filter_allows(&self, group: usize, key: &[u8]) -> Result<bool> {
+        let extent = &self.groups[group];
+        if extent.filter_bytes == 0 {
+            return Ok(true);
+        }
+        let hash = bloom::hash(key);
+        let offset = bloom::offset_of(hash, extent.filter_bytes as usize).ok_or_else(|| {
+            Error::corrupt(format!("{} has a filter of {} bytes", self.name, extent.filter_bytes))
+        })?;
+        let block = self.reader.read(extent.filter_offset + offset as u64, bloom::BLOCK_BYTES);
+        let block = block.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))?;
+        Ok(bloom::may_hold(&block, hash))
+    }
+
+    /// The rows of a row group among which a key must be: those of a page, or of some where it has many versions.
+    #[allow(dead_code, reason = "lookups by page come next")]
+    pub fn rows_with_key(&self, group: usize, key: &[u8]) -> Range<u32> {
+        let extent = &self.groups[group];
+        let fences = &extent.fences;
+        if fences.is_empty() {
+            return 0..extent.rows;
+        }
+        // Rows of the key may begin within the page before the first fence that is the key.
+        let first = partition_point(fences, |fence| fence < key).saturating_sub(1) as u32;
+        let last = partition_point(fences, |fence| fence <= key) as u32;
+        let end = last.saturating_mul(extent.page_rows).min(extent.rows);
+        (first * extent.page_rows).min(end)..end
+    }
+
+    /// The filter of a row group's keys; empty where there is none.
+    pub fn filter(&self, group: usize) -> Result<Bytes> {
+        let extent = &self.groups[group];
+        if extent.filter_bytes == 0 {
+            return Ok(Bytes::new());
+        }
+        let filter = self.reader.read(extent.filter_offset, extent.filter_bytes as usize);
+        filter.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))
+    }
+
+    /// What is wrong with what the index block says of a row, if anything: for verification. `filter` is the group's.
+    pub fn misplaced(&self, group: usize, filter: &[u8], row: u32, key: &[u8]) -> Option<&'static str> {
+        let extent = &self.groups[group];
+        let hash = bloom::hash(key);
+        let first = row.checked_rem(extent.page_rows) == Some(0);
+        if key < &*extent.min_key || key > &*extent.max_key {
+            Some("has a key outside of what its row group says")
+        } else if first && extent.fences.get((row / extent.page_rows) as usize) != key {
+            Some("has another key than its page says")
+        } else if !filter.is_empty()
+            && !bloom::offset_of(hash, filter.len())
+                .and_then(|at| filter.get(at..at + bloom::BLOCK_BYTES))
+                .is_some_and(|block| bloom::may_hold(block, hash))
+        {
+            Some("has a key that the filter of its row group denies")
+        } else {
+            None
+        }
+    }
+
     /// The row groups that may hold a key.
     pub fn groups_with_key<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
         let may_hold = move |group: &&GroupExtent| &*group.min_key <= key && key <= &*group.max_key;
@@ -173,6 +255,16 @@ impl DataFile {
             builder = builder.with_row_selection(selection_of(positions));
         }
         builder.build().map_err(|error| parquet_error(error).at(&self.name))
+    }
+
+    /// The first rows of the pages of each column of a row group.
+    #[cfg(test)]
+    pub fn page_starts(&self, group: usize) -> Vec<Vec<i64>> {
+        let offsets = &self.metadata.metadata().offset_index().expect("the page index is read")[group];
+        let starts = |column: &parquet::file::page_index::offset_index::OffsetIndexMetaData| {
+            column.page_locations().iter().map(|page| page.first_row_index).collect()
+        };
+        offsets.iter().map(starts).collect()
     }
 
     /// Reads the whole file: every block, then the digest of all.
@@ -278,6 +370,21 @@ impl DataFile {
             None
         }))
     }
+}
+
+/// The first key of which `before` does not hold; it holds of those before.
+#[allow(dead_code, reason = "lookups by page come next")]
+fn partition_point(keys: &Keys, before: impl Fn(&[u8]) -> bool) -> usize {
+    let (mut low, mut high) = (0, keys.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(keys.get(middle)) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 fn selection_of(positions: &[u32]) -> RowSelection {

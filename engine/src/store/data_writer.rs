@@ -1,7 +1,11 @@
 //! Writes a data file: Parquet with the user's columns, `_begin`, in history files `_end`, in tables
-//! without key the hidden row id; an index block; the footer. Streams: memory is that of a row group.
+//! without key the hidden row id; after each row group the filter of its keys; an index block; the
+//! footer. Row groups form runs, in each of which keys ascend. Streams: memory is that of a row group.
 
-use super::index_block::{BLOCK_BYTES, GroupExtent, IndexBlock, block_crc};
+use super::bloom;
+use super::encode::{array_bytes, encode_group, file_properties};
+use super::index_block::{GroupExtent, IndexBlock};
+use super::sink::Sink;
 use crate::adapt::{batch_of, loose_schema};
 use crate::error::{Error, Result};
 use crate::files::{io_error, temporary_path};
@@ -10,17 +14,20 @@ use crate::manifest::DataFileRecord;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use asof_mvcc::{Column, FileId, Keys, TableId, Version};
-use asof_wal::{Disk, DiskFile, OpenMode};
-use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
-use parquet::basic::{Compression, ZstdLevel};
+use asof_wal::{Disk, OpenMode};
+use parquet::arrow::{ArrowSchemaConverter, PARQUET_FIELD_ID_META_KEY, add_encoded_arrow_schema_to_metadata};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use std::io::{self, Write};
+use parquet::file::writer::SerializedFileWriter;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Rows of a row group, the unit of pruning.
-pub const GROUP_ROWS: usize = 100_000;
+/// Rows of a row group, the unit of pruning: a whole number of pages.
+pub const GROUP_ROWS: usize = 98_304;
+/// Bytes of a row group in memory, where rows are long.
+const GROUP_BYTES: usize = 64 << 20;
+/// Row groups with fewer rows have no filter: their keys are read as fast.
+const FILTER_ROWS_MIN: usize = 256;
 /// Field id of the version that made a row.
 pub const BEGIN_FIELD_ID: u32 = 2_000_000_001;
 /// Field id of the version that ended a row.
@@ -30,138 +37,75 @@ pub const ROW_ID_FIELD_ID: u32 = 2_000_000_003;
 /// Key of the footer's metadata that says where the index block lies.
 pub const INDEX_OFFSET_KEY: &str = "asof.index_offset";
 
-/// Takes the bytes of a file, and their digest and block checksums on the way.
-struct Sink {
-    file: Arc<dyn DiskFile>,
-    id: FileId,
-    written: u64,
-    pending: Vec<u8>,
-    blocks: Vec<u32>,
-    hasher: blake3::Hasher,
-    /// Set once the index block begins: from here one checksum covers all.
-    tail: Option<(u64, crc32fast::Hasher)>,
+/// What rows a data file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Rows that were alive when it was written; each has its begin.
+    Live,
+    /// Rows that are all dead; each has its begin and its end.
+    History,
+    #[allow(dead_code, reason = "for bulk loads")]
+    /// Rows of one commit, that of the record naming the file: none has a begin.
+    Loaded,
 }
 
-impl Sink {
-    fn write_blocks(&mut self, all: bool) -> io::Result<()> {
-        let whole = if all { self.pending.len() } else { self.pending.len() / BLOCK_BYTES * BLOCK_BYTES };
-        if whole == 0 {
-            return Ok(());
-        }
-        let bytes = &self.pending[..whole];
-        self.file.write_all_at(bytes, self.written)?;
-        self.hasher.update(bytes);
-        match &mut self.tail {
-            Some((_, crc)) => crc.update(bytes),
-            None => {
-                for block in bytes.chunks(BLOCK_BYTES) {
-                    self.blocks.push(block_crc(self.id, self.blocks.len() as u64, block));
-                }
-            }
-        }
-        self.written += whole as u64;
-        self.pending.drain(..whole);
-        Ok(())
-    }
-
-    fn begin_tail(&mut self) -> io::Result<u64> {
-        self.write_blocks(true)?;
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&self.id.to_le_bytes());
-        crc.update(&u64::MAX.to_le_bytes());
-        self.tail = Some((self.written, crc));
-        Ok(self.written)
-    }
-}
-
-const FLUSH_BYTES: usize = 1 << 20;
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= FLUSH_BYTES {
-            self.write_blocks(false)?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.write_blocks(false)
-    }
-}
-
-/// A data file being written. Rows come in key order, and of one key in order of begin.
+/// A data file being written. Within a run rows come in key order, and of one key in order of begin.
 pub struct DataWriter {
-    writer: ArrowWriter<Sink>,
+    writer: SerializedFileWriter<Sink>,
     schema: SchemaRef,
     disk: Arc<dyn Disk>,
     path: PathBuf,
     record: DataFileRecord,
+    kind: FileKind,
     has_row_ids: bool,
+    /// The column whose values ascend within a run, if keys tell.
+    sorted: Option<usize>,
     groups: Vec<GroupExtent>,
-    open_group: Option<GroupExtent>,
+    open_group: Option<OpenGroup>,
+    starts_run: bool,
+}
+
+/// Rows of the row group that is being gathered.
+struct OpenGroup {
+    extent: GroupExtent,
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+    keys: Keys,
 }
 
 impl DataWriter {
-    /// Begins a file for rows with `columns`. `history`: all rows are dead and carry their end. `has_row_ids`: the
-    /// table has no key.
+    /// Begins a file for rows with `columns`. `key` are the ids of the key columns; none in a table without key, whose
+    /// rows have hidden ids.
     pub fn create(
         disk: Arc<dyn Disk>,
         layout: &Layout,
         table: TableId,
         id: FileId,
         columns: &[Column],
-        history: bool,
-        has_row_ids: bool,
+        kind: FileKind,
+        key: &[u32],
     ) -> Result<DataWriter> {
         let path = layout.data(table, id);
         let temporary = temporary_path(&path);
         let file =
             disk.open(&temporary, OpenMode::Create).map_err(|error| io_error("create", &temporary, error))?;
         file.set_len(0).map_err(|error| io_error("create", &temporary, error))?;
-        let with_id = |field: Field, id: u32| {
-            field.with_metadata([(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())].into())
+        let has_row_ids = key.is_empty();
+        let schema = file_schema(columns, kind, has_row_ids);
+        let sorted = match key.first() {
+            Some(first) => columns.iter().position(|column| column.id == *first),
+            None => Some(columns.len()),
         };
-        let mut fields: Vec<Field> = loose_schema(columns)
-            .fields()
-            .iter()
-            .zip(columns)
-            .map(|(field, column)| with_id(field.as_ref().clone(), column.id))
-            .collect();
-        let mut internal = |name: &str, id: u32| {
-            // Known by its field id; the name only has to differ from the user's.
-            let mut name = name.to_string();
-            while columns.iter().any(|column| column.name == name) {
-                name.insert(0, '_');
-            }
-            fields.push(with_id(Field::new(name, DataType::UInt64, false), id));
-        };
-        if has_row_ids {
-            internal("_row_id", ROW_ID_FIELD_ID);
-        }
-        internal("_begin", BEGIN_FIELD_ID);
-        if history {
-            internal("_end", END_FIELD_ID);
-        }
-        let schema = Arc::new(Schema::new(fields));
-        let properties = WriterProperties::builder()
-            .set_created_by("asof".to_string())
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd")))
-            .set_max_row_group_row_count(None)
-            .set_data_page_row_count_limit(8_192)
-            .set_write_batch_size(4_096)
-            .set_statistics_enabled(EnabledStatistics::Page)
-            .build();
-        let sink = Sink {
-            file,
-            id,
-            written: 0,
-            pending: Vec::new(),
-            blocks: Vec::new(),
-            hasher: blake3::Hasher::new(),
-            tail: None,
-        };
-        let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties)).map_err(parquet_error)?;
+        let mut properties = file_properties().build();
+        add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
+        let parquet_schema = ArrowSchemaConverter::new().convert(&schema).map_err(parquet_error)?;
+        let writer = SerializedFileWriter::new(
+            Sink::new(file, id),
+            parquet_schema.root_schema_ptr(),
+            Arc::new(properties),
+        )
+        .map_err(parquet_error)?;
+        let history = kind == FileKind::History;
         let record = DataFileRecord {
             id,
             table,
@@ -187,13 +131,37 @@ impl DataWriter {
             disk,
             path,
             record,
+            kind,
             has_row_ids,
+            sorted,
             groups: Vec::new(),
             open_group: None,
+            starts_run: true,
         })
     }
 
-    /// Appends rows. `row_ids` for tables without key, `ends` for history files.
+    /// Ends the open row group: the rows that follow begin anew in the order of keys.
+    #[allow(dead_code, reason = "for compaction and bulk loads")]
+    pub fn begin_run(&mut self) -> Result<()> {
+        self.end_group()?;
+        self.starts_run = true;
+        Ok(())
+    }
+
+    /// Rows written so far, those of the open row group included.
+    #[allow(dead_code, reason = "for compaction and bulk loads")]
+    pub fn rows(&self) -> u64 {
+        let open = self.open_group.as_ref().map_or(0, |group| group.extent.rows as u64);
+        self.groups.iter().map(|group| group.rows as u64).sum::<u64>() + open
+    }
+
+    /// Bytes in the file so far.
+    #[allow(dead_code, reason = "for compaction and bulk loads")]
+    pub fn bytes(&self) -> u64 {
+        self.writer.bytes_written() as u64
+    }
+
+    /// Appends rows. `row_ids` for tables without key, `begins` but for loaded files, `ends` for history files.
     pub fn write(
         &mut self,
         rows: &RecordBatch,
@@ -202,9 +170,10 @@ impl DataWriter {
         begins: &[Version],
         ends: &[Version],
     ) -> Result<()> {
+        let history = self.kind == FileKind::History;
         let mut done = 0;
         while done < rows.num_rows() {
-            let in_group = self.open_group.as_ref().map_or(0, |group| group.rows as usize);
+            let in_group = self.open_group.as_ref().map_or(0, |group| group.extent.rows as usize);
             let count = (GROUP_ROWS - in_group).min(rows.num_rows() - done);
             let range = done..done + count;
             let mut columns: Vec<ArrayRef> = rows.slice(done, count).columns().to_vec();
@@ -216,31 +185,51 @@ impl DataWriter {
             if let Some(row_ids) = row_ids.filter(|_| self.has_row_ids) {
                 columns.push(Arc::new(UInt64Array::from(row_ids[range.clone()].to_vec())));
             }
-            columns.push(number(begins));
-            if self.record.history {
+            if self.kind != FileKind::Loaded {
+                columns.push(number(begins));
+            }
+            if history {
                 columns.push(number(ends));
             }
-            self.writer.write(&batch_of(self.schema.clone(), columns, count)?).map_err(parquet_error)?;
-            let group = self.open_group.get_or_insert_with(|| GroupExtent {
-                rows: 0,
-                min_begin: u64::MAX,
-                max_begin: 0,
-                min_end: u64::MAX,
-                max_end: if self.record.history { 0 } else { u64::MAX },
-                min_key: keys.get(done).to_vec(),
-                max_key: Vec::new(),
+            let batch = batch_of(self.schema.clone(), columns, count)?;
+            let bytes = batch.columns().iter().map(array_bytes).sum::<usize>();
+            let starts_run = &mut self.starts_run;
+            let group = self.open_group.get_or_insert_with(|| OpenGroup {
+                extent: GroupExtent {
+                    rows: 0,
+                    min_begin: u64::MAX,
+                    max_begin: 0,
+                    min_end: u64::MAX,
+                    max_end: if history { 0 } else { u64::MAX },
+                    min_key: keys.get(done).to_vec(),
+                    max_key: Vec::new(),
+                    starts_run: std::mem::take(starts_run),
+                    page_rows: 0,
+                    fences: Keys::default(),
+                    filter_offset: 0,
+                    filter_bytes: 0,
+                },
+                batches: Vec::new(),
+                bytes: 0,
+                keys: Keys::default(),
             });
-            group.rows += count as u32;
-            group.max_key = keys.get(done + count - 1).to_vec();
+            group.batches.push(batch);
+            group.bytes += bytes;
+            range.clone().for_each(|row| group.keys.push(keys.get(row)));
+            let extent = &mut group.extent;
+            extent.rows += count as u32;
+            extent.max_key = keys.get(done + count - 1).to_vec();
             for row in range {
-                group.min_begin = group.min_begin.min(begins[row].0);
-                group.max_begin = group.max_begin.max(begins[row].0);
-                if self.record.history {
-                    group.min_end = group.min_end.min(ends[row].0);
-                    group.max_end = group.max_end.max(ends[row].0);
+                if self.kind != FileKind::Loaded {
+                    extent.min_begin = extent.min_begin.min(begins[row].0);
+                    extent.max_begin = extent.max_begin.max(begins[row].0);
+                }
+                if history {
+                    extent.min_end = extent.min_end.min(ends[row].0);
+                    extent.max_end = extent.max_end.max(ends[row].0);
                 }
             }
-            if group.rows as usize == GROUP_ROWS {
+            if extent.rows as usize == GROUP_ROWS || group.bytes >= GROUP_BYTES {
                 self.end_group()?;
             }
             done += count;
@@ -249,44 +238,95 @@ impl DataWriter {
     }
 
     fn end_group(&mut self) -> Result<()> {
-        if let Some(group) = self.open_group.take() {
-            self.writer.flush().map_err(parquet_error)?;
-            self.groups.push(group);
+        let Some(OpenGroup { mut extent, batches, keys, .. }) = self.open_group.take() else { return Ok(()) };
+        let fail = |error| io_error("write", &self.path, error);
+        let columns: Vec<Vec<ArrayRef>> = (0..self.schema.fields().len())
+            .map(|index| batches.iter().map(|batch| batch.column(index).clone()).collect())
+            .collect();
+        drop(batches);
+        let root = self.writer.schema_descr().root_schema_ptr();
+        let rows = extent.rows as usize;
+        let encoded = encode_group(&self.schema, &root, &columns, rows, self.sorted)?;
+        let mut group = self.writer.next_row_group().map_err(parquet_error)?;
+        for chunk in encoded.chunks {
+            chunk.append_to_row_group(&mut group).map_err(parquet_error)?;
         }
+        group.close().map_err(parquet_error)?;
+        extent.page_rows = encoded.page_rows;
+        (0..rows).step_by(extent.page_rows as usize).for_each(|row| extent.fences.push(keys.get(row)));
+        if rows >= FILTER_ROWS_MIN {
+            let filter = bloom::build(&keys.iter().map(bloom::hash).collect::<Vec<_>>());
+            let at = self.writer.bytes_written();
+            let offset = at.next_multiple_of(bloom::BLOCK_BYTES);
+            self.writer.write_all(&[0; bloom::BLOCK_BYTES][..offset - at]).map_err(fail)?;
+            self.writer.write_all(&filter).map_err(fail)?;
+            (extent.filter_offset, extent.filter_bytes) = (offset as u64, filter.len() as u32);
+        }
+        self.groups.push(extent);
         Ok(())
     }
 
-    /// Ends the file: index block, footer, sync, its name. The directory is left for the caller to sync.
+    /// Ends the file: index block, footer, sync, its name. The directory is left for the caller to sync. The record of
+    /// a loaded file lacks its version: `loaded_at` and begins are the caller's to set.
     pub fn finish(mut self) -> Result<DataFileRecord> {
         self.end_group()?;
         let (disk, path) = (self.disk.clone(), self.path.clone());
         let fail = |error| io_error("write", &path, error);
-        self.writer.sync().map_err(fail)?;
-        let tail_offset = self.writer.inner_mut().begin_tail().map_err(fail)?;
-        let blocks = std::mem::take(&mut self.writer.inner_mut().blocks);
+        self.writer.flush().map_err(fail)?;
+        let (tail_offset, blocks) = self.writer.inner_mut().begin_tail().map_err(fail)?;
         let index = IndexBlock { blocks, groups: self.groups };
         self.writer.write_all(&index.encode()).map_err(fail)?;
         self.writer
             .append_key_value_metadata(KeyValue::new(INDEX_OFFSET_KEY.to_string(), tail_offset.to_string()));
-        let mut sink = self.writer.into_inner().map_err(parquet_error)?;
-        sink.write_blocks(true).map_err(fail)?;
-        sink.file.sync_all().map_err(fail)?;
+        let sink = self.writer.into_inner().map_err(parquet_error)?;
+        let written = sink.finish().map_err(fail)?;
         disk.rename(&temporary_path(&path), &path).map_err(fail)?;
         let mut record = self.record;
-        let (_, tail_crc) = sink.tail.take().expect("the tail began above");
-        record.tail_offset = tail_offset;
-        record.tail_crc = tail_crc.finalize();
-        record.bytes = sink.written;
-        record.digest = *sink.hasher.finalize().as_bytes();
-        record.rows = index.groups.iter().map(|group| group.rows as u64).sum();
-        record.min_begin = index.groups.iter().map(|group| group.min_begin).min().unwrap_or(u64::MAX);
-        record.max_begin = index.groups.iter().map(|group| group.max_begin).max().unwrap_or(0);
-        record.min_end = index.groups.iter().map(|group| group.min_end).min().unwrap_or(u64::MAX);
-        record.max_end = index.groups.iter().map(|group| group.max_end).max().unwrap_or(u64::MAX);
-        record.min_key = index.groups.first().map(|group| group.min_key.clone()).unwrap_or_default();
-        record.max_key = index.groups.last().map(|group| group.max_key.clone()).unwrap_or_default();
+        record.tail_offset = written.tail_offset;
+        record.tail_crc = written.tail_crc;
+        record.bytes = written.bytes;
+        record.digest = written.digest;
+        let groups = &index.groups;
+        record.rows = groups.iter().map(|group| group.rows as u64).sum();
+        record.min_begin = groups.iter().map(|group| group.min_begin).min().unwrap_or(u64::MAX);
+        record.max_begin = groups.iter().map(|group| group.max_begin).max().unwrap_or(0);
+        record.min_end = groups.iter().map(|group| group.min_end).min().unwrap_or(u64::MAX);
+        record.max_end = groups.iter().map(|group| group.max_end).max().unwrap_or(u64::MAX);
+        record.min_key = groups.iter().map(|group| &group.min_key).min().cloned().unwrap_or_default();
+        record.max_key = groups.iter().map(|group| &group.max_key).max().cloned().unwrap_or_default();
         Ok(record)
     }
+}
+
+/// The Arrow schema of a data file: the table's columns, then internal ones, all with their field ids.
+fn file_schema(columns: &[Column], kind: FileKind, has_row_ids: bool) -> SchemaRef {
+    let with_id = |field: Field, id: u32| {
+        field.with_metadata([(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())].into())
+    };
+    let mut fields: Vec<Field> = loose_schema(columns)
+        .fields()
+        .iter()
+        .zip(columns)
+        .map(|(field, column)| with_id(field.as_ref().clone(), column.id))
+        .collect();
+    let mut internal = |name: &str, id: u32| {
+        // Known by its field id; the name only has to differ from the user's.
+        let mut name = name.to_string();
+        while columns.iter().any(|column| column.name == name) {
+            name.insert(0, '_');
+        }
+        fields.push(with_id(Field::new(name, DataType::UInt64, false), id));
+    };
+    if has_row_ids {
+        internal("_row_id", ROW_ID_FIELD_ID);
+    }
+    if kind != FileKind::Loaded {
+        internal("_begin", BEGIN_FIELD_ID);
+    }
+    if kind == FileKind::History {
+        internal("_end", END_FIELD_ID);
+    }
+    Arc::new(Schema::new(fields))
 }
 
 /// A Parquet error as ours: an operating system's error or damage inside keeps its kind.

@@ -1,14 +1,20 @@
-//! The index block of a data file: a checksum for each 16 KiB block of what precedes it, and the extent
-//! of each row group. It lies between the last row group and the Parquet footer, where other readers
-//! never look. From its start to the end of the file, one checksum in the manifest covers the rest
-//! (page index and footer included), so that every byte of the file is covered.
+//! The index block of a data file: a checksum for each 16 KiB block of what precedes it, and for each
+//! row group its extent, whether it starts a run, the first key of each page, and where the filter of
+//! its keys lies. It lies between the last row group and the Parquet footer, where other readers never
+//! look. From its start to the end of the file, one checksum in the manifest covers the rest (page
+//! index and footer included), so that every byte of the file is covered.
 
 use crate::error::{Error, Result};
-use asof_mvcc::FileId;
+use asof_mvcc::{FileId, Keys};
 
 /// Bytes under one checksum.
 pub const BLOCK_BYTES: usize = 16 << 10;
-const MAGIC: &[u8; 8] = b"ASOFIDX1";
+/// The first version: extents alone.
+const MAGIC_1: &[u8; 8] = b"ASOFIDX1";
+/// The second: runs, pages and filters too.
+const MAGIC_2: &[u8; 8] = b"ASOFIDX2";
+/// The flag of a row group with which a run begins.
+const STARTS_RUN: u8 = 1;
 
 /// What a row group holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +33,16 @@ pub struct GroupExtent {
     pub min_key: Vec<u8>,
     /// Highest key.
     pub max_key: Vec<u8>,
+    /// Whether keys start anew: else they go on from the group before.
+    pub starts_run: bool,
+    /// Rows of each page but the last, in every column; 0 where pages of columns differ (the first version).
+    pub page_rows: u32,
+    /// The first key of each page; none where pages of columns differ.
+    pub fences: Keys,
+    /// Where the filter of its keys lies in the file.
+    pub filter_offset: u64,
+    /// Bytes of the filter; 0 where there is none.
+    pub filter_bytes: u32,
 }
 
 /// The index block.
@@ -47,11 +63,15 @@ pub fn block_crc(file: FileId, block: u64, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
 impl IndexBlock {
-    /// `{magic 8, block bytes u32, block count u32, CRC-32 u32 each, group count u32, groups, length of all this u32}`.
-    /// A group is `{rows u32, min begin, max begin, min end, max end u64, min key and max key as length u32 and bytes}`.
+    /// The bytes of the second version.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
+        let mut out = MAGIC_2.to_vec();
         out.extend_from_slice(&(BLOCK_BYTES as u32).to_le_bytes());
         out.extend_from_slice(&(self.blocks.len() as u32).to_le_bytes());
         for crc in &self.blocks {
@@ -63,10 +83,14 @@ impl IndexBlock {
             for value in [group.min_begin, group.max_begin, group.min_end, group.max_end] {
                 out.extend_from_slice(&value.to_le_bytes());
             }
-            for key in [&group.min_key, &group.max_key] {
-                out.extend_from_slice(&(key.len() as u32).to_le_bytes());
-                out.extend_from_slice(key);
-            }
+            put_bytes(&mut out, &group.min_key);
+            put_bytes(&mut out, &group.max_key);
+            out.push(if group.starts_run { STARTS_RUN } else { 0 });
+            out.extend_from_slice(&group.page_rows.to_le_bytes());
+            out.extend_from_slice(&group.filter_offset.to_le_bytes());
+            out.extend_from_slice(&group.filter_bytes.to_le_bytes());
+            // The first page's first key is the group's lowest.
+            group.fences.iter().skip(1).for_each(|key| put_bytes(&mut out, key));
         }
         let length = out.len() as u32 + 4;
         out.extend_from_slice(&length.to_le_bytes());
@@ -91,6 +115,10 @@ impl<'a> Input<'a> {
         Some(taken)
     }
 
+    fn u8(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
+    }
+
     fn u32(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
     }
@@ -99,35 +127,63 @@ impl<'a> Input<'a> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
     }
 
-    fn key(&mut self) -> Option<Vec<u8>> {
+    fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.u32()? as usize;
-        self.take(length).map(<[u8]>::to_vec)
+        self.take(length)
     }
 
     fn index_block(&mut self) -> Option<IndexBlock> {
         let whole = self.0.len();
-        if self.take(8)? != MAGIC || self.u32()? != BLOCK_BYTES as u32 {
+        let has_pages = match self.take(8)? {
+            magic if magic == MAGIC_2 => true,
+            magic if magic == MAGIC_1 => false,
+            _ => return None,
+        };
+        if self.u32()? != BLOCK_BYTES as u32 {
             return None;
         }
         let count = self.u32()? as usize;
         let crcs = self.take(count.checked_mul(4)?)?;
         let blocks =
             crcs.chunks_exact(4).map(|crc| u32::from_le_bytes(crc.try_into().expect("four bytes"))).collect();
-        let groups = (0..self.u32()?)
-            .map(|_| {
-                Some(GroupExtent {
-                    rows: self.u32()?,
-                    min_begin: self.u64()?,
-                    max_begin: self.u64()?,
-                    min_end: self.u64()?,
-                    max_end: self.u64()?,
-                    min_key: self.key()?,
-                    max_key: self.key()?,
-                })
-            })
-            .collect::<Option<Vec<_>>>()?;
+        let groups =
+            (0..self.u32()?).map(|index| self.group(index == 0, has_pages)).collect::<Option<Vec<_>>>()?;
         let length = self.u32()? as usize;
         (length == whole - self.0.len()).then_some(IndexBlock { blocks, groups })
+    }
+
+    fn group(&mut self, first: bool, has_pages: bool) -> Option<GroupExtent> {
+        let mut group = GroupExtent {
+            rows: self.u32()?,
+            min_begin: self.u64()?,
+            max_begin: self.u64()?,
+            min_end: self.u64()?,
+            max_end: self.u64()?,
+            min_key: self.bytes()?.to_vec(),
+            max_key: self.bytes()?.to_vec(),
+            starts_run: first,
+            page_rows: 0,
+            fences: Keys::default(),
+            filter_offset: 0,
+            filter_bytes: 0,
+        };
+        if has_pages {
+            group.starts_run = match self.u8()? {
+                STARTS_RUN => true,
+                0 if !first => false,
+                _ => return None,
+            };
+            group.page_rows = self.u32().filter(|rows| *rows > 0)?;
+            group.filter_offset = self.u64()?;
+            group.filter_bytes = self.u32()?;
+            if group.rows > 0 {
+                group.fences.push(&group.min_key);
+            }
+            for _ in 1..group.rows.div_ceil(group.page_rows) {
+                group.fences.push(self.bytes()?);
+            }
+        }
+        Some(group)
     }
 }
 
@@ -137,6 +193,8 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_wrote_and_refuses_every_cut() {
+        let mut fences = Keys::default();
+        [&b"a"[..], b"m", b"zz"].iter().for_each(|key| fences.push(key));
         let group = GroupExtent {
             rows: 7,
             min_begin: 1,
@@ -145,12 +203,40 @@ mod tests {
             max_end: u64::MAX,
             min_key: b"a".to_vec(),
             max_key: b"zz".to_vec(),
+            starts_run: true,
+            page_rows: 3,
+            fences,
+            filter_offset: 64,
+            filter_bytes: 32,
         };
-        let block = IndexBlock { blocks: vec![1, 2, 3], groups: vec![group.clone(), group] };
+        let block = IndexBlock {
+            blocks: vec![1, 2, 3],
+            groups: vec![group.clone(), GroupExtent { starts_run: false, ..group }],
+        };
         let bytes = block.encode();
         assert_eq!(IndexBlock::decode(&[&bytes[..], b"page index and footer"].concat(), "f").unwrap(), block);
         for cut in 0..bytes.len() {
             assert!(IndexBlock::decode(&bytes[..cut], "f").is_err(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_claim_of_many_rows_asks_for_no_memory() {
+        let group = GroupExtent {
+            rows: u32::MAX,
+            min_begin: 0,
+            max_begin: 0,
+            min_end: 0,
+            max_end: 0,
+            min_key: Vec::new(),
+            max_key: Vec::new(),
+            starts_run: true,
+            page_rows: 1,
+            fences: Keys::default(),
+            filter_offset: 0,
+            filter_bytes: 0,
+        };
+        let bytes = IndexBlock { blocks: Vec::new(), groups: vec![group] }.encode();
+        assert!(IndexBlock::decode(&bytes, "f").is_err());
     }
 }

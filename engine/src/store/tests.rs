@@ -1,0 +1,202 @@
+//! Data files written and read back: runs, pages, filters, loaded files.
+
+use super::data_file::{DataFile, Wanted};
+use super::data_writer::{DataWriter, FileKind, GROUP_ROWS};
+use super::encode::PAGE_ROWS;
+use crate::adapt::loose_schema;
+use crate::counting::Counts;
+use crate::layout::{DATA_DIR, Layout};
+use crate::manifest::DataFileRecord;
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+use asof_mvcc::{Column, ColumnType, Keys, Version};
+use asof_wal::sim::SimDisk;
+use asof_wal::{Disk, OpenMode};
+use std::path::Path;
+use std::sync::Arc;
+
+fn columns() -> Vec<Column> {
+    let list = ColumnType::parse("list(int64)").expect("a type");
+    let types =
+        [("id", ColumnType::Int64), ("name", ColumnType::Text), ("few", ColumnType::Text), ("list", list)];
+    let columns = types.into_iter().zip(1..);
+    columns.map(|((name, column_type), id)| Column { id, ..Column::new(name, column_type) }).collect()
+}
+
+fn rows(ids: &[i64]) -> RecordBatch {
+    let text = |make: fn(i64) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(ids.iter().map(|id| make(*id))))
+    };
+    let list = ids.iter().map(|id| (id % 3 != 0).then(|| (0..id % 4).map(Some)));
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(ids.to_vec())),
+        text(|id| format!("name {:x}", id.wrapping_mul(0x9E37_79B9_7F4A_7C15u64 as i64))),
+        text(|id| ["red", "green", "blue"][id as usize % 3].to_string()),
+        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(list)),
+    ];
+    let schema = loose_schema(&columns());
+    let arrays = arrays
+        .into_iter()
+        .zip(schema.fields())
+        .map(|(array, field)| arrow::compute::cast(&array, field.data_type()).expect("the same type"));
+    RecordBatch::try_new(schema.clone(), arrays.collect()).expect("columns of one length")
+}
+
+struct Place {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+}
+
+fn place() -> Place {
+    let disk = SimDisk::new(1);
+    for dir in ["/db", &format!("/db/{DATA_DIR}")] {
+        disk.create_dir(Path::new(dir)).expect("a directory");
+    }
+    Place { disk: Arc::new(disk), layout: Layout::new(Path::new("/db")) }
+}
+
+/// Writes runs of ids in batches of an odd size; the begin of a row is its run's number, from 1.
+fn write(place: &Place, runs: &[Vec<i64>], kind: FileKind) -> DataFileRecord {
+    let mut writer = DataWriter::create(place.disk.clone(), &place.layout, 1, 7, &columns(), kind, &[1])
+        .expect("a writer");
+    for (run, ids) in runs.iter().enumerate() {
+        writer.begin_run().expect("a run begins");
+        for ids in ids.chunks(5_000) {
+            let batch = rows(ids);
+            let keys = Keys::of_columns(&[("id", batch.column(0))], ids.len()).expect("keys");
+            let begins = vec![Version(run as u64 + 1); ids.len()];
+            let ends = vec![Version(100); ids.len()];
+            writer.write(&batch, &keys, None, &begins, &ends).expect("rows are written");
+        }
+    }
+    writer.finish().expect("the file is written")
+}
+
+fn open(place: &Place, record: &DataFileRecord) -> Arc<DataFile> {
+    Arc::new(DataFile::open(&*place.disk, &place.layout, record, Arc::<Counts>::default()).expect("it opens"))
+}
+
+fn key(id: i64) -> Vec<u8> {
+    let array: ArrayRef = Arc::new(Int64Array::from(vec![id]));
+    Keys::of_columns(&[("id", &array)], 1).expect("a key").get(0).to_vec()
+}
+
+#[test]
+fn runs_are_told_apart_and_read_back() {
+    let place = place();
+    let long = GROUP_ROWS as i64 + 10_000;
+    let runs = [(0..long).collect::<Vec<_>>(), (0..300).map(|id| id * 7).collect(), vec![5]];
+    let record = write(&place, &runs, FileKind::Live);
+    let file = open(&place, &record);
+    assert_eq!(file.runs().collect::<Vec<_>>(), [0..2, 2..3, 3..4]);
+    assert_eq!((record.min_key, record.max_key), (key(0), key(long - 1)));
+    let columns = columns();
+    let wanted = Wanted { schema: loose_schema(&columns), key: columns[..1].into(), columns: columns.into() };
+    for (run, groups) in file.runs().enumerate() {
+        let groups = groups.map(|group| (group, None)).collect();
+        let chunks = file.scan(wanted.clone(), groups, Arc::default(), Arc::new(|_, _| true));
+        let batches: Vec<RecordBatch> = chunks.map(|chunk| chunk.expect("a chunk").rows).collect();
+        let read = arrow::compute::concat_batches(&wanted.schema, &batches).expect("one batch");
+        assert_eq!(read, rows(&runs[run]), "run {run}");
+    }
+}
+
+#[test]
+fn pages_of_all_columns_break_at_the_same_rows() {
+    let place = place();
+    let runs = [(0..20_000).collect::<Vec<_>>(), (0..9_000).collect()];
+    let record = write(&place, &runs, FileKind::Live);
+    let file = open(&place, &record);
+    for (group, extent) in file.groups.iter().enumerate() {
+        assert_eq!(extent.page_rows as usize, PAGE_ROWS);
+        let pages = extent.rows.div_ceil(extent.page_rows);
+        let expected: Vec<i64> = (0..pages).map(|page| (page * extent.page_rows) as i64).collect();
+        for starts in file.page_starts(group) {
+            assert_eq!(starts, expected, "row group {group}");
+        }
+    }
+}
+
+#[test]
+fn long_rows_make_short_pages_and_row_groups() {
+    let place = place();
+    let column = Column { id: 1, ..Column::new("text", ColumnType::Text) };
+    let mut writer =
+        DataWriter::create(place.disk.clone(), &place.layout, 1, 7, &[column], FileKind::Live, &[1])
+            .expect("a writer");
+    for row in 0..40u8 {
+        let text: ArrayRef = Arc::new(StringArray::from(vec![format!("{row:02}").repeat(1 << 20)]));
+        let keys = Keys::of_columns(&[("text", &text)], 1).expect("keys");
+        let schema = loose_schema(&[Column { id: 1, ..Column::new("text", ColumnType::Text) }]);
+        let batch = RecordBatch::try_new(schema, vec![text]).expect("a batch");
+        writer.write(&batch, &keys, None, &[Version(1)], &[Version::FOREVER]).expect("a row is written");
+    }
+    let record = writer.finish().expect("the file is written");
+    let file = open(&place, &record);
+    assert!(file.groups.len() > 1 && file.groups.iter().all(|group| group.page_rows == 1));
+    assert_eq!(file.runs().count(), 1);
+}
+
+#[test]
+fn a_key_is_found_in_its_page_and_others_are_denied() {
+    let place = place();
+    let even: Vec<i64> = (0..30_000).map(|id| id * 2).collect();
+    let record = write(&place, &[even, vec![1, 3]], FileKind::Live);
+    let file = open(&place, &record);
+    let mut denied = 0;
+    for id in [0, 2, 8_190, 8_192, 8_194, 59_998] {
+        let rows = file.rows_with_key(0, &key(id));
+        assert!(rows.contains(&(id as u32 / 2)) && rows.len() <= 2 * PAGE_ROWS, "{id}: {rows:?}");
+        assert!(file.filter_allows(0, &key(id)).expect("a filter"));
+        denied += !file.filter_allows(0, &key(id + 1)).expect("a filter") as usize;
+    }
+    assert!(denied >= 4, "{denied} of 6 odd keys denied");
+    assert_eq!(file.groups_with_key(&key(1)).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn many_versions_of_a_key_span_pages() {
+    let place = place();
+    let mut ids = vec![1; 100];
+    ids.extend(vec![2; 10_000]);
+    ids.extend([3, 4]);
+    let record = write(&place, &[ids], FileKind::History);
+    let file = open(&place, &record);
+    assert_eq!(file.rows_with_key(0, &key(1)), 0..PAGE_ROWS as u32);
+    assert_eq!(file.rows_with_key(0, &key(2)), 0..10_102);
+    assert_eq!(file.rows_with_key(0, &key(4)), 2 * PAGE_ROWS as u32..10_102);
+}
+
+#[test]
+fn a_loaded_file_takes_the_version_of_the_record_that_names_it() {
+    let place = place();
+    let mut record = write(&place, &[(0..10).collect()], FileKind::Loaded);
+    (record.loaded_at, record.min_begin, record.max_begin) = (Some(42), 42, 42);
+    let file = open(&place, &record);
+    assert_eq!((file.groups[0].min_begin, file.groups[0].max_begin), (42, 42));
+    let wanted =
+        Wanted { columns: Arc::new([]), schema: loose_schema(&[]), key: columns()[..1].to_vec().into() };
+    let mut chunks = file.scan(wanted, vec![(0, None)], Arc::default(), Arc::new(|_, _| true));
+    let chunk = chunks.next().expect("a chunk").expect("rows");
+    assert_eq!(chunk.begins, vec![Version(42); 10]);
+}
+
+#[test]
+fn every_byte_of_a_file_is_checked_before_it_is_used() {
+    let place = place();
+    let record = write(&place, &[(0..400).collect()], FileKind::Live);
+    let path = place.layout.data(1, 7);
+    let file = place.disk.open(&path, OpenMode::ReadWrite).expect("it is there");
+    for at in (0..record.bytes).step_by(97) {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).expect("a byte");
+        file.write_all_at(&[byte[0] ^ 4], at).expect("a byte is changed");
+        let opened = DataFile::open(&*place.disk, &place.layout, &record, Arc::<Counts>::default());
+        let whole = opened.and_then(|file| {
+            let denies = file.filter(0).map(|_| ());
+            denies.and(file.verify_blocks())
+        });
+        assert!(whole.is_err(), "a changed byte at {at} is not noticed");
+        file.write_all_at(&byte, at).expect("it is changed back");
+    }
+}

@@ -1,0 +1,5 @@
+//! Scenarios on a simulated disk, under a simulated clock.
+
+pub mod machine;
+
+pub use machine::Machine;

@@ -1,0 +1,83 @@
+//! A simulated machine: a disk, a clock that also goes backwards, and processes that open the database on it.
+
+use crate::crew::Crew;
+use asof_engine::clock::Clock;
+use asof_engine::{CommitTime, Options};
+use asof_wal::sim::SimDisk;
+use parking_lot::Mutex;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::chance::Chance;
+
+/// Where the database lies.
+pub const DB: &str = "/db";
+
+/// A clock that goes on by random amounts, stands still, and is set back now and then.
+#[derive(Debug)]
+pub struct SimClock(Mutex<(Chance, i64)>);
+
+impl SimClock {
+    /// From a seed.
+    pub fn new(seed: u64) -> SimClock {
+        SimClock(Mutex::new((Chance::new(seed), 1_700_000_000_000_000)))
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> CommitTime {
+        let mut inner = self.0.lock();
+        let (chance, now) = &mut *inner;
+        match chance.below(20) {
+            0 => *now -= chance.below(3_600_000_000) as i64,
+            1 => {}
+            _ => *now += chance.below(2_000_000) as i64,
+        }
+        CommitTime(*now)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let (chance, _) = &mut *self.0.lock();
+        let halves = [chance.number(), chance.number()].map(u64::to_le_bytes);
+        halves.concat().try_into().expect("twice eight bytes")
+    }
+}
+
+/// A disk and a clock.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The disk; processes have views of their own.
+    pub disk: SimDisk,
+    /// The clock of all processes.
+    pub clock: Arc<SimClock>,
+}
+
+impl Machine {
+    /// A machine with an empty disk.
+    pub fn new(seed: u64) -> Machine {
+        Machine::with_disk(SimDisk::new(seed), seed)
+    }
+
+    /// A machine with a disk.
+    pub fn with_disk(disk: SimDisk, seed: u64) -> Machine {
+        Machine { disk, clock: Arc::new(SimClock::new(seed)) }
+    }
+
+    /// How a process opens the database. Nothing is done by the clock or in the background.
+    pub fn options(&self, process: &SimDisk) -> Options {
+        Options {
+            disk: Arc::new(process.clone()),
+            clock: self.clock.clone(),
+            checkpoint_log_bytes: 0,
+            wait: Duration::from_millis(200),
+            ..Options::default()
+        }
+    }
+
+    /// Processes on this machine, each of which is another one whenever it opens the database.
+    pub fn crew(&self, processes: usize) -> Crew {
+        let machine = self.clone();
+        Crew::new(Path::new(DB), processes, move |_| machine.options(&machine.disk.process()))
+    }
+}

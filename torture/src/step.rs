@@ -1,0 +1,136 @@
+//! What a scenario does, as plain data: it can be sent to another process and printed.
+
+use serde::{Deserialize, Serialize};
+
+/// A cell, or part of a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// An integer of either width.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+/// The type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// `int32`; may widen to `int64`.
+    Int32,
+    /// `int64`.
+    Int64,
+    /// `text`.
+    Text,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ColumnOf {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
+}
+
+/// Columns of a table's key, and its other columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Columns {
+    /// Key columns; empty for a table without a key.
+    pub key: Vec<ColumnOf>,
+    /// The other columns.
+    pub rest: Vec<ColumnOf>,
+}
+
+/// A row: its key, empty in tables without one, and its other cells.
+pub type Row = (Vec<Value>, Vec<Value>);
+
+/// A change of one table within a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    /// Makes the table.
+    Create(Columns),
+    /// Drops it.
+    Drop,
+    /// Adds rows whose keys are not there. Rows go with the columns they are of.
+    Insert(Columns, Vec<Row>),
+    /// Adds rows or replaces those with the same keys.
+    Upsert(Columns, Vec<Row>),
+    /// Changes the columns given of rows that are there.
+    Update(Columns, Vec<Row>),
+    /// Removes rows that are there, by key.
+    Delete(Columns, Vec<Row>),
+    /// Removes all rows.
+    Truncate,
+    /// Makes these the whole table.
+    Replace(Columns, Vec<Row>),
+    /// A new last column, and what rows that are there have in it.
+    AddColumn(ColumnOf, Value),
+    /// Removes a column.
+    DropColumn(String),
+    /// Renames a column.
+    RenameColumn(String, String),
+    /// Widens a column from `int32` to `int64`.
+    WidenColumn(String),
+}
+
+/// What a process does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// One transaction.
+    Commit {
+        /// Changes by table, in order.
+        changes: Vec<(String, Change)>,
+        /// Whether a version is made even if nothing changes.
+        allow_empty: bool,
+        /// The idempotency id.
+        id: Option<String>,
+    },
+    /// A transaction that must be refused, with nothing changed.
+    Refused {
+        /// What it wants.
+        changes: Vec<(String, Change)>,
+    },
+    /// A transaction that another one gets ahead of: the other commits, this one is refused.
+    Race {
+        /// What the first to commit does.
+        first: Vec<(String, Change)>,
+        /// What the other one wants: a change of the same rows.
+        second: Vec<(String, Change)>,
+    },
+    /// The same id again: the first answer, and nothing new.
+    Repeat {
+        /// The idempotency id.
+        id: String,
+    },
+    /// Names a version, or moves the name.
+    Tag {
+        /// The name.
+        name: String,
+        /// The version.
+        version: u64,
+    },
+    /// Removes a name.
+    Untag {
+        /// The name.
+        name: String,
+    },
+    /// Makes a checkpoint.
+    Checkpoint,
+    /// Closes the process's database; the next step opens it again.
+    Reopen,
+    /// Reads a version.
+    Read {
+        /// The version.
+        version: u64,
+    },
+}
+
+/// What one of several processes does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The process, from 0.
+    pub process: usize,
+    /// What it does.
+    pub action: Action,
+}

@@ -1,0 +1,3 @@
+//! Faults against the engine; small by default, `ASOF_SEEDS` makes them longer.
+
+mod model;
