@@ -95,7 +95,13 @@ impl State {
             chain_digest: manifest.chain_digest,
         };
         let published = AtomicU64::new(manifest.version);
-        State { generation, memory: RwLock::new(memory), sums: Mutex::default(), published, bytes: AtomicU64::new(0) }
+        State {
+            generation,
+            memory: RwLock::new(memory),
+            sums: Mutex::default(),
+            published,
+            bytes: AtomicU64::new(0),
+        }
     }
 
     /// The newest version that readers see.

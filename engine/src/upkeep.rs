@@ -242,9 +242,7 @@ pub(crate) fn wait_for_room(database: &Database) -> Result<()> {
     if inner.state().memory_bytes() < most {
         return Ok(());
     }
-    let held = || {
-        format!("changes that no checkpoint has settled take more than {most} bytes of memory")
-    };
+    let held = || format!("changes that no checkpoint has settled take more than {most} bytes of memory");
     let way_out = "memory_bytes (--memory) sets how much they may take";
     if inner.options.checkpoint_log_bytes == 0 || inner.options.upkeep == Upkeep::Off {
         let message = format!("{}; make a checkpoint, or give more: {way_out}", held());

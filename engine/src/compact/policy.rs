@@ -84,6 +84,9 @@ impl FileFacts {
     }
 }
 
+/// Versions that are looked at to know how many rows a table showed.
+pub const VISIBLE_SAMPLES_MAX: usize = 4_096;
+
 /// How many rows a table showed, at some of its versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VisibleRows {
@@ -95,6 +98,12 @@ impl VisibleRows {
     pub fn new(samples: Vec<(u64, u64)>) -> VisibleRows {
         debug_assert!(samples.is_sorted_by(|a, b| a.0 < b.0));
         VisibleRows { samples }
+    }
+
+    /// The same from many versions: as many of them as tell enough.
+    pub fn of(versions: impl ExactSizeIterator<Item = (u64, u64)>) -> VisibleRows {
+        let stride = versions.len().div_ceil(VISIBLE_SAMPLES_MAX).max(1);
+        VisibleRows::new(versions.step_by(stride).collect())
     }
 
     /// The fewest rows that a version from `from` to before `to` shows; one of them at least.
