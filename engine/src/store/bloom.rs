@@ -37,7 +37,7 @@ fn masks(hash: u64) -> [u32; 8] {
 
 /// Which of `blocks` blocks a hash belongs to.
 fn block_of(hash: u64, blocks: usize) -> usize {
-    ((hash >> 32) * blocks as u64 >> 32) as usize
+    (((hash >> 32) * blocks as u64) >> 32) as usize
 }
 
 /// The filter of keys with these hashes.
