@@ -284,11 +284,16 @@ fn union_columns(table: &Table, rows: &[Selection]) -> Vec<Column> {
             }
         }
     }
-    // Two ids may share a name: a column dropped and one added later. Only ids count; names must differ in the file.
+    part_names(&mut columns);
+    columns
+}
+
+/// Gives columns of one name others: a column was dropped and one of its name added later. Only ids count, but names
+/// must differ in a file.
+pub(crate) fn part_names(columns: &mut [Column]) {
     for index in 1..columns.len() {
         while columns[..index].iter().any(|other| other.name == columns[index].name) {
             columns[index].name.push('_');
         }
     }
-    columns
 }

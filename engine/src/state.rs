@@ -120,7 +120,7 @@ impl State {
     }
 
     /// Bytes of memory that changes since the manifest take, about.
-    pub fn memory_bytes(&self) -> u64 {
+    pub fn unsettled_bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 

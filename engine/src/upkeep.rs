@@ -111,7 +111,7 @@ fn is_due(inner: &Inner) -> bool {
     let Some(end) = state.tail_end() else { return false };
     let start: Position = state.generation.manifest().log_start.into();
     let limit = (state.generation.data_bytes() / 8).max(CHECKPOINT_LOG_BYTES_MIN).min(most);
-    log_bytes_between(start, end) >= limit || state.memory_bytes() >= inner.options.memtable_bytes() / 2
+    log_bytes_between(start, end) >= limit || state.unsettled_bytes() >= inner.options.memtable_bytes() / 2
 }
 
 /// Bytes of log from one place to another, as far as the places tell: segments between count as full.
@@ -239,7 +239,7 @@ fn note_outcome(inner: &Inner, signals: &Signals, made: Result<Option<Checkpoint
 pub(crate) fn wait_for_room(database: &Database) -> Result<()> {
     let inner = &database.inner;
     let most = inner.options.memtable_bytes();
-    if inner.state().memory_bytes() < most {
+    if inner.state().unsettled_bytes() < most {
         return Ok(());
     }
     let held = || format!("changes that no checkpoint has settled take more than {most} bytes of memory");
@@ -250,7 +250,7 @@ pub(crate) fn wait_for_room(database: &Database) -> Result<()> {
     }
     if inner.options.upkeep == Upkeep::Inline {
         let _only = inner.signals.only_one.lock();
-        if inner.state().memory_bytes() >= most {
+        if inner.state().unsettled_bytes() >= most {
             checkpoint::try_checkpoint(database, inner.options.room_wait)
                 .map_err(|error| error.at(format!("{}, and the checkpoint failed", held())))?;
         }
@@ -260,7 +260,7 @@ pub(crate) fn wait_for_room(database: &Database) -> Result<()> {
     loop {
         tell(inner, true);
         let mut asked = inner.signals.asked.lock();
-        if inner.state().memory_bytes() < most {
+        if inner.state().unsettled_bytes() < most {
             return Ok(());
         }
         if inner.signals.done.wait_until(&mut asked, deadline).timed_out() {

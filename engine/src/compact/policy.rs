@@ -124,6 +124,8 @@ pub enum Reason {
     MergeLive,
     /// Many small history files.
     MergeHistory,
+    /// Many ends files, or most of what they tell is of files that are gone.
+    MergeEnds,
 }
 
 /// Files that are rewritten together: the living rows of all to live files, the dead of all to a history file.
