@@ -11,7 +11,7 @@ use crate::adapt::{adapt, loose_schema};
 use crate::api::CheckpointReport;
 use crate::codec::records::{TableRecord, TagRecord};
 use crate::compact::cells::{Cells, Lifetime};
-use crate::compact::policy::{Parameters, VisibleRows, cell_limit, live_runs};
+use crate::compact::policy::{Parameters, VersionsMeasure, VisibleRows, live_runs};
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
@@ -229,7 +229,7 @@ fn write_table(output: &mut Output<'_>, table: &Table, part: Part, visible: &Vis
     let lives = part.dead.iter().flat_map(|selection| selection.begins.iter().zip(&selection.ends));
     let mut lives: Vec<Lifetime> =
         lives.map(|(begin, end)| Lifetime { begin: begin.0, end: end.0 }).collect();
-    let cells = Cells::partition(&mut lives, 1, &cell_limit(visible, &parameters));
+    let cells = Cells::partition(&mut lives, 1, &VersionsMeasure::new(visible, &parameters));
     let cell_of = |begin: Version, end: Version| cells.cell_of(Lifetime { begin: begin.0, end: end.0 });
     write_rows(output, table, &part.dead, FileKind::History, &cell_of)?;
     output.ends(table.id, part.ends)

@@ -3,7 +3,7 @@
 //! A row version is a point (begin, end); a version v reads those with begin <= v < end, and decodes
 //! every cell whose lowest begin is at or below v and whose highest end is above it. The partition is a
 //! k-d tree: a set of points is halved by begin or by end, whichever leaves less to decode over all
-//! versions, until a cell is small beside what its versions show, or all its rows have one life.
+//! versions (in proportion to what each shows), until a cell is small beside what its versions show, or all its rows have one life.
 //! Knows nothing of files: the tree is a function from a life to the number of its cell.
 
 /// The life of a row version: from `begin` to before `end`.
@@ -13,6 +13,14 @@ pub struct Lifetime {
     pub begin: u64,
     /// The version that ended it.
     pub end: u64,
+}
+
+/// What versions ask of cells.
+pub trait Measure {
+    /// How many rows a cell may have that versions from `from` to before `to` read.
+    fn rows_max(&self, from: u64, to: u64) -> u64;
+    /// What reading a row costs the versions from `from` to before `to`, all together.
+    fn cost(&self, from: u64, to: u64) -> f64;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,20 +44,19 @@ pub struct Cells {
 
 impl Cells {
     /// Parts `points`, each of which stands for `weight` rows (more than one where they are a sample).
-    /// `rows_max(from, to)` is how many rows a cell may have that versions from `from` to before `to` read.
-    pub fn partition(points: &mut [Lifetime], weight: u64, rows_max: &dyn Fn(u64, u64) -> u64) -> Cells {
+    pub fn partition(points: &mut [Lifetime], weight: u64, measure: &dyn Measure) -> Cells {
         let mut cells = Cells { nodes: Vec::new(), counts: Vec::new() };
-        cells.part(points, weight, rows_max);
+        cells.part(points, weight, measure);
         cells
     }
 
-    fn part(&mut self, points: &mut [Lifetime], weight: u64, rows_max: &dyn Fn(u64, u64) -> u64) -> u32 {
+    fn part(&mut self, points: &mut [Lifetime], weight: u64, measure: &dyn Measure) -> u32 {
         let index = self.nodes.len() as u32;
         let extent = Extent::of(points);
         let rows = points.len() as u64 * weight;
-        let split = match points.is_empty() || rows <= rows_max(extent.begins.0, extent.ends.1) {
+        let split = match points.is_empty() || rows <= measure.rows_max(extent.begins.0, extent.ends.1) {
             true => None,
-            false => extent.best_split(points),
+            false => extent.best_split(points, measure),
         };
         let Some((by_end, at)) = split else {
             self.nodes.push(Node::Cell(self.counts.len() as u32));
@@ -59,7 +66,7 @@ impl Cells {
         self.nodes.push(Node::Split { by_end, at, children: [0; 2] });
         let below = part_in_place(points, |life| value(life, by_end) < at);
         let (first, second) = points.split_at_mut(below);
-        let children = [self.part(first, weight, rows_max), self.part(second, weight, rows_max)];
+        let children = [self.part(first, weight, measure), self.part(second, weight, measure)];
         self.nodes[index as usize] = Node::Split { by_end, at, children };
         index
     }
@@ -121,8 +128,8 @@ impl Extent {
     }
 
     /// The dimension and value that leave least to decode; none where all lives are one.
-    fn best_split(&self, points: &mut [Lifetime]) -> Option<(bool, u64)> {
-        let mut best: Option<(u128, bool, u64)> = None;
+    fn best_split(&self, points: &mut [Lifetime], measure: &dyn Measure) -> Option<(bool, u64)> {
+        let mut best: Option<(f64, bool, u64)> = None;
         for by_end in [false, true] {
             let (low, high) = if by_end { self.ends } else { self.begins };
             if low == high {
@@ -132,14 +139,14 @@ impl Extent {
             let (_, median, _) = points.select_nth_unstable_by_key(middle, |life| value(life, by_end));
             // Many may be equal to the median: both sides get some in any case.
             let at = value(median, by_end).max(low + 1);
-            let mut sides = [(0u128, u64::MAX, 0u64); 2];
+            let mut sides = [(0u64, u64::MAX, 0u64); 2];
             for life in points.iter() {
                 let side = &mut sides[usize::from(value(life, by_end) >= at)];
                 *side = (side.0 + 1, side.1.min(life.begin), side.2.max(life.end));
             }
-            let decoded = sides.iter().map(|(rows, from, to)| rows * u128::from(to - from)).sum();
-            if best.is_none_or(|(least, ..)| decoded < least) {
-                best = Some((decoded, by_end, at));
+            let cost = sides.iter().map(|(rows, from, to)| *rows as f64 * measure.cost(*from, *to)).sum();
+            if best.is_none_or(|(least, ..)| cost < least) {
+                best = Some((cost, by_end, at));
             }
         }
         best.map(|(_, by_end, at)| (by_end, at))
@@ -150,6 +157,19 @@ impl Extent {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Cells of so many rows; every version counts the same.
+    struct Plain(u64);
+
+    impl Measure for Plain {
+        fn rows_max(&self, _: u64, _: u64) -> u64 {
+            self.0
+        }
+
+        fn cost(&self, from: u64, to: u64) -> f64 {
+            (to - from) as f64
+        }
+    }
 
     fn decoded(points: &[Lifetime], cells: &Cells, version: u64) -> usize {
         let mut extents = vec![(u64::MAX, 0, 0); cells.count()];
@@ -167,7 +187,7 @@ mod tests {
     #[test]
     fn rows_of_one_life_are_one_cell_however_many() {
         let mut points = vec![Lifetime { begin: 3, end: 9 }; 1000];
-        let cells = Cells::partition(&mut points, 1, &|_, _| 10);
+        let cells = Cells::partition(&mut points, 1, &Plain(10));
         assert_eq!((cells.count(), cells.rows(0)), (1, 1000));
     }
 
@@ -188,7 +208,7 @@ mod tests {
             points.push(Lifetime { begin: born[row], end: version });
             born[row] = version;
         }
-        let cells = Cells::partition(&mut points, 1, &|_, _| 20);
+        let cells = Cells::partition(&mut points, 1, &Plain(20));
         assert!(cells.count() > 900 && cells.count() < 2100, "{}", cells.count());
         for version in (2_000..18_000).step_by(500) {
             let visible = points.iter().filter(|life| life.begin <= version && version < life.end).count();
@@ -204,7 +224,7 @@ mod tests {
         ) {
             let mut points: Vec<Lifetime> =
                 lives.iter().map(|(begin, length)| Lifetime { begin: *begin, end: begin + length }).collect();
-            let cells = Cells::partition(&mut points, 1, &|_, _| rows_max);
+            let cells = Cells::partition(&mut points, 1, &Plain(rows_max));
             let mut members = vec![Vec::new(); cells.count()];
             points.iter().for_each(|life| members[cells.cell_of(*life)].push(*life));
             for (cell, members) in members.iter().enumerate() {

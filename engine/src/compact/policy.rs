@@ -5,7 +5,7 @@
 //! policy sees counts alone, so that the simulator of `docs/compaction.md` and the engine run this same
 //! code.
 
-use super::cells::Lifetime;
+use super::cells::{Lifetime, Measure};
 
 /// What the policy weighs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +39,7 @@ impl Parameters {
         cell_share: 0.02,
         cell_rows: CELL_ROWS,
         fan_in: 4,
-        history_share: 4.0,
+        history_share: 16.0,
         file_rows_max: FILE_ROWS_MAX,
     };
 
@@ -253,9 +253,53 @@ pub fn live_runs(begins: &[(u64, u64)], visible: &VisibleRows, parameters: &Para
     runs
 }
 
-/// How many rows a cell may have that versions from `from` to before `to` read.
-pub fn cell_limit<'a>(visible: &'a VisibleRows, parameters: &'a Parameters) -> impl Fn(u64, u64) -> u64 + 'a {
-    |from, to| parameters.cell_rows_max(visible.lowest(from, to))
+/// What the versions of a table ask of its cells: little beside what each shows.
+#[derive(Clone, Debug)]
+pub struct VersionsMeasure<'a> {
+    visible: &'a VisibleRows,
+    parameters: &'a Parameters,
+    /// For each sample, the costs of all versions before it.
+    costs: Vec<f64>,
+}
+
+impl<'a> VersionsMeasure<'a> {
+    /// What the versions ask that `visible` tells of.
+    pub fn new(visible: &'a VisibleRows, parameters: &'a Parameters) -> VersionsMeasure<'a> {
+        let mut measure = VersionsMeasure { visible, parameters, costs: vec![0.0] };
+        for pair in visible.samples.windows(2) {
+            let sum = measure.costs.last().unwrap_or(&0.0)
+                + measure.rate(pair[0].1) * (pair[1].0 - pair[0].0) as f64;
+            measure.costs.push(sum);
+        }
+        measure
+    }
+
+    /// What decoding a row costs a version that shows so many.
+    fn rate(&self, visible: u64) -> f64 {
+        1.0 / (visible + self.parameters.cell_rows).max(1) as f64
+    }
+
+    /// The costs of all versions before one.
+    fn before(&self, version: u64) -> f64 {
+        let samples = &self.visible.samples;
+        let index = samples.partition_point(|(other, _)| *other <= version).saturating_sub(1);
+        match samples.get(index) {
+            Some((first, rows)) => {
+                self.costs[index] + self.rate(*rows) * version.saturating_sub(*first) as f64
+            }
+            None => version as f64,
+        }
+    }
+}
+
+impl Measure for VersionsMeasure<'_> {
+    fn rows_max(&self, from: u64, to: u64) -> u64 {
+        self.parameters.cell_rows_max(self.visible.lowest(from, to))
+    }
+
+    fn cost(&self, from: u64, to: u64) -> f64 {
+        self.before(to) - self.before(from)
+    }
 }
 
 /// The dead rows' lives and the living rows' begins, as (begin, count).

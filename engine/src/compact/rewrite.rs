@@ -5,7 +5,7 @@
 //! file with the begin and the end it had at the manifest's version.
 
 use super::cells::{Cells, Lifetime};
-use super::policy::{Parameters, VisibleRows, cell_limit, live_runs};
+use super::policy::{Parameters, VersionsMeasure, VisibleRows, live_runs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generation::{Dead, Generation};
 use crate::manifest::DataFileRecord;
@@ -97,8 +97,8 @@ impl Rewrite<'_> {
         if dead.is_empty() {
             return Ok(());
         }
-        let limit = cell_limit(self.visible, self.parameters);
-        let cells = Arc::new(Cells::partition(&mut dead, weight, &limit));
+        let measure = VersionsMeasure::new(self.visible, self.parameters);
+        let cells = Arc::new(Cells::partition(&mut dead, weight, &measure));
         let bounds = cell_bounds(&cells, &dead, weight);
         drop(dead);
         let mut writing = output.rows(self.table, &columns, FileKind::History);

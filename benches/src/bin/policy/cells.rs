@@ -3,7 +3,7 @@
 use crate::table::{At, Extent, FOREVER, Files, Lives, Row};
 use asof_engine::compact::cells::{Cells, Lifetime};
 use asof_engine::compact::policy::{
-    FileFacts, Parameters, VisibleRows, cell_limit, live_runs, part_lives, plan,
+    FileFacts, Parameters, VersionsMeasure, VisibleRows, live_runs, part_lives, plan,
 };
 use std::collections::BTreeMap;
 
@@ -43,8 +43,8 @@ impl CellFiles {
         };
         let (mut dead, living) = part_lives(rows.iter().map(life));
         let starts = live_runs(&living, visible, &self.parameters);
-        let limit = cell_limit(visible, &self.parameters);
-        let cells = Cells::partition(&mut dead, 1, &limit);
+        let measure = VersionsMeasure::new(visible, &self.parameters);
+        let cells = Cells::partition(&mut dead, 1, &measure);
         let mut live_rows = vec![Vec::new(); starts.len()];
         let mut dead_rows = vec![Vec::new(); cells.count()];
         for row in rows {

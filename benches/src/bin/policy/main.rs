@@ -44,7 +44,7 @@ fn candidates() -> Vec<(&'static str, Box<dyn Files>)> {
         ("cells of 1 %", cells(&|p| p.cell_share = 0.01)),
         ("cells of 5 %", cells(&|p| p.cell_share = 0.05)),
         ("cells, history x1", cells(&|p| p.history_share = 1.0)),
-        ("cells, history x16", cells(&|p| p.history_share = 16.0)),
+        ("cells, history x4", cells(&|p| p.history_share = 4.0)),
         ("cells, fan-in 8", cells(&|p| p.fan_in = 8)),
     ]
 }
