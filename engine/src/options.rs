@@ -93,18 +93,13 @@ impl Options {
         self.memory() * 3 / 8
     }
 
-    /// Decoded keys kept for existence checks.
-    pub(crate) fn key_cache_bytes(&self) -> u64 {
-        self.memory() / 4
-    }
-
     /// Rows that compaction holds at a time.
     pub(crate) fn compaction_bytes(&self) -> u64 {
         self.memory() / 8
     }
 
-    /// What one load gathers before it sorts and writes; half of it is being encoded.
-    pub(crate) fn load_bytes(&self) -> u64 {
+    /// Decoded keys kept for existence checks.
+    pub(crate) fn key_cache_bytes(&self) -> u64 {
         self.memory() / 4
     }
 }

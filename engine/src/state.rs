@@ -36,6 +36,8 @@ pub struct Memory {
     pub catalog: Arc<Catalog>,
     /// Rows since the manifest.
     pub tables: HashMap<TableId, Arc<RwLock<Memtable>>>,
+    /// What each of these takes in memory, as of its last change.
+    pub table_bytes: HashMap<TableId, u64>,
     /// Commits since the manifest, in order.
     pub commits: Vec<TailCommit>,
     /// About the bytes of memory that their headers take.
@@ -60,9 +62,9 @@ pub struct State {
     /// What the log adds.
     pub memory: RwLock<Memory>,
     /// Running sums since the manifest, computed when first needed.
-    pub sums: Mutex<HashMap<TableId, SumsTail>>,
+    pub sums: Mutex<HashMap<TableId, Arc<Mutex<SumsTail>>>>,
     published: AtomicU64,
-    /// What the rows in memory take, about.
+    /// The sum of the memory's `table_bytes`.
     bytes: AtomicU64,
 }
 
@@ -75,9 +77,6 @@ pub enum Place {
     File(FileId, u32),
 }
 
-/// What a row born or dead takes in memory, about, beside its values and key.
-const ROW_BYTES: usize = 48;
-
 impl State {
     /// The state at a manifest, before the log is read.
     pub fn new(generation: Arc<Generation>) -> State {
@@ -86,6 +85,7 @@ impl State {
         let memory = Memory {
             catalog: generation.catalog.clone(),
             tables: HashMap::new(),
+            table_bytes: HashMap::new(),
             commits: Vec::new(),
             header_bytes: 0,
             timeline: Timeline::new(generation.version()),
@@ -119,7 +119,7 @@ impl State {
         self.memory.read().timeline.last()
     }
 
-    /// Bytes of memory that changes since the manifest take, about.
+    /// Bytes of memory that changes since the manifest took at the last commit: asked with each one.
     pub fn unsettled_bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -258,7 +258,12 @@ impl State {
         let mut memory = self.memory.write();
         for table in touched {
             let net = header.net_rows(table);
-            memory.tables.entry(table).or_default().write().note_change(version, net);
+            let memtable = memory.tables.entry(table).or_default().clone();
+            let mut memtable = memtable.write();
+            memtable.note_change(version, net);
+            let bytes = memtable.memory_bytes() as u64;
+            let before = memory.table_bytes.insert(table, bytes).unwrap_or(0);
+            self.bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
         }
         if let Some(id) = &header.client_id {
             memory.client_ids.insert(id.clone(), version);
@@ -311,9 +316,6 @@ impl State {
             };
             places.push(place);
         }
-        let rows = keys.len() + places.len() + everything.len();
-        let bytes = change.rows.get_array_memory_size() + keys.memory_bytes() + rows * ROW_BYTES;
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let memtable = self.memory.write().tables.entry(table.id).or_default().clone();
         let mut memtable = memtable.write();
         for place in everything.into_iter().chain(places) {

@@ -155,7 +155,9 @@ fn tell(inner: &Arc<Inner>, due: bool) {
         return;
     }
     signals.told.store(true, Ordering::SeqCst);
-    let since = *asked.since.get_or_insert_with(Instant::now);
+    let news = asked.since.is_none() || (due && !asked.due);
+    asked.since.get_or_insert_with(Instant::now);
+    asked.due |= due;
     if asked.thread.is_none() {
         let inner = inner.clone();
         let started = std::thread::Builder::new()
@@ -167,9 +169,7 @@ fn tell(inner: &Arc<Inner>, due: bool) {
             Err(error) => return log::warn!("no thread for checkpoints could be started: {error}"),
         }
     }
-    if due && !asked.due {
-        log::debug!("a checkpoint is due {:?} after the first commit it settles", since.elapsed());
-        asked.due = true;
+    if news {
         signals.wake.notify_all();
     }
 }

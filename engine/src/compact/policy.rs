@@ -12,6 +12,8 @@ use super::cells::{Lifetime, Measure};
 pub struct Parameters {
     /// A live file is rewritten when this share of its rows is dead.
     pub dead_share: f64,
+    /// But not for fewer dead rows than this, where some are alive.
+    pub dead_rows_min: u64,
     /// A run of living rows may have rows begun after its first version up to this share of the rows visible then.
     pub unborn_share: f64,
     /// A cell may have this share of the rows visible while it is read.
@@ -20,6 +22,8 @@ pub struct Parameters {
     pub cell_rows: u64,
     /// Fewer files than this are not merged.
     pub fan_in: usize,
+    /// Nor are live files if together they have less than this many times the rows of the largest.
+    pub growth: f64,
     /// A history file of this many times the rows visible at its time is merged no further.
     pub history_share: f64,
     /// A file of this many rows is merged no further.
@@ -35,16 +39,19 @@ impl Parameters {
     /// What runs by itself: `docs/compaction.md` says why.
     pub const AUTOMATIC: Parameters = Parameters {
         dead_share: 1.0 / 3.0,
+        dead_rows_min: CELL_ROWS / 16,
         unborn_share: 0.25,
         cell_share: 0.02,
         cell_rows: CELL_ROWS,
         fan_in: 4,
+        growth: 2.0,
         history_share: 16.0,
         file_rows_max: FILE_ROWS_MAX,
     };
 
     /// What is asked for by hand.
-    pub const BY_HAND: Parameters = Parameters { dead_share: 0.05, fan_in: 2, ..Parameters::AUTOMATIC };
+    pub const BY_HAND: Parameters =
+        Parameters { dead_share: 0.05, dead_rows_min: 1, fan_in: 2, growth: 1.1, ..Parameters::AUTOMATIC };
 
     /// Rows that a cell may have which is read while at least `visible` rows are.
     pub fn cell_rows_max(&self, visible: u64) -> u64 {
@@ -177,7 +184,7 @@ pub fn plan(files: &[FileFacts], visible: &VisibleRows, parameters: &Parameters)
     }
     for file in rest {
         // A few dead rows are within the constant that every version may decode.
-        let enough = file.dead >= (parameters.cell_rows / 16).max(1) || file.dead == file.rows;
+        let enough = file.dead >= parameters.dead_rows_min.max(1) || file.dead == file.rows;
         if enough && file.dead as f64 >= file.rows as f64 * parameters.dead_share {
             steps.push(Step::of(Reason::Separate, &[file]));
         }
@@ -205,7 +212,7 @@ fn live_window(files: &[FileFacts], visible: &VisibleRows, parameters: &Paramete
         if later > parameters.unborn_rows_max(lowest) || total > parameters.file_rows_max {
             break;
         }
-        if index + 1 >= parameters.fan_in && total >= 2 * largest {
+        if index + 1 >= parameters.fan_in && total as f64 >= largest as f64 * parameters.growth {
             best = index + 1;
         }
     }

@@ -17,12 +17,22 @@ const SCALE: u64 = 64;
 pub fn tiny(eager: bool) -> Parameters {
     let dead_share = if eager { 0.01 } else { 0.3 };
     let fan_in = if eager { 2 } else { 4 };
-    Parameters { cell_rows: 4, cell_share: 0.1, dead_share, fan_in, ..Parameters::AUTOMATIC }
+    let growth = if eager { 1.1 } else { 2.0 };
+    Parameters {
+        cell_rows: 4,
+        cell_share: 0.1,
+        dead_share,
+        dead_rows_min: 1,
+        fan_in,
+        growth,
+        ..Parameters::AUTOMATIC
+    }
 }
 
 fn scaled() -> Parameters {
     let automatic = Parameters::AUTOMATIC;
-    Parameters { cell_rows: automatic.cell_rows / SCALE, ..automatic }
+    let (cell_rows, dead_rows_min) = (automatic.cell_rows / SCALE, automatic.dead_rows_min / SCALE);
+    Parameters { cell_rows, dead_rows_min, ..automatic }
 }
 
 /// Random numbers from a seed (xorshift64*).
@@ -39,7 +49,6 @@ impl Chance {
 
 /// A table of numbers under a history.
 struct World {
-    disk: SimDisk,
     database: Database,
     chance: Chance,
     alive: Vec<i64>,
@@ -62,7 +71,6 @@ impl World {
         txn.create_table(TABLE, columns, &["id".to_string()]).unwrap();
         txn.commit(CommitOptions::default()).unwrap();
         World {
-            disk,
             database,
             chance: Chance(0x9E37_79B9_7F4A_7C15),
             alive: Vec::new(),

@@ -22,6 +22,7 @@ fn parameters() -> Parameters {
     let automatic = Parameters::AUTOMATIC;
     Parameters {
         cell_rows: automatic.cell_rows / SCALE,
+        dead_rows_min: automatic.dead_rows_min / SCALE,
         file_rows_max: automatic.file_rows_max / SCALE,
         ..automatic
     }
