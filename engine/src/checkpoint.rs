@@ -47,7 +47,8 @@ pub(crate) fn try_checkpoint(database: &Database, wait: Duration) -> Result<Opti
         let mut report = CheckpointReport { version, ..CheckpointReport::default() };
         if version > state.generation.version() {
             report.done = true;
-            let manifest = write_files(inner, &state, version, &mut report)?;
+            let written = write_files(inner, &state, version, &mut report);
+            let manifest = written.inspect_err(|_| remove_leavings(inner))?;
             drop(state);
             install(inner, &manifest)?;
         }
@@ -79,6 +80,13 @@ pub(crate) fn while_locked<T>(
     collect_garbage(inner)?;
     lock.unlock().map_err(fail)?;
     Ok(Some(done))
+}
+
+/// Removes what a checkpoint or a step of compaction that failed has written: a disk that is full must not get fuller with every try.
+pub(crate) fn remove_leavings(inner: &Inner) {
+    if let Err(error) = collect_garbage(inner) {
+        log::warn!("what was left of a failed checkpoint is removed by the next one: {error}");
+    }
 }
 
 fn write_files(

@@ -33,6 +33,7 @@ mod generation;
 mod history;
 mod inspect;
 pub mod json;
+mod key_range;
 mod layout;
 pub mod manifest;
 pub mod options;

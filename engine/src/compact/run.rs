@@ -7,7 +7,7 @@
 
 use super::policy::{FileFacts, Parameters, Reason, Step, VisibleRows, plan};
 use super::rewrite::{Pace, Rewrite};
-use crate::checkpoint::{install, while_locked};
+use crate::checkpoint::{install, remove_leavings, while_locked};
 use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
 use crate::generation::Generation;
@@ -84,7 +84,12 @@ impl Database {
         step: &CompactionStep,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<CompactionReport>> {
-        let done = while_locked(self, Duration::ZERO, |inner| rewrite(inner, step, pace))?;
+        let done = while_locked(self, Duration::ZERO, |inner| {
+            let made = rewrite(inner, step, pace).inspect_err(|_| remove_leavings(inner))?;
+            let Some((manifest, report)) = made else { return Ok(None) };
+            install(inner, &manifest)?;
+            Ok(Some(report))
+        })?;
         Ok(done.flatten())
     }
 
@@ -175,7 +180,12 @@ fn visible_rows(generation: &Generation, table: TableId) -> Result<VisibleRows> 
     Ok(VisibleRows::new(samples.collect::<Result<Vec<_>>>()?))
 }
 
-fn rewrite(inner: &Inner, step: &CompactionStep, pace: &mut Pace<'_>) -> Result<Option<CompactionReport>> {
+/// Writes the files of a step; gives the manifest that names them. Nothing is installed yet.
+fn rewrite(
+    inner: &Inner,
+    step: &CompactionStep,
+    pace: &mut Pace<'_>,
+) -> Result<Option<(Manifest, CompactionReport)>> {
     let state = inner.state();
     let generation = &state.generation;
     let old = generation.manifest();
@@ -235,9 +245,7 @@ fn rewrite(inner: &Inner, step: &CompactionStep, pace: &mut Pace<'_>) -> Result<
         ends_files: ends_files.chain(output.ends_files).collect(),
         ..old.clone()
     };
-    drop(state);
-    install(inner, &manifest)?;
-    Ok(Some(report))
+    Ok(Some((manifest, report)))
 }
 
 /// The ends files of a table that are worth being written anew as one: all where most deaths in them are of rows in

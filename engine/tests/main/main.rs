@@ -7,6 +7,7 @@ mod bitrot;
 mod compaction;
 mod counters;
 mod extremes;
+mod isolation;
 mod model;
 mod readers;
 mod support;
