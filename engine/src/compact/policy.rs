@@ -92,7 +92,7 @@ impl FileFacts {
 }
 
 /// Versions that are looked at to know how many rows a table showed.
-pub const VISIBLE_SAMPLES_MAX: usize = 4_096;
+pub const VISIBLE_SAMPLES_MAX: usize = 1_024;
 
 /// How many rows a table showed, at some of its versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -135,12 +135,15 @@ impl Rewrite<'_> {
         let mut living: BTreeMap<u64, u64> = BTreeMap::new();
         let mut dead = Vec::new();
         let mut deaths = 0;
+        let wanted = crate::scan::wanted(self.table, &[]);
         for source in sources {
-            for group in 0..source.file.groups.len() {
-                let lives = source.file.group_lives(group, &source.dead)?;
-                proceed(pace, lives.len() as u64)?;
-                for (begin, end) in lives {
-                    if end == Version::FOREVER {
+            let groups = (0..source.file.groups.len()).map(|group| (group, None)).collect();
+            let all: LifeFilter = Arc::new(|_, _| true);
+            for chunk in source.file.scan(wanted.clone(), groups, source.dead.clone(), all) {
+                let chunk = chunk?;
+                proceed(pace, chunk.len() as u64)?;
+                for (begin, end) in chunk.begins.iter().zip(&chunk.ends) {
+                    if *end == Version::FOREVER {
                         *living.entry(begin.0).or_insert(0) += 1;
                         continue;
                     }

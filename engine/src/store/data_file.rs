@@ -262,34 +262,6 @@ impl DataFile {
         self.columns.iter().any(|column| column.id == id)
     }
 
-    /// When each row of a row group begins and ends, in order. `dead` is as for [`DataFile::scan`].
-    pub fn group_lives(&self, group: usize, dead: &[(u32, Version)]) -> Result<Vec<(Version, Version)>> {
-        let rows = self.groups[group].rows as usize;
-        let mut lives = Vec::with_capacity(rows);
-        if let Some(version) = self.record.loaded_at {
-            lives.resize(rows, (Version(version), Version::FOREVER));
-        } else {
-            for batch in self.read_group(&[BEGIN_FIELD_ID, END_FIELD_ID], &(group, None))? {
-                let batch = batch.map_err(|error| reader_error(error).at(&self.name))?;
-                let begins = self.numbers_of(&batch, BEGIN_FIELD_ID)?;
-                let ends = match self.record.history {
-                    true => self.numbers_of(&batch, END_FIELD_ID)?,
-                    false => vec![Version::FOREVER.0; begins.len()],
-                };
-                lives.extend(begins.into_iter().zip(ends).map(|(begin, end)| (Version(begin), Version(end))));
-            }
-        }
-        let start = self.group_start(group);
-        let first = dead.partition_point(|(row, _)| *row < start);
-        for (row, end) in dead[first..].iter().take_while(|(row, _)| ((*row - start) as usize) < rows) {
-            let life = lives.get_mut((*row - start) as usize).ok_or_else(|| {
-                Error::corrupt(format!("{}: a row group has fewer rows than it says", self.name))
-            })?;
-            life.1 = life.1.min(*end);
-        }
-        Ok(lives)
-    }
-
     /// The first rows of the pages of each column of a row group.
     #[cfg(test)]
     pub fn page_starts(&self, group: usize) -> Vec<Vec<i64>> {
