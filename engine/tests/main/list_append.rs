@@ -182,7 +182,8 @@ fn history(seed: u64, isolation: Isolation, ending: Ending) -> BTreeSet<&'static
     if ending == Ending::PowerCut {
         disk.crash();
     } else {
-        (disk.kill(), other_disk.kill());
+        disk.kill();
+        other_disk.kill();
     }
     drop((one, two));
     let again = open(&disk.process(), &clock);
