@@ -243,6 +243,16 @@ impl State {
         self.generation.has_file(file) || is_loaded()
     }
 
+    /// Whether such a file has a row, and is the table's.
+    fn has_row(&self, table: TableId, file: FileId, row: u32) -> bool {
+        let is_loaded = || {
+            let memory = self.memory.read();
+            let loaded = memory.loaded.get(&table).into_iter().flatten();
+            loaded.into_iter().any(|known| known.record.id == file && u64::from(row) < known.record.rows)
+        };
+        self.generation.has_row(table, file, row) || is_loaded()
+    }
+
     /// How the log names the place of a row of a table.
     pub fn target(&self, table: TableId, place: Place) -> Target {
         match place {
@@ -362,6 +372,13 @@ impl State {
         let schema = schema
             .ok_or_else(|| Error::corrupt(format!("version {version} has rows of an unknown schema")))?;
         let key_columns: Vec<Column> = schema.key_columns().cloned().collect();
+        let impossible = |what: &str| {
+            Error::corrupt(format!("version {version} {what} of table {}; run 'asof verify'", table.name))
+        };
+        let loaded_rows = change.files.iter().try_fold(0u64, |sum, file| sum.checked_add(file.rows));
+        let born = loaded_rows.and_then(|loaded| loaded.checked_add(change.rows.num_rows() as u64));
+        let next_row_id = born.and_then(|born| change.first_row_id.unwrap_or(0).checked_add(born));
+        let next_row_id = next_row_id.ok_or_else(|| impossible("has row ids beyond all numbers"))?;
         let keys = change.keys;
         if change.truncate {
             recent.wrote_whole(version, table.id);
@@ -381,8 +398,15 @@ impl State {
         let replaced = keys.iter().zip(&change.replaced).chain(change.deleted.iter().zip(&change.deleted_at));
         for (key, target) in replaced {
             let place = match target {
+                // What is truncated ends without being named.
+                _ if change.truncate => continue,
                 Target::None => continue,
-                Target::File(file, row) if self.has_file(table.id, *file) => Place::File(*file, *row),
+                Target::File(file, row) if self.has_file(table.id, *file) => {
+                    if !self.has_row(table.id, *file, *row) {
+                        return Err(impossible("ends a row of a file that is none"));
+                    }
+                    Place::File(*file, *row)
+                }
                 Target::Born(born, nth) if *born > self.generation.version() => {
                     let slot = self.memtable(table.id).and_then(|memtable| {
                         let memtable = memtable.read();
@@ -411,7 +435,6 @@ impl State {
             Ok(LoadedFile { _lock: self.generation.hold(&record)?, record: Arc::new(record) })
         });
         let files = files.collect::<Result<Vec<_>>>()?;
-        let loaded_rows: u64 = files.iter().map(|file| file.record.rows).sum();
         if !files.is_empty() {
             self.memory.write().loaded.entry(table.id).or_default().extend(files);
         }
@@ -419,16 +442,18 @@ impl State {
         let mut memtable = memtable.write();
         for place in everything.into_iter().chain(places) {
             match place {
-                Place::Slot(slot) => memtable.end_slot(slot, version),
+                Place::Slot(slot) if !memtable.end_slot(slot, version) => {
+                    return Err(impossible("ends a row twice"));
+                }
+                Place::Slot(_) => {}
                 Place::File(file, row) => memtable.end_in_file(file, row, version),
             }
         }
-        if let Some(first) = change.first_row_id {
-            let next = first + change.rows.num_rows() as u64 + loaded_rows;
+        if change.first_row_id.is_some() {
             drop(memtable);
             let mut memory = self.memory.write();
-            let next_row_id = memory.next_row_ids.entry(table.id).or_default();
-            *next_row_id = (*next_row_id).max(next);
+            let known = memory.next_row_ids.entry(table.id).or_default();
+            *known = (*known).max(next_row_id);
             let memtable = memory.tables.entry(table.id).or_default().clone();
             drop(memory);
             memtable.write().insert(version, change.schema, change.rows, keys);

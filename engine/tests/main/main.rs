@@ -4,9 +4,13 @@
 
 mod basics;
 mod bitrot;
+mod compaction;
 mod counters;
+mod dependency_graph;
 mod extremes;
+mod hostile;
 mod isolation;
+mod list_append;
 mod load;
 mod model;
 mod readers;

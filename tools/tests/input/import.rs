@@ -520,7 +520,10 @@ fn many_rows_for_an_empty_table_go_straight_to_data_files() {
     // A key that comes twice is told with both lines, and nothing is made.
     scratch.write("twice.csv", &format!("id,name\n{rows}7,again\n"));
     let error = fails(&scratch, 1, &["u", "twice.csv", "--key", "id"]);
-    assert!(error.contains("twice.csv: line 60002") && error.contains("key id=7 is there already"), "{error}");
+    assert!(
+        error.contains("twice.csv: line 60002") && error.contains("key id=7 is there already"),
+        "{error}"
+    );
     assert_eq!(version(&scratch), 1);
     // The same request again is answered, not committed, under an id.
     let words = ["w", "many.csv", "--key", "id", "--id", "load-1"];
