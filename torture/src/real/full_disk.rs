@@ -203,7 +203,11 @@ impl<'a> Full<'a> {
 
     /// Commits until one is refused. Gives whether one was refused.
     fn commits_until_full(&mut self, database: &Database, report: &mut FullDisks) -> Outcome<bool> {
-        for _ in 0..400 {
+        for nth in 1..4_000 {
+            // A checkpoint may have made room by what it let go.
+            if nth % 200 == 0 {
+                self.fill(0).map_err(|error| self.fail(error))?;
+            }
             let (number, write) = self.next_write();
             match workload::commit(database, WRITER, number, &write) {
                 Ok(version) => self.acknowledged(version, &write)?,
