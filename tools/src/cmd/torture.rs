@@ -79,7 +79,7 @@ fn part_to_json(part: &Part) -> Value {
 fn any_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Few digits: people type it again.
-    u64::from(now.subsec_nanos()) ^ now.as_secs() % 1_000_000
+    u64::from(now.subsec_nanos()) ^ (now.as_secs() % 1_000_000)
 }
 
 /// A directory of its own, that was not there before.
