@@ -507,7 +507,7 @@ fn many_rows_for_an_empty_table_go_straight_to_data_files() {
     const ROWS: u64 = 60_000;
     let line = |nth: u64| format!("{},name {}\n", nth * 7_919 % ROWS, nth * 7_919 % ROWS);
     let rows: String = (0..ROWS).map(line).collect();
-    scratch.write("many.csv", &format!("id,name\n{rows}"));
+    scratch.write("many.csv", format!("id,name\n{rows}"));
     let report = import(&scratch, &["t", "many.csv", "--key", "id"]);
     assert_eq!(counts(&report), (ROWS, 0, 0));
     assert_eq!((&report["version"], &report["created"]), (&json!(1), &json!(true)));
@@ -518,7 +518,7 @@ fn many_rows_for_an_empty_table_go_straight_to_data_files() {
     assert!(cat(&scratch, "t") == format!("id,name\n{sorted}"));
     assert_eq!(scratch.json(&["verify", "db"])["findings"], json!([]));
     // A key that comes twice is told with both lines, and nothing is made.
-    scratch.write("twice.csv", &format!("id,name\n{rows}7,again\n"));
+    scratch.write("twice.csv", format!("id,name\n{rows}7,again\n"));
     let error = fails(&scratch, 1, &["u", "twice.csv", "--key", "id"]);
     assert!(
         error.contains("twice.csv: line 60002") && error.contains("key id=7 is there already"),
