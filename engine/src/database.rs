@@ -737,6 +737,7 @@ impl From<asof_wal::Error> for Error {
             asof_wal::Error::Corrupt { .. } | asof_wal::Error::Missing { .. } => ErrorKind::Corrupt,
             asof_wal::Error::Unsupported { .. } => ErrorKind::Unsupported,
             asof_wal::Error::Locked { .. } => ErrorKind::Locked,
+            asof_wal::Error::Poisoned { .. } if error.is_full() => ErrorKind::Full,
             asof_wal::Error::Poisoned { .. } => ErrorKind::Poisoned,
             asof_wal::Error::ReadOnly => ErrorKind::ReadOnly,
             asof_wal::Error::TooLarge { .. } => ErrorKind::Invalid,
