@@ -12,3 +12,4 @@ mod readers;
 mod support;
 mod threads;
 mod upkeep;
+mod versions;
