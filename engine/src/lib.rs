@@ -35,6 +35,8 @@ pub mod json;
 mod key_range;
 mod layout;
 pub mod manifest;
+#[cfg(all(test, feature = "model"))]
+mod model_tests;
 pub mod options;
 mod queue;
 mod replace;
