@@ -36,7 +36,9 @@ fn disk_with(versions: u64) -> SimDisk {
             database.checkpoint().unwrap();
         }
     }
-    (0..TAIL).for_each(|number| drop(upsert(&database, number as i64)));
+    for number in 0..TAIL {
+        upsert(&database, number as i64);
+    }
     disk
 }
 
