@@ -231,7 +231,11 @@ impl Database {
             signals: Arc::default(),
         };
         let guard = Arc::new(Guard::new(inner.signals.clone()));
-        Ok(Database { inner: Arc::new(inner), _guard: Some(guard) })
+        let database = Database { inner: Arc::new(inner), _guard: Some(guard) };
+        if access == Access::ReadWrite && database.options().exclusive {
+            database.inner.log()?.hold_exclusively(database.options().wait)?;
+        }
+        Ok(database)
     }
 
     /// A handle that does not keep upkeep going: upkeep's own.
@@ -707,6 +711,12 @@ impl From<asof_wal::Error> for Error {
             asof_wal::Error::TooLarge { .. } => ErrorKind::Invalid,
             _ => ErrorKind::Io,
         };
-        Error::new(kind, error.to_string()).with_source(error)
+        let advice = match kind {
+            ErrorKind::Locked => {
+                ": a writer kept its turn for longer than this one would wait; wait longer, or end it"
+            }
+            _ => "",
+        };
+        Error::new(kind, format!("{error}{advice}")).with_source(error)
     }
 }

@@ -301,6 +301,14 @@ impl State {
         let schema = schema
             .ok_or_else(|| Error::corrupt(format!("version {version} has rows of an unknown schema")))?;
         let key_columns: Vec<Column> = schema.key_columns().cloned().collect();
+        let impossible = |what: &str| {
+            Error::corrupt(format!("version {version} {what} of table {}; run 'asof verify'", table.name))
+        };
+        let next_row_id = match change.first_row_id {
+            Some(first) => first.checked_add(change.rows.num_rows() as u64),
+            None => Some(0),
+        };
+        let next_row_id = next_row_id.ok_or_else(|| impossible("has row ids beyond all numbers"))?;
         let keys = change.keys;
         if change.truncate {
             recent.wrote_whole(version, table.id);
@@ -317,19 +325,19 @@ impl State {
         let replaced = keys.iter().zip(&change.replaced).chain(change.deleted.iter().zip(&change.deleted_at));
         for (key, target) in replaced {
             let place = match target {
+                // What is truncated ends without being named.
+                _ if change.truncate => continue,
                 Target::None => continue,
-                Target::File(file, row) if self.generation.has_file(*file) => Place::File(*file, *row),
+                Target::File(file, row) if self.generation.has_file(*file) => {
+                    if !self.generation.has_row(table.id, *file, *row) {
+                        return Err(impossible("ends a row of a file that is none"));
+                    }
+                    Place::File(*file, *row)
+                }
                 Target::Born(born, nth) if *born > self.generation.version() => {
-                    let slot = self.memtable(table.id).and_then(|memtable| {
-                        let memtable = memtable.read();
-                        memtable.slot_at(*born, *nth).filter(|slot| memtable.is_alive(*slot))
-                    });
-                    slot.map(Place::Slot).ok_or_else(|| {
-                        Error::corrupt(format!(
-                            "version {version} ends row {nth} that version {born} gave table {}, which is not alive",
-                            table.name
-                        ))
-                    })?
+                    let memtable = self.memtable(table.id);
+                    let slot = memtable.and_then(|memtable| memtable.read().slot_at(*born, *nth));
+                    slot.map(Place::Slot).ok_or_else(|| impossible("ends a row that no version made"))?
                 }
                 // Not in a file when it was logged, or in one that is gone: wherever it is now.
                 _ => self.find_alive(table, &key_columns, key)?.ok_or_else(|| {
@@ -345,16 +353,18 @@ impl State {
         let mut memtable = memtable.write();
         for place in everything.into_iter().chain(places) {
             match place {
-                Place::Slot(slot) => memtable.end_slot(slot, version),
+                Place::Slot(slot) if !memtable.end_slot(slot, version) => {
+                    return Err(impossible("ends a row twice"));
+                }
+                Place::Slot(_) => {}
                 Place::File(file, row) => memtable.end_in_file(file, row, version),
             }
         }
-        if let Some(first) = change.first_row_id {
-            let next = first + change.rows.num_rows() as u64;
+        if change.first_row_id.is_some() {
             drop(memtable);
             let mut memory = self.memory.write();
-            let next_row_id = memory.next_row_ids.entry(table.id).or_default();
-            *next_row_id = (*next_row_id).max(next);
+            let known = memory.next_row_ids.entry(table.id).or_default();
+            *known = (*known).max(next_row_id);
             let memtable = memory.tables.entry(table.id).or_default().clone();
             drop(memory);
             memtable.write().insert(version, change.schema, change.rows, keys);
