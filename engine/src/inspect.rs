@@ -357,12 +357,23 @@ impl Verifier<'_> {
         let inner = &self.database.inner;
         let starts = self.manifests.iter().map(|leased| Position::from(leased.manifest.log_start));
         let from = starts.min_by_key(|start| start.sequence);
+        let first = self.manifests.iter().min_by_key(|leased| leased.manifest.version);
+        let mut chain = first.map(|leased| leased.manifest.chain_digest);
         let from = from.unwrap_or_else(|| inner.state().generation.manifest().log_start.into());
         let mut checkpoint = 0;
         for record in inner.log()?.read_from(from)? {
             let record = record?;
             match record.kind {
-                kind::COMMIT => drop(CommitPayload::decode(&record.payload)?),
+                kind::COMMIT => {
+                    let header = CommitPayload::decode(&record.payload)?.header;
+                    if chain.is_some_and(|chain| header.chain_after(&chain) != header.chain_digest) {
+                        return Err(Error::corrupt(format!(
+                            "the chain of commits breaks at version {} in the log",
+                            header.version
+                        )));
+                    }
+                    chain = Some(header.chain_digest);
+                }
                 kind::CHECKPOINT => {
                     let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
                     checkpoint = checkpoint.max(number.unwrap_or(0));

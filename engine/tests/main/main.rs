@@ -16,3 +16,4 @@ mod readers;
 mod support;
 mod threads;
 mod upkeep;
+mod versions;
