@@ -10,6 +10,7 @@ use crate::generation::Generation;
 use crate::history::ids::hash_id;
 use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout};
 use crate::manifest::{self, Manifest};
+use crate::open_files::OpenFiles;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::state::State;
@@ -195,7 +196,8 @@ impl Database {
             manifest_seen: 0,
         };
         let id = manifest.database_id;
-        let generation = Generation::new(disk.clone(), layout.clone(), leased, options.key_cache_bytes)?;
+        let open_files = Arc::new(OpenFiles::new(options.key_cache_bytes, options.read_threads));
+        let generation = Generation::new(disk.clone(), layout.clone(), leased, open_files)?;
         let inner = Inner {
             layout,
             options,
@@ -502,8 +504,8 @@ impl Inner {
             return Ok(false);
         }
         let start = leased.manifest.log_start.into();
-        let generation =
-            Generation::new(self.disk.clone(), self.layout.clone(), leased, self.options.key_cache_bytes)?;
+        let open_files = self.state().generation.open_files().clone();
+        let generation = Generation::new(self.disk.clone(), self.layout.clone(), leased, open_files)?;
         // What lies between was never read from the log: nobody knows here what it wrote.
         if generation.version() > self.state().applied() {
             follower.recent = RecentWrites::new(generation.version(), REMEMBERED_KEYS_DEFAULT);

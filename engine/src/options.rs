@@ -24,6 +24,8 @@ pub struct Options {
     pub checkpoint_log_bytes: u64,
     /// Bytes of decoded keys kept for existence checks.
     pub key_cache_bytes: u64,
+    /// How many threads a scan decodes on; with 1 everything is read in the caller's, in order.
+    pub read_threads: usize,
     /// Bytes of rendered files kept in the cache directory.
     pub view_cache_bytes: u64,
     /// Where rendered files are kept; `None`: `$XDG_CACHE_HOME/asof` or `~/.cache/asof`.
@@ -42,6 +44,7 @@ impl Default for Options {
             wait: WAIT_DEFAULT,
             checkpoint_log_bytes: CHECKPOINT_LOG_BYTES_DEFAULT,
             key_cache_bytes: KEY_CACHE_BYTES_DEFAULT,
+            read_threads: crate::pool::default_width(),
             view_cache_bytes: VIEW_CACHE_BYTES_DEFAULT,
             view_cache_dir: None,
             time_zone: jiff::tz::TimeZone::UTC,

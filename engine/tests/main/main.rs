@@ -8,5 +8,6 @@ mod counters;
 mod extremes;
 mod model;
 mod readers;
+mod scans;
 mod support;
 mod threads;
