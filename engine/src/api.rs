@@ -390,6 +390,10 @@ pub struct Info {
     pub row_versions: u64,
     /// Tags.
     pub tags: u64,
+    /// Bytes of memory that changes take which no checkpoint has settled, in this process.
+    pub memory_bytes: u64,
+    /// Why the last checkpoint of this process's upkeep failed, if it did; it is tried again.
+    pub upkeep_error: Option<String>,
     /// Who keeps files alive.
     pub leases: Vec<LeaseInfo>,
 }

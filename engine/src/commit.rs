@@ -15,6 +15,7 @@ use crate::codec::records::{
 use crate::database::{Database, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{Place, State};
+use crate::upkeep;
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, interleave_record_batch};
 use asof_mvcc::{
@@ -148,6 +149,7 @@ impl Prepared {
 pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
     let inner = &database.inner;
     let log = inner.log()?;
+    upkeep::wait_for_room(database)?;
     let request =
         options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
 
@@ -244,7 +246,8 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
     }
     // Where a checkpoint exchanged the state meanwhile, the new one read this commit from the log before it was put in use.
     state.publish(version);
-    crate::checkpoint::maybe_checkpoint(database);
+    drop(state);
+    upkeep::after_commit(database);
     Ok(Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false })
 }
 

@@ -26,6 +26,7 @@ pub struct Generation {
     pub catalog: Arc<Catalog>,
     /// The commit log up to the manifest.
     pub commits: CommitLog,
+    data_bytes: u64,
     disk: Arc<CountingDisk>,
     layout: Layout,
     open_files: Arc<OpenFiles>,
@@ -63,6 +64,7 @@ impl Generation {
         let named: HashSet<FileId> = manifest.data_files.iter().map(|record| record.id).collect();
         open_files.retain(&named);
         Ok(Generation {
+            data_bytes: manifest.data_files.iter().map(|file| file.bytes).sum(),
             catalog: Arc::new(Catalog::new(tables)),
             commits,
             leased,
@@ -104,6 +106,11 @@ impl Generation {
         places
             .map(|place| &self.manifest().data_files[*place])
             .filter(move |file| file.valid_from <= version.0 && version.0 < file.valid_to)
+    }
+
+    /// Bytes of all data files.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_bytes
     }
 
     /// Whether the manifest names a data file.

@@ -48,6 +48,7 @@ mod sums;
 mod test_rows;
 pub mod text;
 mod transaction;
+mod upkeep;
 pub mod view;
 
 pub use api::*;
@@ -55,7 +56,7 @@ pub use asof::AsOf;
 pub use asof_mvcc::column_type;
 pub use asof_mvcc::{Column, ColumnType, CommitTime, NestedField, TableSchema, Unit, Version};
 pub use error::{Error, ErrorKind, Result};
-pub use options::Options;
+pub use options::{Options, Upkeep};
 
 /// The one arrow of the workspace.
 pub use arrow;

@@ -204,7 +204,7 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
     let memtable = memtable_for(state, table, life);
     let runs = runs_of(state, table, memtable.as_deref(), life)?;
     let memory = match &memtable {
-        Some(memtable) => memory_chunks(&memtable.read(), table, &wanted, life)?,
+        Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
         None => Vec::new(),
     };
     let threads = state.generation.open_files().threads;
@@ -222,7 +222,7 @@ pub fn unordered_row_versions(
     let memtable = memtable_for(state, table, life);
     let runs = runs_of(state, table, memtable.as_deref(), life)?;
     let memory = match &memtable {
-        Some(memtable) => memory_chunks(&memtable.read(), table, &wanted, life)?,
+        Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
         None => Vec::new(),
     };
     let threads = state.generation.open_files().threads;
@@ -275,8 +275,14 @@ fn memory_selections(memtable: &Memtable, life: Life) -> Vec<Selection> {
 }
 
 /// The memtable's row versions that `life` wants, in order.
-fn memory_chunks(memtable: &Memtable, table: &Table, wanted: &Wanted, life: Life) -> Result<Vec<Chunk>> {
-    let selections = memory_selections(memtable, life);
+fn memory_chunks(
+    memtable: &RwLock<Memtable>,
+    table: &Table,
+    wanted: &Wanted,
+    life: Life,
+) -> Result<Vec<Chunk>> {
+    // Locked no longer than this: commits go on while the rows are put in order.
+    let selections = memory_selections(&memtable.read(), life);
     let mut batches = Vec::with_capacity(selections.len());
     let mut order: Vec<(&[u8], Version, usize, usize)> = Vec::new();
     for (index, selection) in selections.iter().enumerate() {
@@ -400,7 +406,7 @@ impl Scan {
         let mut stages = VecDeque::new();
         if options.ordered {
             let memory = match &memtable {
-                Some(memtable) => memory_chunks(&memtable.read(), table, &all, life)?,
+                Some(memtable) => memory_chunks(memtable, table, &all, life)?,
                 None => Vec::new(),
             };
             stages.extend(parts_of(runs, memory));

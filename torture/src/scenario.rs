@@ -59,6 +59,11 @@ impl Scenario {
         Scenario { chance: Chance::new(seed), shape, serial: 0 }
     }
 
+    /// The same with other numbers in names and ids, to go on where another scenario was.
+    pub fn numbered_from(self, serial: u64) -> Scenario {
+        Scenario { serial, ..self }
+    }
+
     /// The next step, given everything acknowledged so far.
     pub fn step(&mut self, model: &Model) -> Step {
         let process = self.chance.below(self.shape.processes as u64) as usize;
@@ -228,7 +233,7 @@ impl Scenario {
             (Kind::Text, 3) => Value::Text(format!("a,\"{number}\"\n")),
             (Kind::Text, _) => Value::Text(format!("text {number}")),
             (_, 1) => Value::Number(i32::MIN.into()),
-            (_, _) => Value::Number(number as i64),
+            (_, _) => Value::Number((number % 1_000_000_000) as i64),
         }
     }
 

@@ -11,3 +11,4 @@ mod readers;
 mod scans;
 mod support;
 mod threads;
+mod upkeep;

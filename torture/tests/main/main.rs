@@ -1,3 +1,4 @@
 //! Faults against the engine; small by default, `ASOF_SEEDS` makes them longer.
 
 mod model;
+mod power;

@@ -15,8 +15,9 @@ fn run(seed: u64, shape: Shape, steps: u64) -> Model {
     let mut model = Model::default();
     for _ in 0..steps {
         let step = scenario.step(&model);
-        let played = crew.play(&step, &mut model);
-        assert!(played.is_ok(), "seed {seed}: {step:?}: {}", played.unwrap_err());
+        if let Err(trouble) = crew.play(&step, &mut model) {
+            panic!("seed {seed}: {step:?}: {trouble}");
+        }
     }
     crew.close_all();
     let database = crew.database(0).expect("the database opens");
@@ -28,11 +29,11 @@ fn run(seed: u64, shape: Shape, steps: u64) -> Model {
 #[test]
 fn random_scenarios_of_several_processes_agree_with_the_model() {
     let mut versions = 0;
-    for seed in 0..seeds(20) {
+    for seed in 0..seeds(8) {
         let shape = Shape { processes: 1 + seed as usize % 3, ..Shape::default() };
         versions += run(seed, shape, 80).newest();
     }
-    assert!(versions > 20 * seeds(20), "there were only {versions} versions");
+    assert!(versions > 20 * seeds(8), "there were only {versions} versions");
 }
 
 #[test]

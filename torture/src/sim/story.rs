@@ -1,0 +1,137 @@
+//! A scenario played once without faults, every disk operation kept, and what must be there at each.
+
+use super::machine::Machine;
+use crate::model::Model;
+use crate::scenario::{Scenario, Shape};
+use crate::step::Step;
+use asof_wal::sim::{Operation, Recorded};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a database says of itself besides its versions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heads {
+    /// The newest version.
+    pub newest: u64,
+    /// Tags.
+    pub tags: BTreeMap<String, u64>,
+}
+
+impl Heads {
+    /// Those of a model.
+    pub fn of(model: &Model) -> Heads {
+        Heads { newest: model.newest(), tags: model.tags.clone() }
+    }
+}
+
+/// What is in flight at some time: the database is as before, or as after, or in between by whole versions.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Every version up to the newest that may be there.
+    pub model: Arc<Model>,
+    /// Acknowledged.
+    pub before: Heads,
+    /// Acknowledged when what is in flight is done.
+    pub after: Heads,
+}
+
+impl Stage {
+    /// The model if the newest version is `found` and tags are `tags`; or why that cannot be.
+    pub fn settle(&self, found: u64, tags: &BTreeMap<String, u64>) -> Result<Model, String> {
+        let (low, high) = (self.before.newest, self.after.newest);
+        if found < low || found > high {
+            return Err(format!("the newest version is {found}: acknowledged is {low}, in flight {high}"));
+        }
+        if *tags != self.before.tags && *tags != self.after.tags {
+            let (before, after) = (&self.before.tags, &self.after.tags);
+            return Err(format!("tags are {tags:?}: acknowledged is {before:?}, in flight {after:?}"));
+        }
+        let mut model = (*self.model).clone();
+        model.versions.truncate(found as usize + 1);
+        model.ids.retain(|_, version| *version <= found);
+        model.tags = tags.clone();
+        Ok(model)
+    }
+}
+
+/// A scenario that was played.
+#[derive(Debug)]
+pub struct Story {
+    /// Its seed.
+    pub seed: u64,
+    /// What was done.
+    pub steps: Vec<Step>,
+    /// What was in flight, by mark.
+    pub stages: Vec<Stage>,
+    /// The disk before each operation that was kept.
+    pub recorded: Vec<Recorded>,
+    /// The hash of all disk operations.
+    pub trace: u64,
+    /// How many operations there were.
+    pub operations: u64,
+    /// The model at the end.
+    pub model: Model,
+}
+
+/// Words of the durable head are not worth a power cut each: it does not survive one.
+pub fn matters(operation: Operation) -> bool {
+    operation != Operation::Word
+}
+
+impl Story {
+    /// Plays so many steps of a scenario, which must not fail.
+    pub fn play(
+        seed: u64,
+        shape: &Shape,
+        steps: u64,
+        wanted: impl FnMut(u64, Operation) -> bool + Send + 'static,
+    ) -> Result<Story, String> {
+        let mut scenario = Scenario::new(seed, shape.clone());
+        Story::play_steps(seed, shape.processes, wanted, |index, model| {
+            (index < steps).then(|| scenario.step(model))
+        })
+    }
+
+    /// Plays steps that are asked for one by one, until there are none.
+    pub fn play_steps(
+        seed: u64,
+        processes: usize,
+        wanted: impl FnMut(u64, Operation) -> bool + Send + 'static,
+        mut next: impl FnMut(u64, &Model) -> Option<Step>,
+    ) -> Result<Story, String> {
+        let machine = Machine::new(seed);
+        let mut crew = machine.crew(processes);
+        let mut model = Model::default();
+        let mut heads = vec![Heads::of(&model)];
+        let mut steps = Vec::new();
+        machine.disk.record(wanted);
+        while let Some(step) = next(steps.len() as u64, &model) {
+            machine.disk.mark(steps.len() as u64);
+            crew.play(&step, &mut model)
+                .map_err(|trouble| format!("seed {seed}, step {}: {step:?}: {trouble}", steps.len()))?;
+            heads.push(Heads::of(&model));
+            steps.push(step);
+        }
+        crew.close_all();
+        let whole = Arc::new(model.clone());
+        let stage = |heads: &[Heads]| Stage {
+            model: whole.clone(),
+            before: heads[0].clone(),
+            after: heads[1].clone(),
+        };
+        Ok(Story {
+            seed,
+            stages: heads.windows(2).map(stage).collect(),
+            steps,
+            recorded: machine.disk.recorded(),
+            trace: machine.disk.trace(),
+            operations: machine.disk.operations(),
+            model,
+        })
+    }
+
+    /// What was in flight when something was recorded.
+    pub fn stage(&self, recorded: &Recorded) -> &Stage {
+        &self.stages[recorded.mark as usize]
+    }
+}
