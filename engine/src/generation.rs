@@ -8,6 +8,7 @@ use crate::history::ids::{IdEntry, read_run};
 use crate::layout::Layout;
 use crate::manifest::{DataFileRecord, EndsFileRecord, Leased, Manifest, SumsRecord};
 use crate::open_files::{OpenFiles, TableEnds};
+use crate::store::bloom;
 use crate::store::data_file::{DataFile, partition_point};
 use crate::store::ends::{self, Ends};
 use asof_mvcc::{Catalog, Column, FileId, TableId, Version};
@@ -195,6 +196,23 @@ impl Generation {
         Ok(self.table_ends(table)?.get(&file).cloned().unwrap_or_default())
     }
 
+    /// Whether the filter of a row group allows a key. The first time one block of it is read; who asks again gets all
+    /// of it, to be kept.
+    fn filter_allows(&self, file: &DataFile, group: usize, key: &[u8]) -> Result<bool> {
+        if file.groups[group].filter_bytes == 0 || !file.probed_before(group) {
+            return file.filter_allows(group, key);
+        }
+        let filter = match self.open_files.filter(file.record.id, group) {
+            Some(filter) => filter,
+            None => {
+                let filter = file.filter(group)?;
+                self.open_files.keep_filter(file.record.id, group, filter.clone());
+                filter
+            }
+        };
+        Ok(bloom::allows(&filter, bloom::hash(key)))
+    }
+
     /// Where in a row group the rows of a key lie, oldest first.
     pub fn rows_of_key(
         &self,
@@ -203,25 +221,29 @@ impl Generation {
         key_columns: &[Column],
         key: &[u8],
     ) -> Result<Range<u32>> {
-        if !file.filter_allows(group, key)? {
-            return Ok(0..0);
-        }
         let within = file.rows_with_key(group, key);
         let page_rows = match file.groups[group].page_rows {
             0 => within.len().max(1) as u32,
             rows => rows,
         };
+        // Where the page's keys are at hand, the filter would tell nothing new.
+        let id = |start: u32| (file.record.id, group as u32, start);
+        let at_hand = self.open_files.keys(id(within.start));
+        if at_hand.is_none() && !self.filter_allows(file, group, key)? {
+            return Ok(0..0);
+        }
+        let mut at_hand = at_hand.map(|keys| (within.start, keys));
         let mut found: Option<Range<u32>> = None;
         let mut start = within.start;
         while start < within.end {
             let page = start..start.saturating_add(page_rows).min(within.end);
             start = page.end;
-            let id = (file.record.id, group as u32, page.start);
-            let keys = match self.open_files.keys(id) {
+            let known = at_hand.take().filter(|(start, _)| *start == page.start).map(|(_, keys)| keys);
+            let keys = match known.or_else(|| self.open_files.keys(id(page.start))) {
                 Some(keys) => keys,
                 None => {
                     let keys = Arc::new(file.keys_within(group, page.clone(), key_columns)?);
-                    self.open_files.keep_keys(id, keys.clone());
+                    self.open_files.keep_keys(id(page.start), keys.clone());
                     keys
                 }
             };

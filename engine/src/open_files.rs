@@ -3,6 +3,7 @@
 
 use crate::store::data_file::DataFile;
 use asof_mvcc::{FileId, Keys, TableId, Version};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -32,20 +33,47 @@ pub struct OpenFiles {
     pub threads: usize,
 }
 
-/// Keys of pages, the least recently used go first, roughly: each has a second chance.
+/// What is kept to find keys by.
+#[derive(Clone, Debug)]
+enum Kept {
+    /// The keys of a page.
+    Keys(Arc<Keys>),
+    /// The filter of a row group.
+    Filter(Bytes),
+}
+
+impl Kept {
+    fn memory_bytes(&self) -> u64 {
+        match self {
+            Kept::Keys(keys) => keys.memory_bytes() as u64,
+            Kept::Filter(filter) => filter.len() as u64,
+        }
+    }
+}
+
+/// In place of a page's first row: the row group's filter.
+const FILTER: u32 = u32::MAX;
+
+/// Keys and filters, the least recently used go first, roughly: each has a second chance.
 #[derive(Debug, Default)]
 struct KeyCache {
-    pages: HashMap<PageId, (Arc<Keys>, bool)>,
+    pages: HashMap<PageId, (Kept, bool)>,
     queue: VecDeque<PageId>,
     bytes: u64,
     bytes_max: u64,
 }
 
 impl KeyCache {
-    fn put(&mut self, page: PageId, keys: Arc<Keys>) {
-        self.bytes += keys.memory_bytes() as u64;
-        match self.pages.insert(page, (keys, false)) {
-            Some((before, _)) => self.bytes -= before.memory_bytes() as u64,
+    fn get(&mut self, page: PageId) -> Option<Kept> {
+        let (kept, used) = self.pages.get_mut(&page)?;
+        *used = true;
+        Some(kept.clone())
+    }
+
+    fn put(&mut self, page: PageId, kept: Kept) {
+        self.bytes += kept.memory_bytes();
+        match self.pages.insert(page, (kept, false)) {
+            Some((before, _)) => self.bytes -= before.memory_bytes(),
             None => self.queue.push_back(page),
         }
         while self.bytes > self.bytes_max
@@ -63,8 +91,8 @@ impl KeyCache {
     }
 
     fn remove(&mut self, page: &PageId) {
-        if let Some((keys, _)) = self.pages.remove(page) {
-            self.bytes -= keys.memory_bytes() as u64;
+        if let Some((kept, _)) = self.pages.remove(page) {
+            self.bytes -= kept.memory_bytes();
         }
     }
 }
@@ -88,15 +116,28 @@ impl OpenFiles {
 
     /// The keys of a page, if they are kept.
     pub fn keys(&self, page: PageId) -> Option<Arc<Keys>> {
-        let mut cache = self.keys.lock();
-        let (keys, used) = cache.pages.get_mut(&page)?;
-        *used = true;
-        Some(keys.clone())
+        match self.keys.lock().get(page)? {
+            Kept::Keys(keys) => Some(keys),
+            Kept::Filter(_) => None,
+        }
+    }
+
+    /// The filter of a row group, if it is kept.
+    pub fn filter(&self, file: FileId, group: usize) -> Option<Bytes> {
+        match self.keys.lock().get((file, group as u32, FILTER))? {
+            Kept::Filter(filter) => Some(filter),
+            Kept::Keys(_) => None,
+        }
+    }
+
+    /// Keeps the filter of a row group.
+    pub fn keep_filter(&self, file: FileId, group: usize, filter: Bytes) {
+        self.keys.lock().put((file, group as u32, FILTER), Kept::Filter(filter));
     }
 
     /// Keeps the keys of a page.
     pub fn keep_keys(&self, page: PageId, keys: Arc<Keys>) {
-        self.keys.lock().put(page, keys);
+        self.keys.lock().put(page, Kept::Keys(keys));
     }
 
     /// The ends known of a table.
@@ -141,6 +182,7 @@ mod tests {
         assert!((5..=20).contains(&kept), "{kept} pages");
         assert!(open.keys.lock().bytes <= 20_000);
         open.retain(&HashSet::new());
-        assert_eq!((open.keys.lock().bytes, open.keys.lock().queue.len()), (0, 0));
+        let cache = open.keys.lock();
+        assert_eq!((cache.bytes, cache.queue.len()), (0, 0));
     }
 }

@@ -252,11 +252,19 @@ fn merged(
     threads: usize,
 ) -> Chunks {
     let ahead = threads > 1 && runs.len() <= AHEAD_SOURCES_MAX;
+    // The longest run is read by whole row groups on all threads, so that the others do not wait for it.
+    let longest = runs.iter().map(Vec::len).max().filter(|groups| *groups > 1);
+    let longest = runs.iter().position(|tasks| Some(tasks.len()) == longest);
     let mut sources: Vec<Chunks> = Vec::with_capacity(runs.len() + 1);
-    for tasks in runs {
+    for (run, tasks) in runs.into_iter().enumerate() {
         let wanted = wanted.clone();
         // A single chunk is not worth handing to another thread.
-        let short = tasks.iter().all(|task| task.rows_expected() <= BATCH_ROWS);
+        let short = tasks.iter().map(GroupTask::rows_expected).sum::<usize>() <= BATCH_ROWS;
+        if ahead && Some(run) == longest {
+            let read = move |task: GroupTask| task.chunks(wanted.clone(), detail).collect::<Result<Vec<_>>>();
+            sources.push(Box::new(pool::ahead(threads, tasks.into_iter(), read).flat_map(flatten)));
+            continue;
+        }
         let chunks = tasks.into_iter().flat_map(move |task| task.chunks(wanted.clone(), detail));
         sources.push(if ahead && !short { Box::new(pool::one_ahead(chunks)) } else { Box::new(chunks) });
     }
@@ -521,7 +529,7 @@ impl Question {
                 return Ok(vec![batch_of(self.schema.clone(), Vec::new(), count)?]);
             }
             let ids: Vec<u32> = self.columns.iter().map(|column| column.id).collect();
-            let mut reader = file.read_group(&ids, group, mask.as_ref(), BATCH_ROWS)?;
+            let mut reader = file.read_group(&ids, group, mask.as_ref(), chosen.counted, BATCH_ROWS)?;
             let mut batches = Vec::new();
             while let Some(batch) = reader.next_batch(file)? {
                 let rows = as_wanted(file, &batch, reader.columns(), &self.columns, &self.loose)?;
@@ -532,7 +540,7 @@ impl Question {
         let tested: Vec<Column> = self.filtered.iter().map(|index| self.columns[*index].clone()).collect();
         let tested_schema = loose_schema(&tested);
         let ids: Vec<u32> = tested.iter().map(|column| column.id).collect();
-        let (batch, from) = file.read_whole(&ids, group, mask.as_ref())?;
+        let (batch, from) = file.read_whole(&ids, group, mask.as_ref(), chosen.counted)?;
         let batch = match batch.num_columns() {
             // None of them is in the file: they are all defaults.
             0 => batch_of(batch.schema(), Vec::new(), count)?,
@@ -559,7 +567,8 @@ impl Question {
             }
             let other: Vec<Column> = others.iter().map(|index| self.columns[*index].clone()).collect();
             let ids: Vec<u32> = other.iter().map(|column| column.id).collect();
-            let (batch, from) = file.read_whole(&ids, group, mask.as_ref())?;
+            // Each of these rows was counted when the filter read it.
+            let (batch, from) = file.read_whole(&ids, group, mask.as_ref(), usize::MAX)?;
             let batch = match batch.num_columns() {
                 0 => batch_of(batch.schema(), Vec::new(), passed)?,
                 _ => batch,

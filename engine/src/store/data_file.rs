@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The longest tail that is read: 1 GiB.
 const TAIL_BYTES_MAX: u64 = 1 << 30;
@@ -35,6 +36,8 @@ pub struct DataFile {
     group_starts: Vec<u32>,
     reader: VerifiedFile,
     footer: Mutex<Option<Arc<Footer>>>,
+    /// Row groups whose filter was asked before.
+    probed: Vec<AtomicBool>,
     name: String,
     counts: Arc<Counts>,
 }
@@ -108,12 +111,14 @@ impl DataFile {
             record.tail_offset,
             counts.clone(),
         );
+        let probed = index.groups.iter().map(|_| AtomicBool::new(false)).collect();
         Ok(DataFile {
             record: record.clone(),
             groups: index.groups,
             group_starts,
             reader,
             footer: Mutex::default(),
+            probed,
             name,
             counts,
         })
@@ -186,6 +191,11 @@ impl DataFile {
         (first * extent.page_rows).min(end)..end
     }
 
+    /// Whether this was asked of a row group before.
+    pub fn probed_before(&self, group: usize) -> bool {
+        self.probed[group].swap(true, Ordering::Relaxed)
+    }
+
     /// The filter of a row group's keys; empty where there is none.
     pub fn filter(&self, group: usize) -> Result<Bytes> {
         let extent = &self.groups[group];
@@ -205,11 +215,7 @@ impl DataFile {
             Some("has a key outside of what its row group says")
         } else if first && extent.fences.get((row / extent.page_rows) as usize) != key {
             Some("has another key than its page says")
-        } else if !filter.is_empty()
-            && !bloom::offset_of(hash, filter.len())
-                .and_then(|at| filter.get(at..at + bloom::BLOCK_BYTES))
-                .is_some_and(|block| bloom::may_hold(block, hash))
-        {
+        } else if !filter.is_empty() && !bloom::allows(filter, hash) {
             Some("has a key that the filter of its row group denies")
         } else {
             None

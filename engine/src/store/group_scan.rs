@@ -62,6 +62,8 @@ pub struct Chosen {
     pub mask: Option<BooleanBuffer>,
     /// How many.
     pub count: usize,
+    /// Rows of which a life was read, and which were counted so.
+    pub counted: usize,
     begins: Vec<Version>,
     ends: Vec<Version>,
 }
@@ -103,14 +105,15 @@ impl GroupTask {
         }
         let (load_begins, load_ends) = (read_begins || lives, read_ends || lives);
         let count = prior.as_ref().map_or(rows, BooleanBuffer::count_set_bits);
+        let mut counted = 0;
         let begins = match load_begins {
             true if extent.min_begin == extent.max_begin => vec![Version(extent.min_begin); count],
-            true => self.numbers(BEGIN_FIELD_ID, prior.as_ref())?,
+            true => self.numbers(BEGIN_FIELD_ID, prior.as_ref(), &mut counted)?,
             false => Vec::new(),
         };
         let mut ends = match load_ends {
             true if extent.min_end == extent.max_end => vec![Version(extent.min_end); count],
-            true => self.numbers(END_FIELD_ID, prior.as_ref())?,
+            true => self.numbers(END_FIELD_ID, prior.as_ref(), &mut counted)?,
             false => Vec::new(),
         };
         if load_ends {
@@ -168,7 +171,7 @@ impl GroupTask {
             left = wanted.iter().filter(|wanted| **wanted).count();
             mask = Some(within_mask(rows, mask.as_ref(), &wanted));
         }
-        Ok(Chosen { mask, count: left, begins, ends })
+        Ok(Chosen { mask, count: left, counted, begins, ends })
     }
 
     /// How many rows may be read, at most.
@@ -177,8 +180,9 @@ impl GroupTask {
     }
 
     /// An internal column of the rows asked for.
-    fn numbers(&self, id: u32, rows: Option<&BooleanBuffer>) -> Result<Vec<Version>> {
-        let (batch, _) = self.file.read_whole(&[id], self.group, rows)?;
+    fn numbers(&self, id: u32, rows: Option<&BooleanBuffer>, counted: &mut usize) -> Result<Vec<Version>> {
+        let (batch, _) = self.file.read_whole(&[id], self.group, rows, *counted)?;
+        *counted = batch.num_rows();
         let expected = rows.map_or(self.file.groups[self.group].rows as usize, BooleanBuffer::count_set_bits);
         let numbers = batch.columns().first().and_then(|array| array.as_primitive_opt::<UInt64Type>());
         match numbers {
@@ -261,7 +265,8 @@ impl GroupChunks {
             ids.extend(key_ids(&self.wanted.key));
         }
         let group = self.task.group;
-        let reader = self.task.file.read_group(&ids, group, chosen.mask.as_ref(), BATCH_ROWS)?;
+        let (mask, counted) = (chosen.mask.as_ref(), chosen.counted);
+        let reader = self.task.file.read_group(&ids, group, mask, counted, BATCH_ROWS)?;
         let positions = match (&chosen.mask, self.detail.lives) {
             (_, false) => VecDeque::new(),
             (Some(mask), _) => mask.set_indices().map(|row| row as u32).collect(),

@@ -80,17 +80,21 @@ pub struct GroupReader {
     filter: Option<BooleanBuffer>,
     done: usize,
     /// Rows that are left to give where no column is read.
-    uncounted: usize,
+    left: usize,
     batch_rows: usize,
+    /// Rows to come that were counted already.
+    counted: usize,
 }
 
 impl DataFile {
-    /// Reads columns, those that the file has of `ids`, of a row group's rows: all, or those of a mask.
+    /// Reads columns, those that the file has of `ids`, of a row group's rows: all, or those of a mask. As many rows as
+    /// `counted` says were read, and counted, for other columns before.
     pub fn read_group(
         &self,
         ids: &[u32],
         group: usize,
         rows: Option<&BooleanBuffer>,
+        counted: usize,
         batch_rows: usize,
     ) -> Result<GroupReader> {
         if ids.is_empty() {
@@ -145,7 +149,7 @@ impl DataFile {
             builder = builder.with_row_selection(selection);
         }
         let reader = builder.build().map_err(|error| parquet_error(error).at(self.name()))?;
-        Ok(GroupReader { reader: Some(reader), columns, filter, done: 0, uncounted: 0, batch_rows })
+        Ok(GroupReader { reader: Some(reader), columns, filter, done: 0, left: 0, batch_rows, counted })
     }
 
     /// Reads ranges of the file, verified, those that lie close together at once.
@@ -170,8 +174,9 @@ impl DataFile {
         ids: &[u32],
         group: usize,
         rows: Option<&BooleanBuffer>,
+        counted: usize,
     ) -> Result<(RecordBatch, Vec<Column>)> {
-        let mut reader = self.read_group(ids, group, rows, usize::MAX)?;
+        let mut reader = self.read_group(ids, group, rows, counted, usize::MAX)?;
         let mut batches = Vec::new();
         while let Some(batch) = reader.next_batch(self)? {
             batches.push(batch);
@@ -244,7 +249,7 @@ impl DataFile {
     /// The keys of some consecutive rows of a row group.
     pub fn keys_within(&self, group: usize, rows: Range<u32>, key: &[Column]) -> Result<Keys> {
         let mask = self.mask_of(group, rows.clone());
-        let (batch, columns) = self.read_whole(&key_ids(key), group, mask.as_ref())?;
+        let (batch, columns) = self.read_whole(&key_ids(key), group, mask.as_ref(), 0)?;
         if batch.num_rows() != rows.len() {
             return Err(Error::corrupt(format!("{}: a row group lacks rows", self.name())));
         }
@@ -266,7 +271,7 @@ impl DataFile {
 
 impl GroupReader {
     fn of_nothing(columns: Vec<Column>, rows: usize, batch_rows: usize) -> GroupReader {
-        GroupReader { reader: None, columns, filter: None, done: 0, uncounted: rows, batch_rows }
+        GroupReader { reader: None, columns, filter: None, done: 0, left: rows, batch_rows, counted: 0 }
     }
 
     /// The columns read, in the batches' order.
@@ -277,15 +282,17 @@ impl GroupReader {
     /// The next rows that are wanted; batches may be empty.
     pub fn next_batch(&mut self, file: &DataFile) -> Result<Option<RecordBatch>> {
         let Some(reader) = &mut self.reader else {
-            let rows = self.uncounted.min(self.batch_rows);
-            self.uncounted -= rows;
+            let rows = self.left.min(self.batch_rows);
+            self.left -= rows;
             let none = Arc::new(arrow::datatypes::Schema::empty());
             return (rows > 0).then(|| batch_of(none, Vec::new(), rows)).transpose();
         };
         let Some(batch) = reader.next() else { return Ok(None) };
         let batch = batch.map_err(|error| reader_error(error).at(file.name()))?;
         let rows = batch.num_rows();
-        file.counts().add_rows_decoded(rows as u64);
+        let new = rows.saturating_sub(self.counted);
+        self.counted -= rows - new;
+        file.counts().add_rows_decoded(new as u64);
         let first = self.done;
         self.done += rows;
         match &self.filter {

@@ -5,7 +5,8 @@ use crate::support::{DB, TestClock, options};
 use asof_engine::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use asof_engine::arrow::datatypes::Int64Type;
 use asof_engine::{
-    Column, ColumnType, CommitOptions, Comparison, Database, Filter, Options, ScanOptions, Snapshot, Version,
+    Column, ColumnType, CommitOptions, Comparison, Database, DiffKind, Filter, Options, ScanOptions,
+    Snapshot, Version,
 };
 use asof_wal::sim::SimDisk;
 use std::collections::BTreeMap;
@@ -273,4 +274,77 @@ fn a_filter_on_the_key_skips_row_groups_and_a_selective_one_most_pages_of_other_
     assert!(decoded <= 98_304 + 100, "{decoded} rows decoded: more than a row group's keys and what passes");
     let pages = after.pages_decoded - before.pages_decoded;
     assert!(pages <= 24 + 2 * 2, "{pages} pages");
+}
+
+/// The net diff of two versions: (change, id, amount, note), as the model has it.
+fn net_of_models(from: &Rows, to: &Rows) -> Vec<(String, i64, i64, Option<String>)> {
+    let ids: std::collections::BTreeSet<i64> = from.keys().chain(to.keys()).copied().collect();
+    let mut lines = Vec::new();
+    for id in ids {
+        let mut line = |change: &str, row: &(i64, Option<String>)| {
+            lines.push((change.to_string(), id, row.0, row.1.clone()));
+        };
+        match (from.get(&id), to.get(&id)) {
+            (Some(before), Some(after)) if before != after => {
+                line("update_preimage", before);
+                line("update_postimage", after);
+            }
+            (Some(before), None) => line("delete", before),
+            (None, Some(after)) => line("insert", after),
+            _ => {}
+        }
+    }
+    lines
+}
+
+fn net(database: &Database, from: usize, to: usize) -> Vec<(String, i64, i64, Option<String>)> {
+    let (from, to) = (Version(from as u64), Version(to as u64));
+    let mut lines = Vec::new();
+    for batch in database.diff(from, to, TABLE, DiffKind::Net).expect("a diff begins") {
+        let batch = batch.expect("a batch is read");
+        let numbers = |index: usize| batch.column(index).as_primitive::<Int64Type>().clone();
+        let (changes, ids, amounts, notes) =
+            (batch.column(0).as_string::<i32>(), numbers(3), numbers(4), batch.column(5).as_string::<i32>());
+        for (row, note) in notes.iter().enumerate() {
+            let change = changes.value(row).to_string();
+            lines.push((change, ids.value(row), amounts.value(row), note.map(str::to_string)));
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_net_diff_of_any_two_versions_is_that_of_the_model() {
+    let disk = SimDisk::new(1);
+    let versions = history(&disk, 11_000, 10);
+    for threads in [1, 3] {
+        let database = open(&disk, threads);
+        for from in 1..versions.len() {
+            for to in from..versions.len() {
+                let expected = net_of_models(&versions[from], &versions[to]);
+                assert!(net(&database, from, to) == expected, "{from}..{to} on {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn pages_decoded_by_a_diff_of_neighbours_do_not_grow_with_the_table() {
+    for (from, to) in [(1, 2), (4, 5), (9, 10)] {
+        let mut decoded = Vec::new();
+        for loaded in [20_000, 200_000] {
+            let disk = SimDisk::new(1);
+            let versions = history(&disk, loaded, 10);
+            let database = open(&disk, 1);
+            let lines = net(&database, from, to);
+            assert_eq!(lines, net_of_models(&versions[from], &versions[to]));
+            let counters = database.counters();
+            assert!(counters.rows_decoded < 3_000, "{} rows of {loaded}", counters.rows_decoded);
+            // Each line is of a page of its own at worst, in each of three columns and that of begins.
+            let bound = lines.len() as u64 * 4 + 32;
+            assert!(counters.pages_decoded <= bound, "{} pages of {loaded}", counters.pages_decoded);
+            decoded.push(counters.rows_decoded);
+        }
+        assert!(decoded[1] <= decoded[0] + 100, "{from}..{to}: {decoded:?} rows");
+    }
 }
