@@ -59,13 +59,21 @@ pub(crate) fn try_checkpoint(database: &Database, wait: Duration) -> Result<Opti
     let mut report = CheckpointReport { version, ..CheckpointReport::default() };
     if version > state.generation.version() {
         report.done = true;
-        let manifest = write_files(inner, &state, version, &mut report)?;
+        let written = write_files(inner, &state, version, &mut report);
+        let manifest = written.inspect_err(|_| remove_leavings(inner))?;
         drop(state);
         install(inner, &manifest)?;
     }
     collect_garbage(inner)?;
     lock.unlock().map_err(fail)?;
     Ok(Some(report))
+}
+
+/// Removes what a checkpoint that failed has written: a disk that is full must not get fuller with every try.
+fn remove_leavings(inner: &Inner) {
+    if let Err(error) = collect_garbage(inner) {
+        log::warn!("what a failed checkpoint left is removed by the next one: {error}");
+    }
 }
 
 fn write_files(

@@ -17,7 +17,7 @@ use crate::state::State;
 use crate::transaction::Transaction;
 use crate::upkeep::{Guard, Signals};
 use crate::view::ViewCache;
-use asof_mvcc::conflict::REMEMBERED_KEYS_DEFAULT;
+use asof_mvcc::conflict::REMEMBERED_BYTES_DEFAULT;
 use asof_mvcc::{CommitTime, RecentWrites, Version};
 use asof_wal::{Access, LockKind, Log, LogOptions, OpenMode, Position, Record};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -194,7 +194,7 @@ impl Database {
         let manifest = &leased.manifest;
         let follower = Follower {
             applied: manifest.log_start.into(),
-            recent: RecentWrites::new(manifest.version(), REMEMBERED_KEYS_DEFAULT),
+            recent: RecentWrites::new(manifest.version(), REMEMBERED_BYTES_DEFAULT),
             started: false,
             manifest_seen: 0,
         };
@@ -249,14 +249,19 @@ impl Database {
         Ok(self.inner.state().published())
     }
 
-    /// Begins a transaction that reads the newest version.
+    /// Begins a transaction that reads the newest version, at snapshot isolation.
     pub fn begin(&self) -> Result<Transaction> {
+        self.begin_with(TransactionOptions::default())
+    }
+
+    /// Begins a transaction that reads the newest version.
+    pub fn begin_with(&self, options: TransactionOptions) -> Result<Transaction> {
         if self.inner.access == Access::ReadOnly {
             let message = format!("{} was opened for reading only", self.path().display());
             return Err(Error::new(ErrorKind::ReadOnly, message));
         }
         let version = self.refresh()?;
-        Ok(Transaction::new(self.clone(), self.snapshot(version)?))
+        Ok(Transaction::new(self.clone(), self.snapshot(version)?, options))
     }
 
     /// Which version an as-of expression names.
@@ -516,7 +521,7 @@ impl Inner {
         let generation = self.generation(leased)?;
         // What lies between was never read from the log: nobody knows here what it wrote.
         if generation.version() > self.state().applied() {
-            follower.recent = RecentWrites::new(generation.version(), REMEMBERED_KEYS_DEFAULT);
+            follower.recent = RecentWrites::new(generation.version(), REMEMBERED_BYTES_DEFAULT);
         }
         // A still newer manifest would be named by a record in what is read now: this one is as good to go on from.
         follower.manifest_seen = u64::MAX;

@@ -32,6 +32,7 @@ mod generation;
 mod history;
 mod inspect;
 pub mod json;
+mod key_range;
 mod layout;
 pub mod manifest;
 mod open_files;

@@ -6,6 +6,7 @@ mod basics;
 mod bitrot;
 mod counters;
 mod extremes;
+mod isolation;
 mod model;
 mod readers;
 mod scans;
