@@ -316,7 +316,6 @@ fn memory_chunks(
             keys,
             begins: rows.iter().map(|(_, begin, ..)| *begin).collect(),
             ends: rows.iter().map(|(_, _, index, nth)| selections[*index].ends[*nth]).collect(),
-            positions: Vec::new(),
         })
     });
     chunks.collect()

@@ -271,13 +271,7 @@ pub(crate) fn versions_of_key(
                     adapt(&batch.rows.slice(row, 1), &schema.columns, &wanted.columns, &wanted.schema)?;
                 let mut keys = Keys::default();
                 keys.push(key);
-                chunks.push(Chunk {
-                    rows,
-                    keys,
-                    begins: vec![begin],
-                    ends: vec![end],
-                    positions: Vec::new(),
-                });
+                chunks.push(Chunk { rows, keys, begins: vec![begin], ends: vec![end] });
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod encode;
 pub mod ends;
 pub mod group_scan;
 pub mod index_block;
+pub mod output;
 pub mod read;
 mod sink;
 pub mod verified;

@@ -16,9 +16,6 @@ pub struct Chunk {
     pub begins: Vec<Version>,
     /// When each ends; [`Version::FOREVER`] while alive.
     pub ends: Vec<Version>,
-    /// In chunks of a data file: each row's position in it.
-    #[allow(dead_code, reason = "for compaction")]
-    pub positions: Vec<u32>,
 }
 
 impl Chunk {
@@ -40,7 +37,7 @@ pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
 /// Rows of a merged chunk.
 const MERGED_ROWS: usize = 8_192;
 
-/// Merges ordered streams into one. Positions are lost.
+/// Merges ordered streams into one.
 pub fn merge(mut sources: Vec<Chunks>) -> Chunks {
     match sources.len() {
         0 => Box::new(std::iter::empty()),
@@ -198,7 +195,7 @@ impl Merge {
                 interleave_record_batch(&used.iter().collect::<Vec<_>>(), &picks)?
             }
         };
-        Ok(Some(Chunk { rows, keys, begins, ends, positions: Vec::new() }))
+        Ok(Some(Chunk { rows, keys, begins, ends }))
     }
 }
 

@@ -11,7 +11,6 @@ use arrow::array::{Array, AsArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::UInt64Type;
 use asof_mvcc::{Column, Keys, Version};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Rows of a chunk.
@@ -243,8 +242,6 @@ pub fn mask_of(rows: usize, chosen: impl Iterator<Item = u32>) -> BooleanBuffer 
 struct Reading {
     reader: GroupReader,
     chosen: Chosen,
-    /// Positions in the row group of the rows to come.
-    positions: VecDeque<u32>,
     done: usize,
 }
 
@@ -267,12 +264,7 @@ impl GroupChunks {
         let group = self.task.group;
         let (mask, counted) = (chosen.mask.as_ref(), chosen.counted);
         let reader = self.task.file.read_group(&ids, group, mask, counted, BATCH_ROWS)?;
-        let positions = match (&chosen.mask, self.detail.lives) {
-            (_, false) => VecDeque::new(),
-            (Some(mask), _) => mask.set_indices().map(|row| row as u32).collect(),
-            (None, _) => (0..self.task.file.groups[group].rows).collect(),
-        };
-        Ok(Reading { reader, chosen, positions, done: 0 })
+        Ok(Reading { reader, chosen, done: 0 })
     }
 
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
@@ -291,18 +283,13 @@ impl GroupChunks {
             true => file.keys_of(&batch, state.reader.columns(), &self.wanted.key)?,
             false => Keys::default(),
         };
-        let start = file.group_start(self.task.group);
-        let (begins, ends, positions) = match self.detail.lives {
-            true => (
-                state.chosen.begins[range.clone()].to_vec(),
-                state.chosen.ends[range.clone()].to_vec(),
-                state.positions.drain(..range.len()).map(|row| start + row).collect(),
-            ),
+        let (begins, ends) = match self.detail.lives {
+            true => (state.chosen.begins[range.clone()].to_vec(), state.chosen.ends[range.clone()].to_vec()),
             false => Default::default(),
         };
         let columns: &[Column] = state.reader.columns();
         let rows = as_wanted(file, &batch, columns, &self.wanted.columns, &self.wanted.schema)?;
-        Ok(Some(Chunk { rows, keys, begins, ends, positions }))
+        Ok(Some(Chunk { rows, keys, begins, ends }))
     }
 }
 
