@@ -36,16 +36,21 @@ pub mod json;
 mod key_range;
 mod layout;
 pub mod manifest;
+#[cfg(all(test, feature = "model"))]
+mod model_tests;
 mod open_files;
 pub mod options;
 mod pool;
+mod queue;
 mod replace;
+mod replay;
 mod resolve;
 mod scan;
 mod snapshot;
 mod state;
 mod store;
 mod sums;
+mod sync;
 #[cfg(test)]
 mod test_rows;
 pub mod text;
