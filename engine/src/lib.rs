@@ -37,8 +37,12 @@ mod key_range;
 mod layout;
 mod load;
 pub mod manifest;
+#[cfg(all(test, feature = "model"))]
+mod model_tests;
 mod numbers;
+mod open_files;
 pub mod options;
+mod pool;
 mod queue;
 mod replace;
 mod replay;

@@ -408,16 +408,9 @@ impl State {
                     Place::File(*file, *row)
                 }
                 Target::Born(born, nth) if *born > self.generation.version() => {
-                    let slot = self.memtable(table.id).and_then(|memtable| {
-                        let memtable = memtable.read();
-                        memtable.slot_at(*born, *nth).filter(|slot| memtable.is_alive(*slot))
-                    });
-                    slot.map(Place::Slot).ok_or_else(|| {
-                        Error::corrupt(format!(
-                            "version {version} ends row {nth} that version {born} gave table {}, which is not alive",
-                            table.name
-                        ))
-                    })?
+                    let memtable = self.memtable(table.id);
+                    let slot = memtable.and_then(|memtable| memtable.read().slot_at(*born, *nth));
+                    slot.map(Place::Slot).ok_or_else(|| impossible("ends a row that no version made"))?
                 }
                 // Not in a file when it was logged, or in one that is gone: wherever it is now.
                 _ => self.find_alive(table, &key_columns, key)?.ok_or_else(|| {

@@ -55,4 +55,7 @@ pub use log::{Access, Log, LogOptions, SegmentInfo};
 pub use position::Position;
 pub use reader::{Record, Records};
 pub use salvage::Salvaged;
+#[cfg(feature = "model")]
+#[doc(hidden)]
+pub use sync::model;
 pub use turn::Turn;

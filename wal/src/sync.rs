@@ -9,34 +9,36 @@ pub(crate) use model::{Condvar, Mutex, MutexGuard};
 
 /// Shuttle's locks as parking_lot has them.
 #[cfg(feature = "model")]
-mod model {
+#[allow(missing_docs, reason = "as parking_lot documents them")]
+pub mod model {
     use std::ops::{Deref, DerefMut};
     use std::time::Instant;
 
     #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+    pub struct Mutex<T>(shuttle::sync::Mutex<T>);
 
     #[derive(Debug)]
-    pub(crate) struct MutexGuard<'a, T>(Option<shuttle::sync::MutexGuard<'a, T>>);
+    pub struct MutexGuard<'a, T>(Option<shuttle::sync::MutexGuard<'a, T>>);
 
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(shuttle::sync::Condvar);
+    pub struct Condvar(shuttle::sync::Condvar);
 
     /// No schedule waits long.
-    pub(crate) struct InTime;
+    #[derive(Debug)]
+    pub struct InTime;
 
     impl InTime {
-        pub(crate) fn timed_out(&self) -> bool {
+        pub fn timed_out(&self) -> bool {
             false
         }
     }
 
     impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Mutex<T> {
+        pub fn new(value: T) -> Mutex<T> {
             Mutex(shuttle::sync::Mutex::new(value))
         }
 
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        pub fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())))
         }
     }
@@ -56,25 +58,25 @@ mod model {
     }
 
     impl Condvar {
-        pub(crate) fn new() -> Condvar {
+        pub fn new() -> Condvar {
             Condvar::default()
         }
 
-        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
             let taken = guard.0.take().expect("it is held");
             guard.0 = Some(self.0.wait(taken).unwrap_or_else(|poisoned| poisoned.into_inner()));
         }
 
-        pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _deadline: Instant) -> InTime {
+        pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _deadline: Instant) -> InTime {
             self.wait(guard);
             InTime
         }
 
-        pub(crate) fn notify_one(&self) {
+        pub fn notify_one(&self) {
             self.0.notify_one();
         }
 
-        pub(crate) fn notify_all(&self) {
+        pub fn notify_all(&self) {
             self.0.notify_all();
         }
     }

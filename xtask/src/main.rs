@@ -4,6 +4,7 @@
 //! fail where something is missing, and say what to install; nothing is skipped.
 
 mod check;
+mod models;
 mod run;
 mod setup;
 
@@ -14,7 +15,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   test [ARGS]   set up what the tests need, then cargo test --workspace ARGS
   check         format, house rules, lints, documentation, fuzz smoke, tests: all that CI runs
-  setup         only set up what the tests need";
+  setup         only set up what the tests need
+  miri          mvcc and the codecs under miri (nightly)
+  schedules     commits and publication under many schedules of their threads";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +26,8 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test(rest),
         ["check"] => check::run(),
         ["setup"] => setup::run(),
+        ["miri"] => models::miri(),
+        ["schedules"] => models::schedules(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

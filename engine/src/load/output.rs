@@ -1,14 +1,13 @@
 //! The files of a load: one is written while the one before it is synced and rows for the next are made.
 //!
-//! Invariant: files come in the order of their rows. Where upkeep has no thread of its own, neither has
-//! this: then everything happens in one order, the same in every run.
+//! Invariant: files come in the order of their rows. Where scans have one thread, this has no other: then
+//! everything happens in one order, the same in every run.
 
 use super::begin_file;
 use crate::database::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
 use crate::manifest::DataFileRecord;
-use crate::options::Upkeep;
 use crate::store::data_writer::{DataWriter, GROUP_ROWS};
 use crate::store::encode::array_bytes;
 use arrow::array::RecordBatch;
@@ -122,7 +121,7 @@ impl Output {
 
     fn begin(&mut self, locks: &mut BTreeMap<FileId, Arc<dyn DiskFile>>) -> Result<Open> {
         let mut writer = begin_file(&self.inner, &self.table, &self.schema, locks)?;
-        if self.inner.options.upkeep != Upkeep::Background {
+        if self.inner.options.read_threads < 2 {
             return Ok(Open::Here(Box::new(writer)));
         }
         while self.finishing.len() >= FILES_OPEN {

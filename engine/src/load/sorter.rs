@@ -63,6 +63,5 @@ fn chunk_of(batches: &[(RecordBatch, Keys)], order: &[(u32, u32)]) -> Result<Chu
         keys,
         begins: vec![Version(1); order.len()],
         ends: vec![Version::FOREVER; order.len()],
-        positions: Vec::new(),
     })
 }

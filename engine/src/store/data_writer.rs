@@ -140,7 +140,6 @@ impl DataWriter {
     }
 
     /// Ends the open row group: the rows that follow begin anew in the order of keys.
-    #[allow(dead_code, reason = "for compaction and bulk loads")]
     pub fn begin_run(&mut self) -> Result<()> {
         self.end_group()?;
         self.starts_run = true;

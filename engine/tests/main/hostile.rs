@@ -5,7 +5,7 @@ use crate::support::*;
 use asof_engine::api::Counts;
 use asof_engine::codec::records::{CommitContent, CommitHeader, TableChange, Target, encode_commit, kind};
 use asof_engine::manifest::Manifest;
-use asof_engine::{CommitInfo, CommitOptions, CommitTime, Database, ErrorKind, Result};
+use asof_engine::{CommitInfo, CommitOptions, CommitTime, Database, ErrorKind, Result, Version};
 use asof_wal::sim::SimDisk;
 use asof_wal::{Access, Log, LogOptions};
 use std::collections::BTreeMap;
@@ -85,7 +85,12 @@ const FILE: u64 = 1;
 
 #[test]
 fn a_commit_of_the_log_that_ends_rows_is_applied() {
-    assert_eq!(after(&[(2, Target::File(FILE, 1)), (4, Target::Memory)]).unwrap(), "id,name\n1,\n3,\n");
+    let fourth = Version(2);
+    for place in [Target::Memory, Target::Born(fourth, 0)] {
+        assert_eq!(after(&[(2, Target::File(FILE, 1)), (4, place)]).unwrap(), "id,name\n1,\n3,\n");
+    }
+    // A row whose version is settled lies in a file: it is found by its key.
+    assert_eq!(after(&[(2, Target::Born(Version(1), 7))]).unwrap(), "id,name\n1,\n3,\n4,\n");
 }
 
 #[test]
@@ -96,9 +101,12 @@ fn a_row_of_a_file_that_a_commit_ends_twice_is_dead() {
 
 #[test]
 fn a_commit_that_ends_rows_that_are_none_is_damage() {
-    let hostile: [&[(i64, Target)]; 4] = [
+    let hostile: [&[(i64, Target)]; 7] = [
         &[(4, Target::Memory), (4, Target::Memory)],
         &[(9, Target::Memory)],
+        &[(4, Target::Born(Version(2), 0)), (4, Target::Born(Version(2), 0))],
+        &[(4, Target::Born(Version(2), 1))],
+        &[(4, Target::Born(Version(u64::MAX), u32::MAX))],
         &[(1, Target::File(FILE, 3))],
         &[(1, Target::File(FILE, u32::MAX))],
     ];

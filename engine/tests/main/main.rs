@@ -14,6 +14,8 @@ mod list_append;
 mod load;
 mod model;
 mod readers;
+mod scans;
 mod support;
 mod threads;
 mod upkeep;
+mod versions;

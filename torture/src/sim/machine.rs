@@ -70,6 +70,7 @@ impl Machine {
             disk: Arc::new(process.clone()),
             clock: self.clock.clone(),
             checkpoint_log_bytes: 0,
+            read_threads: 1,
             wait: Duration::from_millis(200),
             ..Options::default()
         }
