@@ -13,7 +13,7 @@ use crate::codec::records::{TableRecord, TagRecord, kind};
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{io_error, write_file};
-use crate::garbage::collect_garbage;
+use crate::garbage::{collect_garbage, remove_unnamed_by};
 use crate::history::ids::{IdEntry, encode_run, hash_id, read_run};
 use crate::layout::{CHECKPOINT_LOCK, DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR, Layout, file_id};
 use crate::manifest::{self, DataFileRecord, EndsFileRecord, IdsFileRecord, Manifest, SumsRecord};
@@ -24,6 +24,7 @@ use crate::sums::settled;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use asof_mvcc::{Column, FileId, Keys, Memtable, Selection, Table, Version, decode_row_id};
+use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, LockKind, OpenMode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,6 +136,9 @@ fn write_files(
     let ids_files = writer.write_ids(&old.ids_files, new_ids.collect())?;
     for dir in [DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR] {
         let dir = layout.join(dir);
+        if planted(Bug::DirectoryNotSynced) {
+            break;
+        }
         disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))?;
     }
     report.files = (writer.data_files.len() + writer.ends_files.len()) as u64;
@@ -190,6 +194,9 @@ fn table_up_to(table: &Table, version: Version) -> Option<Table> {
 
 /// Makes the manifest the newest one, tells other processes, and goes on from it.
 fn install(inner: &Inner, manifest: &Manifest) -> Result<()> {
+    if planted(Bug::GarbageBeforeManifest) {
+        remove_unnamed_by(inner, std::slice::from_ref(manifest))?;
+    }
     manifest.write(&*inner.disk, &inner.layout)?;
     let log = inner.log()?;
     let mut turn = log.take_turn(inner.options.wait)?;
@@ -216,7 +223,8 @@ impl Writer<'_> {
 
     /// Survivors to a live file, rows born and dead since to a history file, deaths of rows in files to an ends file.
     fn write_table(&mut self, table: &Table, memtable: &Memtable, version: Version) -> Result<()> {
-        let survivors = memtable.select(|begin, end| begin <= version && end > version);
+        let last = if planted(Bug::CheckpointSettlesTooMuch) { Version(version.0 - 1) } else { version };
+        let survivors = memtable.select(|begin, end| begin <= last && end > version);
         self.write_rows(table, survivors, version, false)?;
         let dead = memtable.select(|begin, end| begin <= version && end <= version);
         self.write_rows(table, dead, version, true)?;
@@ -229,7 +237,9 @@ impl Writer<'_> {
         if !ends.is_empty() {
             let (record, bytes) = ends::encode(table.id, self.next_id(), ends);
             write_file(&*self.inner.disk, &self.inner.layout.ends(table.id, record.id), &bytes, false)?;
-            self.ends_files.push(record);
+            if !planted(Bug::EndsFileForgotten) {
+                self.ends_files.push(record);
+            }
         }
         Ok(())
     }
@@ -287,7 +297,7 @@ impl Writer<'_> {
     /// Runs of ids with the new ones; runs that are not much longer than the new one are merged into it.
     fn write_ids(&mut self, old: &[IdsFileRecord], mut new: Vec<IdEntry>) -> Result<Vec<IdsFileRecord>> {
         let mut runs = old.to_vec();
-        if new.is_empty() {
+        if new.is_empty() || planted(Bug::IdsForgotten) {
             return Ok(runs);
         }
         while let Some(last) = runs.last().filter(|last| last.count <= new.len() as u64 * 2) {

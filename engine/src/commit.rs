@@ -21,6 +21,7 @@ use asof_mvcc::{
     Column, CommitTime, Expect, Keys, RecentWrites, Refusal, Table, TableId, TableSchema, TableWrites,
     Version,
 };
+use asof_wal::planted::{Bug, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -153,7 +154,9 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
 
     let mut turn = log.take_turn(inner.options.wait)?;
     let mut follower = inner.lock_follower();
-    inner.catch_up(&mut follower)?;
+    if !planted(Bug::CatchUpSkipped) {
+        inner.catch_up(&mut follower)?;
+    }
     let state = inner.state();
 
     if let Some(id) = &options.client_id
@@ -189,7 +192,9 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
     let (changes, counts) = match resolved {
         Ok(resolved) => resolved,
         Err(error) => {
-            state.memory.write().catalog = catalog_before;
+            if !planted(Bug::RefusedTablesKept) {
+                state.memory.write().catalog = catalog_before;
+            }
             return Err(error);
         }
     };
@@ -290,6 +295,9 @@ fn repeated(
 }
 
 fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) -> Result<()> {
+    if planted(Bug::ConflictsIgnored) {
+        return Ok(());
+    }
     let read = prepared.read_version;
     let refused = |name: &str| {
         let name = name.to_string();
@@ -340,7 +348,9 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
 }
 
 fn commit_time(given: Option<CommitTime>, last: CommitTime, now: CommitTime) -> Result<CommitTime> {
-    let Some(time) = given else { return Ok(last.after(now)) };
+    let Some(time) = given else {
+        return Ok(if planted(Bug::ClockTrusted) { now } else { last.after(now) });
+    };
     if time <= last {
         return Err(Error::invalid(format!(
             "commit time {} is not later than the last commit's, {}",

@@ -12,6 +12,8 @@ pub mod check;
 pub mod crew;
 pub mod model;
 pub mod perform;
+#[cfg(any(test, feature = "planted"))]
+pub mod planted;
 pub mod scenario;
 pub mod sim;
 pub mod step;

@@ -3,6 +3,7 @@
 use crate::crew::Crew;
 use asof_engine::clock::Clock;
 use asof_engine::{CommitTime, Options};
+use asof_wal::LogOptions;
 use asof_wal::sim::SimDisk;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -71,6 +72,12 @@ impl Machine {
             clock: self.clock.clone(),
             checkpoint_log_bytes: 0,
             wait: Duration::from_millis(200),
+            // Small ones grow and follow one another soon.
+            log: LogOptions {
+                first_segment_bytes: 8 << 10,
+                max_segment_bytes: 32 << 10,
+                ..LogOptions::default()
+            },
             ..Options::default()
         }
     }

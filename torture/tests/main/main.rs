@@ -1,4 +1,6 @@
 //! Faults against the engine; small by default, `ASOF_SEEDS` makes them longer.
 
+mod faults;
 mod model;
 mod power;
+mod rot;
