@@ -1,6 +1,12 @@
-//! What the benchmarks share: a table of reference data on real files, and changes to it.
+//! What the benchmarks share: a table of reference data on real files, and changes to it; and for the programs of
+//! `src/bin`, what they read, count and print.
 //!
-//! Nothing here measures: the benchmarks in `benches/` do, by `cargo bench --package asof-benches`.
+//! Nothing here measures: the benchmarks in `benches/` do, by `cargo bench --package asof-benches`, and the programs do,
+//! by `benches/run`.
+
+pub mod arguments;
+pub mod data;
+pub mod report;
 
 use asof_engine::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use asof_engine::{Column, ColumnType, CommitOptions, Database, Options, Result, Version};

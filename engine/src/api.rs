@@ -157,6 +157,48 @@ pub enum Alteration {
     },
 }
 
+/// What a transaction may see of others that commit while it is open; `docs/isolation.md` has it in full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// It reads one version, and commits if nobody wrote the same rows since. Write skew is possible.
+    #[default]
+    Snapshot,
+    /// It reads one version, and commits if nobody changed what it read or wrote since: as if transactions ran one
+    /// after the other, in the order of their versions.
+    Serializable,
+}
+
+impl Isolation {
+    /// `snapshot` or `serializable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::Snapshot => "snapshot",
+            Isolation::Serializable => "serializable",
+        }
+    }
+}
+
+impl std::str::FromStr for Isolation {
+    type Err = crate::Error;
+
+    fn from_str(name: &str) -> crate::Result<Isolation> {
+        match name {
+            "snapshot" => Ok(Isolation::Snapshot),
+            "serializable" => Ok(Isolation::Serializable),
+            _ => Err(crate::Error::invalid(format!(
+                "'{name}' is no isolation level; give snapshot or serializable"
+            ))),
+        }
+    }
+}
+
+/// How a transaction is begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionOptions {
+    /// What it may see of others.
+    pub isolation: Isolation,
+}
+
 /// What to say about a commit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommitOptions {
@@ -171,14 +213,15 @@ pub struct CommitOptions {
     /// Free key/values.
     pub meta: BTreeMap<String, String>,
     /// Makes the commit idempotent: the same id with the same content again gives the first answer and commits
-    /// nothing; with other content it is an error.
+    /// nothing; with other content it is an error. A version is made even if nothing changed, since it is by its
+    /// version that an id is remembered.
     pub client_id: Option<String>,
     /// The commit time to use: later than the last commit's, not in the future.
     pub time: Option<CommitTime>,
     /// With `client_id`: a digest of what is asked for, where the changes alone do not tell (they are what differs from
     /// the table as it is, say). Without it the changes are digested.
     pub request_digest: Option<[u8; 32]>,
-    /// Make a version even if nothing changed.
+    /// Make a version even if nothing changed. With `client_id` one is made in any case.
     pub allow_empty: bool,
 }
 
@@ -381,6 +424,10 @@ pub struct Info {
     pub row_versions: u64,
     /// Tags.
     pub tags: u64,
+    /// Bytes of memory that changes take which no checkpoint has settled, in this process.
+    pub memory_bytes: u64,
+    /// Why the last checkpoint of this process's upkeep failed, if it did; it is tried again.
+    pub upkeep_error: Option<String>,
     /// Who keeps files alive.
     pub leases: Vec<LeaseInfo>,
 }

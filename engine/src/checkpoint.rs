@@ -9,7 +9,7 @@
 
 use crate::adapt::{adapt, loose_schema};
 use crate::api::CheckpointReport;
-use crate::codec::records::{TableRecord, TagRecord, kind};
+use crate::codec::records::{TableRecord, TagRecord};
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{io_error, write_file};
@@ -35,55 +35,45 @@ const WRITE_ROWS: usize = 8_192;
 impl Database {
     /// Turns the log into Parquet.
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
-        let inner = &self.inner;
-        let lock_path = inner.layout.join(CHECKPOINT_LOCK);
-        let fail = |error| io_error("lock", &lock_path, error);
-        let lock = inner.disk.open(&lock_path, OpenMode::Create).map_err(fail)?;
-        let deadline = Instant::now() + inner.options.wait;
-        while !lock.try_lock(LockKind::Exclusive).map_err(fail)? {
-            if Instant::now() > deadline {
-                return Err(Error::new(ErrorKind::Locked, "another process is making a checkpoint"));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        inner.follow()?;
-        let state = inner.state();
-        let version = state.published();
-        let mut report = CheckpointReport { version, ..CheckpointReport::default() };
-        if version > state.generation.version() {
-            report.done = true;
-            let manifest = write_files(inner, &state, version, &mut report)?;
-            install(inner, &manifest)?;
-        }
-        collect_garbage(inner)?;
-        lock.unlock().map_err(fail)?;
-        Ok(report)
+        let made = try_checkpoint(self, self.inner.options.wait)?;
+        made.ok_or_else(|| Error::new(ErrorKind::Locked, "another process is making a checkpoint"))
     }
 }
 
-/// Makes a checkpoint where the log has grown enough. The commit before it stands whatever happens here.
-pub(crate) fn maybe_checkpoint(database: &Database) {
-    let limit = database.inner.options.checkpoint_log_bytes;
-    if limit == 0 {
-        return;
+/// Makes a checkpoint; `None` where another process makes one for longer than `wait`.
+pub(crate) fn try_checkpoint(database: &Database, wait: Duration) -> Result<Option<CheckpointReport>> {
+    let inner = &database.inner;
+    let lock_path = inner.layout.join(CHECKPOINT_LOCK);
+    let fail = |error| io_error("lock", &lock_path, error);
+    let lock = inner.disk.open(&lock_path, OpenMode::Create).map_err(fail)?;
+    let deadline = Instant::now() + wait;
+    while !lock.try_lock(LockKind::Exclusive).map_err(fail)? {
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
-    let state = database.inner.state();
-    let memory = state.memory.read();
-    let Some(last) = memory.commits.last() else { return };
-    let start: asof_wal::Position = state.generation.manifest().log_start.into();
-    // Segments are filled one after the other: what lies between is at most their difference in size each.
-    let segments_between = last.next.segment.saturating_sub(start.segment);
-    let grown =
-        if segments_between == 0 { last.next.offset.saturating_sub(start.offset) } else { last.next.offset };
-    let grown = grown + segments_between.saturating_sub(1) * limit;
-    drop(memory);
-    if grown < limit {
-        return;
+    inner.follow()?;
+    finish_installation(inner)?;
+    let state = inner.state();
+    let version = state.published();
+    let mut report = CheckpointReport { version, ..CheckpointReport::default() };
+    if version > state.generation.version() {
+        report.done = true;
+        let written = write_files(inner, &state, version, &mut report);
+        let manifest = written.inspect_err(|_| remove_leavings(inner))?;
+        drop(state);
+        install(inner, &manifest)?;
     }
-    // One thread makes it; the others go on committing.
-    let Some(_only) = database.inner.checkpointing.try_lock() else { return };
-    if let Err(error) = database.checkpoint() {
-        log::warn!("a checkpoint was put off: {error}");
+    collect_garbage(inner)?;
+    lock.unlock().map_err(fail)?;
+    Ok(Some(report))
+}
+
+/// Removes what a checkpoint that failed has written: a disk that is full must not get fuller with every try.
+fn remove_leavings(inner: &Inner) {
+    if let Err(error) = collect_garbage(inner) {
+        log::warn!("what a failed checkpoint left is removed by the next one: {error}");
     }
 }
 
@@ -108,9 +98,8 @@ fn write_files(
         let touched =
             memtable.as_ref().is_some_and(|memtable| memtable.read().last_change(version).is_some());
         if let Some(memtable) = memtable.filter(|_| touched) {
-            let memtable = memtable.read();
-            writer.write_table(table, &memtable, version)?;
-            drop(memtable);
+            let part = Part::of(&memtable.read(), version);
+            writer.write_table(table, part, version)?;
             let tail = settled(state, table, version)?;
             let changes = state.generation.changes(table.id).append(&tail.entries)?;
             settled_before = SumsRecord {
@@ -192,20 +181,55 @@ fn table_up_to(table: &Table, version: Version) -> Option<Table> {
     (!table.schemas.is_empty()).then_some(table)
 }
 
-/// Makes the manifest the newest one, tells other processes, and goes on from it.
-fn install(inner: &Inner, manifest: &Manifest) -> Result<()> {
+/// Makes the manifest the newest one, tells other processes, and goes on from it. The caller holds the checkpoint lock.
+pub(crate) fn install(inner: &Inner, manifest: &Manifest) -> Result<()> {
     if planted(Bug::GarbageBeforeManifest) {
         remove_unnamed_by(inner, std::slice::from_ref(manifest))?;
     }
     manifest.write(&*inner.disk, &inner.layout)?;
-    let log = inner.log()?;
-    let mut turn = log.take_turn(inner.options.wait)?;
-    let mut follower = inner.lock_follower();
-    inner.catch_up(&mut follower)?;
-    let ticket = turn.append(kind::CHECKPOINT, &manifest.number.to_le_bytes())?;
-    // Waiting for the record waits for every commit before it: nothing is in flight when the log is read again.
-    log.wait(ticket)?;
-    inner.reload(&mut follower).map(|_| ())
+    let leased = manifest::lease(&*inner.disk, &inner.layout, manifest.number)?;
+    inner.take_up(leased.ok_or_else(|| Error::corrupt("the manifest just made is gone; run 'asof verify'"))?)
+}
+
+/// Goes on from a manifest that was made but not taken up, where its maker failed or was killed in between.
+fn finish_installation(inner: &Inner) -> Result<()> {
+    let newest = manifest::list(&*inner.disk, &inner.layout)?.first().copied();
+    match newest.filter(|newest| *newest > inner.state().generation.manifest().number) {
+        None => Ok(()),
+        Some(number) => match manifest::lease(&*inner.disk, &inner.layout, number) {
+            Ok(Some(leased)) => inner.take_up(leased),
+            // A damaged one is passed over as it is when a database is opened.
+            Err(error) if error.kind() != ErrorKind::Corrupt => Err(error),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// What a checkpoint writes of a table.
+struct Part {
+    /// Rows alive at its version.
+    survivors: Vec<Selection>,
+    /// Rows born and dead since the checkpoint before.
+    dead: Vec<Selection>,
+    /// Deaths of rows in data files.
+    ends: Ends,
+}
+
+impl Part {
+    /// Takes note of the rows: the memtable is not needed any longer, and commits go on.
+    fn of(memtable: &Memtable, version: Version) -> Part {
+        let files: Vec<FileId> = memtable.files_with_ends().collect();
+        let last = if planted(Bug::CheckpointSettlesTooMuch) { Version(version.0 - 1) } else { version };
+        Part {
+            survivors: memtable.select(|begin, end| begin <= last && end > version),
+            dead: memtable.select(|begin, end| begin <= version && end <= version),
+            ends: files
+                .into_iter()
+                .map(|file| (file, memtable.file_ends(file, version)))
+                .filter(|(_, dead)| !dead.is_empty())
+                .collect(),
+        }
+    }
 }
 
 struct Writer<'a> {
@@ -222,18 +246,10 @@ impl Writer<'_> {
     }
 
     /// Survivors to a live file, rows born and dead since to a history file, deaths of rows in files to an ends file.
-    fn write_table(&mut self, table: &Table, memtable: &Memtable, version: Version) -> Result<()> {
-        let last = if planted(Bug::CheckpointSettlesTooMuch) { Version(version.0 - 1) } else { version };
-        let survivors = memtable.select(|begin, end| begin <= last && end > version);
-        self.write_rows(table, survivors, version, false)?;
-        let dead = memtable.select(|begin, end| begin <= version && end <= version);
-        self.write_rows(table, dead, version, true)?;
-        let files: Vec<FileId> = memtable.files_with_ends().collect();
-        let ends: Ends = files
-            .into_iter()
-            .map(|file| (file, memtable.file_ends(file, version)))
-            .filter(|(_, dead)| !dead.is_empty())
-            .collect();
+    fn write_table(&mut self, table: &Table, part: Part, version: Version) -> Result<()> {
+        self.write_rows(table, part.survivors, version, false)?;
+        self.write_rows(table, part.dead, version, true)?;
+        let ends = part.ends;
         if !ends.is_empty() {
             let (record, bytes) = ends::encode(table.id, self.next_id(), ends);
             write_file(&*self.inner.disk, &self.inner.layout.ends(table.id, record.id), &bytes, false)?;

@@ -6,7 +6,7 @@
 //! acknowledged, before the log has synced it.
 
 use crate::adapt::adapt;
-use crate::api::{CommitInfo, CommitOptions, Committed, Counts};
+use crate::api::{CommitInfo, CommitOptions, Committed, Counts, Isolation};
 use crate::asof::format_time;
 use crate::codec::columns::encode_columns;
 use crate::codec::records::{
@@ -15,11 +15,12 @@ use crate::codec::records::{
 use crate::database::{Database, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{Place, State};
+use crate::upkeep;
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, interleave_record_batch};
 use asof_mvcc::{
-    Column, CommitTime, Expect, Keys, RecentWrites, Refusal, Table, TableId, TableSchema, TableWrites,
-    Version,
+    Column, CommitTime, Expect, Keys, ReadSet, RecentWrites, Refusal, Table, TableId, TableSchema,
+    TableWrites, Version,
 };
 use asof_wal::planted::{Bug, planted};
 use std::collections::BTreeMap;
@@ -32,6 +33,8 @@ pub(crate) struct PreparedTable {
     pub(crate) name: String,
     pub(crate) schema: Arc<TableSchema>,
     pub(crate) truncated: bool,
+    /// Whether the table goes: only what was expected before is checked.
+    pub(crate) dropped: bool,
     /// The rows put, by ascending key; rows without key in order.
     rows: RecordBatch,
     keys: Keys,
@@ -49,6 +52,17 @@ pub(crate) struct Prepared {
     pub(crate) schema_changes: Vec<(String, String)>,
     pub(crate) read_version: Version,
     pub(crate) blind: bool,
+    /// What a serializable transaction read.
+    pub(crate) reads: Option<Reads>,
+}
+
+/// What a transaction read that must still be so when it commits.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// Of tables that were there.
+    pub(crate) rows: ReadSet,
+    /// Which table had a name, if one had.
+    pub(crate) names: BTreeMap<String, Option<TableId>>,
 }
 
 /// A change of the catalog before the real table numbers are known.
@@ -112,6 +126,7 @@ impl PreparedTable {
             name: table.name.clone(),
             schema,
             truncated: writes.truncated,
+            dropped: false,
             rows,
             keys,
             expects,
@@ -149,6 +164,7 @@ impl Prepared {
 pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
     let inner = &database.inner;
     let log = inner.log()?;
+    upkeep::wait_for_room(database)?;
     let request =
         options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
 
@@ -171,7 +187,9 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         let time = state.time(version)?;
         Ok(Committed { version, time, id: uuid::Uuid::nil(), tables, repeated: false, unchanged: true })
     };
-    if prepared.catalog.is_empty() && prepared.tables.is_empty() && !options.allow_empty {
+    // An id is remembered by the version it made, so that one with an id is made even if nothing changed.
+    let allow_empty = options.allow_empty || options.client_id.is_some();
+    if prepared.catalog.is_empty() && prepared.tables.is_empty() && !allow_empty {
         return unchanged();
     }
     check_conflicts(&state, &follower.recent, &prepared)?;
@@ -199,7 +217,7 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         }
     };
 
-    if catalog.is_empty() && changes.is_empty() && !options.allow_empty {
+    if catalog.is_empty() && changes.is_empty() && !allow_empty {
         return unchanged();
     }
 
@@ -217,7 +235,10 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         parameters: options.parameters,
         meta: options.meta,
         read_version: prepared.read_version,
-        isolation: "snapshot",
+        isolation: match prepared.reads {
+            Some(_) => Isolation::Serializable.name(),
+            None => Isolation::Snapshot.name(),
+        },
         blind_append: prepared.blind
             && counts.values().all(|(_, counts)| counts.updated == 0 && counts.deleted == 0),
         tables: by_name(&counts),
@@ -249,7 +270,8 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
     }
     // Where a checkpoint exchanged the state meanwhile, the new one read this commit from the log before it was put in use.
     state.publish(version);
-    crate::checkpoint::maybe_checkpoint(database);
+    drop(state);
+    upkeep::after_commit(database);
     Ok(Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false })
 }
 
@@ -308,12 +330,7 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
                     "table {name} was changed by version {version} after this transaction began at version {read}; begin again"
                 ),
             ),
-            Refusal::TooOld(horizon) => Error::new(
-                ErrorKind::TooOld,
-                format!(
-                    "this transaction began at version {read}, before version {horizon} from which changes are remembered; begin again"
-                ),
-            ),
+            Refusal::TooOld(horizon) => too_old(read, horizon),
         }
     };
     for change in &prepared.catalog {
@@ -344,7 +361,48 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
                 .map_err(refused)?;
         }
     }
-    Ok(())
+    match &prepared.reads {
+        Some(reads) => check_reads(state, recent, read, reads),
+        None => Ok(()),
+    }
+}
+
+/// Whether what a serializable transaction read is still so: then it is as if it had begun now.
+fn check_reads(state: &State, recent: &RecentWrites, read: Version, reads: &Reads) -> Result<()> {
+    let catalog = state.catalog();
+    for (name, id) in &reads.names {
+        if catalog.find(name, state.applied()).map(|table| table.id) != *id {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "table {name}, looked up at version {read} by this serializable transaction, was made or dropped \
+                     since; begin again"
+                ),
+            ));
+        }
+    }
+    recent.check_reads(read, &reads.rows).map_err(|(table, refusal)| match refusal {
+        Refusal::Conflict(version) => {
+            let name = catalog.table(table).map_or("", |table| &table.name);
+            Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "what this serializable transaction read of table {name} at version {read} was changed by version \
+                     {version}; begin again"
+                ),
+            )
+        }
+        Refusal::TooOld(horizon) => too_old(read, horizon),
+    })
+}
+
+fn too_old(read: Version, horizon: Version) -> Error {
+    Error::new(
+        ErrorKind::TooOld,
+        format!(
+            "this transaction began at version {read}, before version {horizon} from which changes are remembered; begin again"
+        ),
+    )
 }
 
 fn commit_time(given: Option<CommitTime>, last: CommitTime, now: CommitTime) -> Result<CommitTime> {
@@ -414,35 +472,41 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
             catalog.table(id).ok_or_else(|| Error::not_found(format!("table {} is gone", table.name)))?;
         let key_columns: Vec<Column> = table.schema.key_columns().cloned().collect();
         let mut count = Counts::default();
-        let find = |key: &[u8]| -> Result<Target> {
-            if table.id >= PROVISIONAL || table.truncated {
-                return Ok(Target::None);
+        // Whether a key is there, and the row that it names. What is truncated ends without being named.
+        let find = |key: &[u8], expect: Expect| -> Result<(bool, Target)> {
+            if table.id >= PROVISIONAL || (table.truncated && expect == Expect::Any) {
+                return Ok((false, Target::None));
             }
-            Ok(match state.find_alive(entry, &key_columns, key)? {
-                None => Target::None,
-                Some(Place::Slot(_)) => Target::Memory,
-                Some(Place::File(file, row)) => Target::File(file, row),
-            })
+            let place = state.find_alive(entry, &key_columns, key)?;
+            let target = match place {
+                Some(Place::Slot(_)) if !table.truncated => Target::Memory,
+                Some(Place::File(file, row)) if !table.truncated => Target::File(file, row),
+                _ => Target::None,
+            };
+            Ok((place.is_some(), target))
         };
-        if table.truncated && table.id < PROVISIONAL {
+        if table.truncated && !table.dropped && table.id < PROVISIONAL {
             count.deleted += crate::snapshot::row_count(state, entry, state.applied())?;
         }
         let mut replaced = Vec::with_capacity(table.rows.num_rows());
         if table.schema.has_key() {
             for (row, key) in table.keys.iter().enumerate() {
-                let target = find(key)?;
-                match (table.expects[row], target) {
-                    (Expect::Absent, Target::Memory | Target::File(..)) => {
+                let (exists, target) = find(key, table.expects[row])?;
+                match (table.expects[row], exists) {
+                    (Expect::Absent, true) => {
                         return Err(Error::new(
                             ErrorKind::Exists,
                             format!("table {} has the key {} already", table.name, show_key(table, row)),
                         ));
                     }
-                    (Expect::Present, Target::None) => {
+                    (Expect::Present, false) => {
                         return Err(missing(&table.name, &show_key(table, row)));
                     }
-                    (_, Target::None) => count.inserted += 1,
-                    _ => count.updated += 1,
+                    _ => {}
+                }
+                match target {
+                    Target::None => count.inserted += 1,
+                    Target::Memory | Target::File(..) => count.updated += 1,
                 }
                 replaced.push(target);
             }
@@ -452,19 +516,23 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
         }
         let (mut deleted, mut deleted_at) = (Keys::default(), Vec::new());
         for (key, expect) in table.deleted.iter().zip(&table.deleted_expects) {
-            match (expect, find(key)?) {
-                (Expect::Present, Target::None) => return Err(missing(&table.name, "of a row to delete")),
-                (Expect::Absent, Target::Memory | Target::File(..)) => {
+            let (exists, target) = find(key, *expect)?;
+            match (expect, exists) {
+                (Expect::Present, false) => return Err(missing(&table.name, "of a row to delete")),
+                (Expect::Absent, true) => {
                     let message = format!("table {} has a key already that was to be inserted", table.name);
                     return Err(Error::new(ErrorKind::Exists, message));
                 }
-                (_, Target::None) => {}
-                (_, target) => {
-                    count.deleted += 1;
-                    deleted.push(key);
-                    deleted_at.push(target);
-                }
+                _ => {}
             }
+            if target != Target::None {
+                count.deleted += 1;
+                deleted.push(key);
+                deleted_at.push(target);
+            }
+        }
+        if table.dropped {
+            continue;
         }
         let (_, total) = counts.entry(id).or_insert_with(|| (table.name.clone(), Counts::default()));
         *total += count;

@@ -9,13 +9,14 @@ use crate::files::io_error;
 use crate::generation::Generation;
 use crate::history::ids::hash_id;
 use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Leased, Manifest};
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::transaction::Transaction;
+use crate::upkeep::{Guard, Signals};
 use crate::view::ViewCache;
-use asof_mvcc::conflict::REMEMBERED_KEYS_DEFAULT;
+use asof_mvcc::conflict::REMEMBERED_BYTES_DEFAULT;
 use asof_mvcc::{CommitTime, RecentWrites, Version};
 use asof_wal::{Access, LockKind, Log, LogOptions, OpenMode, Position, Record};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -27,6 +28,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(crate) inner: Arc<Inner>,
+    /// Ends upkeep with the last handle; upkeep's own has none.
+    _guard: Option<Arc<Guard>>,
 }
 
 #[derive(Debug)]
@@ -40,8 +43,8 @@ pub(crate) struct Inner {
     log: OnceLock<Log>,
     follower: Mutex<Follower>,
     views: OnceLock<Arc<ViewCache>>,
-    /// Held while a commit that found the log long enough makes a checkpoint.
-    pub(crate) checkpointing: Mutex<()>,
+    /// What commits and upkeep tell each other.
+    pub(crate) signals: Arc<Signals>,
 }
 
 /// How far the log has been read. Whoever applies changes holds this.
@@ -190,12 +193,12 @@ impl Database {
         let manifest = &leased.manifest;
         let follower = Follower {
             applied: manifest.log_start.into(),
-            recent: RecentWrites::new(manifest.version(), REMEMBERED_KEYS_DEFAULT),
+            recent: RecentWrites::new(manifest.version(), REMEMBERED_BYTES_DEFAULT),
             started: false,
             manifest_seen: 0,
         };
         let id = manifest.database_id;
-        let generation = Generation::new(disk.clone(), layout.clone(), leased, options.key_cache_bytes)?;
+        let generation = Generation::new(disk.clone(), layout.clone(), leased, options.key_cache_bytes())?;
         let inner = Inner {
             layout,
             options,
@@ -206,9 +209,15 @@ impl Database {
             log: OnceLock::new(),
             follower: Mutex::new(follower),
             views: OnceLock::new(),
-            checkpointing: Mutex::default(),
+            signals: Arc::default(),
         };
-        Ok(Database { inner: Arc::new(inner) })
+        let guard = Arc::new(Guard::new(inner.signals.clone()));
+        Ok(Database { inner: Arc::new(inner), _guard: Some(guard) })
+    }
+
+    /// A handle that does not keep upkeep going: upkeep's own.
+    pub(crate) fn without_upkeep(inner: Arc<Inner>) -> Database {
+        Database { inner, _guard: None }
     }
 
     /// The directory, absolute.
@@ -238,14 +247,19 @@ impl Database {
         Ok(self.inner.state().published())
     }
 
-    /// Begins a transaction that reads the newest version.
+    /// Begins a transaction that reads the newest version, at snapshot isolation.
     pub fn begin(&self) -> Result<Transaction> {
+        self.begin_with(TransactionOptions::default())
+    }
+
+    /// Begins a transaction that reads the newest version.
+    pub fn begin_with(&self, options: TransactionOptions) -> Result<Transaction> {
         if self.inner.access == Access::ReadOnly {
             let message = format!("{} was opened for reading only", self.path().display());
             return Err(Error::new(ErrorKind::ReadOnly, message));
         }
         let version = self.refresh()?;
-        Ok(Transaction::new(self.clone(), self.snapshot(version)?))
+        Ok(Transaction::new(self.clone(), self.snapshot(version)?, options))
     }
 
     /// Which version an as-of expression names.
@@ -502,15 +516,14 @@ impl Inner {
             return Ok(false);
         }
         let start = leased.manifest.log_start.into();
-        let generation =
-            Generation::new(self.disk.clone(), self.layout.clone(), leased, self.options.key_cache_bytes)?;
+        let generation = self.generation(leased)?;
         // What lies between was never read from the log: nobody knows here what it wrote.
         if generation.version() > self.state().applied() {
-            follower.recent = RecentWrites::new(generation.version(), REMEMBERED_KEYS_DEFAULT);
+            follower.recent = RecentWrites::new(generation.version(), REMEMBERED_BYTES_DEFAULT);
         }
         // A still newer manifest would be named by a record in what is read now: this one is as good to go on from.
         follower.manifest_seen = u64::MAX;
-        let exchanged = self.exchange_state(Arc::new(generation), start, follower);
+        let exchanged = self.exchange_state(generation, start, follower);
         follower.manifest_seen = number;
         if matches!(exchanged, Ok(true)) {
             self.log()?.advance(start);
@@ -529,17 +542,78 @@ impl Inner {
         let state = Arc::new(State::new(generation));
         let applied = std::mem::replace(&mut follower.applied, start);
         let read = self.read_tail(&state, follower);
+        let exchanged = match read {
+            Ok(Tail::Read) => Ok(self.put_in_use(state)),
+            read => read.map(|_| false),
+        };
+        if !matches!(exchanged, Ok(true)) {
+            follower.applied = applied;
+        }
+        exchanged
+    }
+
+    /// Lets a state take the place of the one in use, unless that knows more.
+    fn put_in_use(&self, state: Arc<State>) -> bool {
         let mut current = self.state.write();
-        match read {
-            Ok(Tail::Read) if state.published() >= current.published() => {
-                *current = state;
-                Ok(true)
-            }
-            read => {
-                follower.applied = applied;
-                read.map(|_| false)
+        let knows_all = state.published() >= current.published();
+        if knows_all {
+            *current = state;
+        }
+        knows_all
+    }
+
+    /// Goes on from a manifest that this handle has just made. The log after it is read into a new state beside the one
+    /// in use, while commits go on; only its last few records are read under the turn, behind the record that tells
+    /// other processes of the manifest.
+    pub(crate) fn take_up(&self, leased: Leased) -> Result<()> {
+        let number = leased.manifest.number;
+        let start = leased.manifest.log_start.into();
+        let generation = self.generation(leased)?;
+        let mut beside = Follower {
+            applied: start,
+            // Nobody asks it: what this handle's commits are checked against goes on being noted by its own follower.
+            recent: RecentWrites::new(generation.version(), 0),
+            started: true,
+            manifest_seen: u64::MAX,
+        };
+        let state = Arc::new(State::new(generation));
+        let log = self.log()?;
+        for _ in 0..READS_BESIDE_MAX {
+            let before = beside.applied.sequence;
+            self.read_whole_tail(&state, &mut beside)?;
+            if beside.applied.sequence - before < FEW_RECORDS {
+                break;
             }
         }
+        let mut turn = log.take_turn(self.options.wait)?;
+        let mut follower = self.lock_follower();
+        self.catch_up(&mut follower)?;
+        let ticket = turn.append(kind::CHECKPOINT, &number.to_le_bytes())?;
+        // Waiting for the record waits for every commit before it: nothing is in flight when the rest is read.
+        log.wait(ticket)?;
+        if self.state().generation.manifest().number >= number {
+            return Ok(());
+        }
+        self.read_whole_tail(&state, &mut beside)?;
+        if !self.put_in_use(state) {
+            return Err(Error::corrupt("the log ends before what was read of it; run 'asof verify'"));
+        }
+        follower.applied = beside.applied;
+        follower.manifest_seen = follower.manifest_seen.max(number);
+        log.advance(start);
+        Ok(())
+    }
+
+    fn read_whole_tail(&self, state: &State, follower: &mut Follower) -> Result<()> {
+        match self.read_tail(state, follower)? {
+            Tail::Missing(error) => Err(error.into()),
+            Tail::Read | Tail::NewManifest => Ok(()),
+        }
+    }
+
+    fn generation(&self, leased: Leased) -> Result<Arc<Generation>> {
+        let (disk, layout) = (self.disk.clone(), self.layout.clone());
+        Ok(Arc::new(Generation::new(disk, layout, leased, self.options.key_cache_bytes())?))
     }
 
     /// Forgets what was applied but could not be made durable: others may put something else in its place.
@@ -617,6 +691,12 @@ enum Tail {
     NewManifest,
     Missing(asof_wal::Error),
 }
+
+/// How often the log is read beside the state in use before the rest is read under the turn.
+const READS_BESIDE_MAX: usize = 8;
+
+/// So many records can be read under the turn.
+const FEW_RECORDS: u64 = 16;
 
 /// How often a follower looks for a newer manifest where the log it reads was retired.
 const RELOADS_MAX: usize = 3;

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Io,
     /// An earlier write failed, and this handle writes no more. Open the database again.
     Poisoned,
+    /// Changes come faster than they can be settled, and memory for them is used up. Wait and try again.
+    Busy,
     /// asof does not do this (yet).
     Unsupported,
 }
@@ -50,6 +52,7 @@ impl ErrorKind {
             ErrorKind::Full => "full",
             ErrorKind::Io => "io",
             ErrorKind::Poisoned => "poisoned",
+            ErrorKind::Busy => "busy",
             ErrorKind::Unsupported => "unsupported",
         }
     }

@@ -25,6 +25,7 @@ pub struct Generation {
     pub catalog: Arc<Catalog>,
     /// The commit log up to the manifest.
     pub commits: CommitLog,
+    data_bytes: u64,
     disk: Arc<CountingDisk>,
     layout: Layout,
     files: Mutex<HashMap<FileId, Arc<DataFile>>>,
@@ -85,6 +86,7 @@ impl Generation {
             manifest.commit_log_bytes,
         );
         Ok(Generation {
+            data_bytes: manifest.data_files.iter().map(|file| file.bytes).sum(),
             catalog: Arc::new(Catalog::new(tables)),
             commits,
             leased,
@@ -124,6 +126,11 @@ impl Generation {
         files.filter(move |file| {
             file.table == table && file.valid_from <= version.0 && version.0 < file.valid_to
         })
+    }
+
+    /// Bytes of all data files.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_bytes
     }
 
     /// Whether the manifest names a data file.

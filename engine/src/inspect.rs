@@ -79,6 +79,8 @@ impl Database {
             log_allocated_bytes: segments.iter().map(|segment| segment.allocated_bytes).sum(),
             row_versions: manifest.data_files.iter().map(|file| file.rows).sum(),
             tags,
+            memory_bytes: state.unsettled_bytes(),
+            upkeep_error: self.inner.signals.last_error(),
             leases: leases(&*self.inner.disk, &self.inner.layout),
         })
     }

@@ -156,6 +156,8 @@ pub fn info_to_json(info: &Info) -> Value {
         "log_allocated_bytes": info.log_allocated_bytes,
         "row_versions": info.row_versions,
         "tags": info.tags,
+        "memory_bytes": info.memory_bytes,
+        "upkeep_error": info.upkeep_error,
         "leases": leases,
     })
 }

@@ -32,6 +32,7 @@ mod generation;
 mod history;
 mod inspect;
 pub mod json;
+mod key_range;
 mod layout;
 pub mod manifest;
 pub mod options;
@@ -46,6 +47,7 @@ mod sums;
 mod test_rows;
 pub mod text;
 mod transaction;
+mod upkeep;
 pub mod view;
 
 pub use api::*;
@@ -53,7 +55,7 @@ pub use asof::AsOf;
 pub use asof_mvcc::column_type;
 pub use asof_mvcc::{Column, ColumnType, CommitTime, NestedField, TableSchema, Unit, Version};
 pub use error::{Error, ErrorKind, Result};
-pub use options::Options;
+pub use options::{Options, Upkeep};
 
 /// The one arrow of the workspace.
 pub use arrow;

@@ -8,22 +8,50 @@ use std::time::Duration;
 
 /// How long a writer waits for another process's turn to end.
 pub const WAIT_DEFAULT: Duration = Duration::from_secs(5);
-/// Bytes of log after which a commit starts a checkpoint.
+/// Bytes of log after which a checkpoint is made; small databases make one sooner.
 pub const CHECKPOINT_LOG_BYTES_DEFAULT: u64 = 64 << 20;
-/// Bytes of decoded keys kept for existence checks.
-pub const KEY_CACHE_BYTES_DEFAULT: u64 = 256 << 20;
+/// Bytes of log below which no checkpoint is made for their sake.
+pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 4 << 20;
+/// How long a commit may wait for a checkpoint to settle it.
+pub const CHECKPOINT_AGE_DEFAULT: Duration = Duration::from_secs(60);
+/// How long a commit waits for room in memory.
+pub const ROOM_WAIT_DEFAULT: Duration = Duration::from_secs(60);
+/// Bytes of memory that a database may take.
+pub const MEMORY_BYTES_DEFAULT: u64 = 512 << 20;
+/// The least that makes sense: below it, this is used.
+pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// Bytes of rendered files kept in the cache directory.
 pub const VIEW_CACHE_BYTES_DEFAULT: u64 = 2 << 30;
+
+/// Who makes checkpoints, and whatever else need not be done at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upkeep {
+    /// A thread of the open database, started when first needed.
+    #[default]
+    Background,
+    /// The commit that makes it due, before it returns: what happens when is the same in every run.
+    Inline,
+    /// Nobody: [`crate::Database::checkpoint`] and [`crate::Database::upkeep_step`] are there to be called.
+    Off,
+}
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How long to wait for another process's turn.
     pub wait: Duration,
-    /// Bytes of log after which a commit makes a checkpoint; 0 never.
+    /// Who makes checkpoints.
+    pub upkeep: Upkeep,
+    /// Bytes of log after which a checkpoint is made; 0 never. A database whose data files are less than eight times as
+    /// long makes one sooner: after an eighth of their length, but not below [`CHECKPOINT_LOG_BYTES_MIN`].
     pub checkpoint_log_bytes: u64,
-    /// Bytes of decoded keys kept for existence checks.
-    pub key_cache_bytes: u64,
+    /// How long after a commit a checkpoint is made at the latest, by a thread of upkeep.
+    pub checkpoint_age: Duration,
+    /// How long a commit waits where the changes in memory have no room left.
+    pub room_wait: Duration,
+    /// Bytes of memory that the database may take, divided among changes not settled yet, keys kept for existence
+    /// checks, scans, sorts and compaction.
+    pub memory_bytes: u64,
     /// Bytes of rendered files kept in the cache directory.
     pub view_cache_bytes: u64,
     /// Where rendered files are kept; `None`: `$XDG_CACHE_HOME/asof` or `~/.cache/asof`.
@@ -42,8 +70,11 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             wait: WAIT_DEFAULT,
+            upkeep: Upkeep::default(),
             checkpoint_log_bytes: CHECKPOINT_LOG_BYTES_DEFAULT,
-            key_cache_bytes: KEY_CACHE_BYTES_DEFAULT,
+            checkpoint_age: CHECKPOINT_AGE_DEFAULT,
+            room_wait: ROOM_WAIT_DEFAULT,
+            memory_bytes: MEMORY_BYTES_DEFAULT,
             view_cache_bytes: VIEW_CACHE_BYTES_DEFAULT,
             view_cache_dir: None,
             time_zone: jiff::tz::TimeZone::UTC,
@@ -51,5 +82,22 @@ impl Default for Options {
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock),
         }
+    }
+}
+
+/// The parts of the budget. They add up to it.
+impl Options {
+    fn memory(&self) -> u64 {
+        self.memory_bytes.max(MEMORY_BYTES_MIN)
+    }
+
+    /// Changes that no data file holds yet: at half of it a checkpoint is made, at all of it commits wait.
+    pub(crate) fn memtable_bytes(&self) -> u64 {
+        self.memory() * 3 / 8
+    }
+
+    /// Decoded keys kept for existence checks.
+    pub(crate) fn key_cache_bytes(&self) -> u64 {
+        self.memory() / 4
     }
 }

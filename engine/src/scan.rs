@@ -115,7 +115,7 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
         }
     }
     if let Some(memtable) = memtable {
-        let chunks = memory_chunks(&memtable.read(), table, &wanted, life)?;
+        let chunks = memory_chunks(&memtable, table, &wanted, life)?;
         if !chunks.is_empty() {
             sources.push(Box::new(chunks.into_iter().map(Ok)));
         }
@@ -142,10 +142,16 @@ pub(crate) fn dead_rows(
 }
 
 /// The memtable's row versions that `life` wants, in order.
-fn memory_chunks(memtable: &Memtable, table: &Table, wanted: &Wanted, life: Life) -> Result<Vec<Chunk>> {
+fn memory_chunks(
+    memtable: &RwLock<Memtable>,
+    table: &Table,
+    wanted: &Wanted,
+    life: Life,
+) -> Result<Vec<Chunk>> {
+    // Locked no longer than this: commits go on while the rows are put in order.
     let selections = match life {
-        Life::VisibleAt(version) => memtable.visible_at(version),
-        Life::Touched { after, up_to } => memtable.touched(after, up_to),
+        Life::VisibleAt(version) => memtable.read().visible_at(version),
+        Life::Touched { after, up_to } => memtable.read().touched(after, up_to),
     };
     let mut batches = Vec::with_capacity(selections.len());
     let mut order: Vec<(&[u8], Version, usize, usize)> = Vec::new();

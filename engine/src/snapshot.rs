@@ -81,7 +81,7 @@ impl Snapshot {
 
     /// The database it is of.
     pub fn database(&self) -> Database {
-        Database { inner: self.inner.clone() }
+        Database::without_upkeep(self.inner.clone())
     }
 
     pub(crate) fn catalog(&self) -> Arc<Catalog> {

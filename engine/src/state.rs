@@ -36,6 +36,8 @@ pub struct Memory {
     pub catalog: Arc<Catalog>,
     /// Rows since the manifest.
     pub tables: HashMap<TableId, Arc<RwLock<Memtable>>>,
+    /// What each of these takes in memory, as of its last change.
+    pub table_bytes: HashMap<TableId, u64>,
     /// Commits since the manifest, in order.
     pub commits: Vec<TailCommit>,
     /// About the bytes of memory that their headers take.
@@ -60,8 +62,10 @@ pub struct State {
     /// What the log adds.
     pub memory: RwLock<Memory>,
     /// Running sums since the manifest, computed when first needed.
-    pub sums: Mutex<HashMap<TableId, SumsTail>>,
+    pub sums: Mutex<HashMap<TableId, Arc<Mutex<SumsTail>>>>,
     published: AtomicU64,
+    /// The sum of the memory's `table_bytes`.
+    bytes: AtomicU64,
 }
 
 /// A row that is alive, as found by key.
@@ -81,6 +85,7 @@ impl State {
         let memory = Memory {
             catalog: generation.catalog.clone(),
             tables: HashMap::new(),
+            table_bytes: HashMap::new(),
             commits: Vec::new(),
             header_bytes: 0,
             timeline: Timeline::new(generation.version()),
@@ -90,7 +95,13 @@ impl State {
             chain_digest: manifest.chain_digest,
         };
         let published = AtomicU64::new(manifest.version);
-        State { generation, memory: RwLock::new(memory), sums: Mutex::default(), published }
+        State {
+            generation,
+            memory: RwLock::new(memory),
+            sums: Mutex::default(),
+            published,
+            bytes: AtomicU64::new(0),
+        }
     }
 
     /// The newest version that readers see.
@@ -106,6 +117,11 @@ impl State {
     /// The newest version applied, published or not.
     pub fn applied(&self) -> Version {
         self.memory.read().timeline.last()
+    }
+
+    /// Bytes of memory that changes since the manifest took at the last commit: asked with each one.
+    pub fn unsettled_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// All tables.
@@ -242,7 +258,12 @@ impl State {
         let mut memory = self.memory.write();
         for table in touched {
             let net = header.net_rows(table);
-            memory.tables.entry(table).or_default().write().note_change(version, net);
+            let memtable = memory.tables.entry(table).or_default().clone();
+            let mut memtable = memtable.write();
+            memtable.note_change(version, net);
+            let bytes = memtable.memory_bytes() as u64;
+            let before = memory.table_bytes.insert(table, bytes).unwrap_or(0);
+            self.bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
         }
         if let Some(id) = &header.client_id {
             memory.client_ids.insert(id.clone(), version);

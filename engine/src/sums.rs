@@ -8,8 +8,10 @@ use crate::history::changes::ChangeEntry;
 use crate::scan::{Life, row_versions};
 use crate::state::State;
 use crate::text::{cell_bytes, cell_bytes_of_rows};
-use asof_mvcc::{Column, Table, TableId, TableSchema, Version};
+use asof_mvcc::{Column, Table, TableSchema, Version};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The running sums of one table since the manifest.
 #[derive(Clone, Debug)]
@@ -34,8 +36,9 @@ struct Delta {
 pub fn entry_at(state: &State, table: &Table, version: Version) -> Result<Option<ChangeEntry>> {
     let base = state.generation.version();
     if version > base {
-        let mut all = state.sums.lock();
-        let tail = settle(state, table, version, &mut all)?;
+        let tail = tail_of(state, table);
+        let mut tail = tail.lock();
+        settle(state, table, version, &mut tail)?;
         let count = tail.entries.partition_point(|entry| entry.version <= version);
         if count > 0 {
             return Ok(Some(tail.entries[count - 1]));
@@ -44,39 +47,45 @@ pub fn entry_at(state: &State, table: &Table, version: Version) -> Result<Option
     state.generation.changes(table.id).at(version)
 }
 
-/// The running sums up to a version, for the checkpoint.
+/// The running sums up to a version, for the checkpoint. Readers do not wait for it.
 pub fn settled(state: &State, table: &Table, version: Version) -> Result<SumsTail> {
-    let mut all = state.sums.lock();
-    let tail = settle(state, table, version, &mut all)?;
+    let shared = tail_of(state, table);
+    let mut tail = shared.lock().clone();
     // Readers may have asked for later versions already; the checkpoint must not run ahead.
     if tail.at > version && tail.entries.last().is_some_and(|entry| entry.version > version) {
-        let mut fresh = std::collections::HashMap::new();
-        return Ok(settle(state, table, version, &mut fresh)?.clone());
+        tail = unsettled(state, table);
     }
-    Ok(tail.clone())
+    settle(state, table, version, &mut tail)?;
+    let mut known = shared.lock();
+    if known.at < tail.at {
+        *known = tail.clone();
+    }
+    Ok(tail)
 }
 
-fn settle<'a>(
-    state: &State,
-    table: &Table,
-    version: Version,
-    all: &'a mut std::collections::HashMap<TableId, SumsTail>,
-) -> Result<&'a SumsTail> {
-    let tail = all.entry(table.id).or_insert_with(|| {
-        let settled = state.generation.sums(table.id);
-        SumsTail {
-            at: state.generation.version(),
-            rows: settled.rows,
-            columns: settled.columns,
-            entries: Vec::new(),
-        }
-    });
+fn tail_of(state: &State, table: &Table) -> Arc<Mutex<SumsTail>> {
+    let new = || Arc::new(Mutex::new(unsettled(state, table)));
+    state.sums.lock().entry(table.id).or_insert_with(new).clone()
+}
+
+/// The running sums as the manifest has them.
+fn unsettled(state: &State, table: &Table) -> SumsTail {
+    let settled = state.generation.sums(table.id);
+    SumsTail {
+        at: state.generation.version(),
+        rows: settled.rows,
+        columns: settled.columns,
+        entries: Vec::new(),
+    }
+}
+
+fn settle(state: &State, table: &Table, version: Version, tail: &mut SumsTail) -> Result<()> {
     if tail.at >= version {
-        return Ok(tail);
+        return Ok(());
     }
     let Some(memtable) = state.memtable(table.id) else {
         tail.at = version;
-        return Ok(tail);
+        return Ok(());
     };
     let changes: Vec<Version> = memtable
         .read()
@@ -97,7 +106,7 @@ fn settle<'a>(
     }
     next.at = version;
     *tail = next;
-    Ok(tail)
+    Ok(())
 }
 
 fn settle_epoch(

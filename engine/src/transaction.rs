@@ -1,17 +1,18 @@
 //! A transaction: writes against a snapshot, gathered until it commits.
 
 use crate::adapt::{adapt, conform};
-use crate::api::{Alteration, CommitOptions, Committed, Counts, ScanOptions};
-use crate::commit::{PROVISIONAL, Prepared, PreparedCatalogChange, PreparedTable, commit};
+use crate::api::{Alteration, CommitOptions, Committed, Counts, Isolation, ScanOptions, TransactionOptions};
+use crate::commit::{PROVISIONAL, Prepared, PreparedCatalogChange, PreparedTable, Reads, commit};
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key_range::key_range;
 use crate::replace::{difference_by_key, difference_of_rows};
 use crate::snapshot::Snapshot;
 use arrow::array::{Array, RecordBatch};
 use asof_mvcc::{
     Catalog, Column, Expect, Keys, Put, Table, TableId, TableSchema, TableWrites, Version, WriteError,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub struct Transaction {
     database: Database,
     snapshot: Snapshot,
+    /// The catalog at the version it reads. (The snapshot's own goes on with others' commits.)
+    base: Catalog,
     /// The catalog as this transaction leaves it; tables it makes have provisional numbers.
     catalog: Catalog,
     writes: BTreeMap<TableId, TableWrites>,
@@ -26,20 +29,40 @@ pub struct Transaction {
     dropped: Vec<(TableId, String)>,
     next_provisional: TableId,
     has_read: Cell<bool>,
+    /// What a serializable transaction read; `None` at snapshot isolation.
+    reads: Option<RefCell<Reads>>,
 }
 
 impl Transaction {
-    pub(crate) fn new(database: Database, snapshot: Snapshot) -> Transaction {
-        let catalog = (*snapshot.catalog()).clone();
+    pub(crate) fn new(database: Database, snapshot: Snapshot, options: TransactionOptions) -> Transaction {
+        let reads = match options.isolation {
+            Isolation::Snapshot => None,
+            Isolation::Serializable => Some(RefCell::default()),
+        };
+        let base = snapshot.catalog().up_to(snapshot.version());
         Transaction {
             database,
             snapshot,
-            catalog,
+            catalog: base.clone(),
+            base,
             writes: BTreeMap::new(),
             schema_changes: Vec::new(),
             dropped: Vec::new(),
             next_provisional: PROVISIONAL,
             has_read: Cell::new(false),
+            reads,
+        }
+    }
+
+    /// What it may see of others.
+    pub fn isolation(&self) -> Isolation {
+        if self.reads.is_some() { Isolation::Serializable } else { Isolation::Snapshot }
+    }
+
+    /// Notes what a serializable transaction reads.
+    fn note(&self, note: impl FnOnce(&mut Reads)) {
+        if let Some(reads) = &self.reads {
+            note(&mut reads.borrow_mut());
         }
     }
 
@@ -54,6 +77,13 @@ impl Transaction {
     }
 
     fn table(&self, table: &str) -> Result<&Arc<Table>> {
+        self.note(|reads| {
+            let id = self.base.find(table, self.snapshot.version()).map(|table| table.id);
+            if let Some(id) = id {
+                reads.rows.schema(id);
+            }
+            reads.names.insert(table.to_string(), id);
+        });
         let found = self.catalog.find(table, self.working());
         found.ok_or_else(|| crate::snapshot::unknown_table(&self.catalog, self.working(), table))
     }
@@ -88,9 +118,14 @@ impl Transaction {
     pub fn drop_table(&mut self, table: &str) -> Result<()> {
         let id = self.table(table)?.id;
         let working = self.working();
-        self.writes.remove(&id);
+        let writes = self.writes.remove(&id);
         self.schema_changes.push((table.to_string(), "drop table".to_string()));
         if id < PROVISIONAL {
+            // What was expected of its keys is expected still.
+            if let Some(mut writes) = writes {
+                writes.truncate();
+                self.writes.insert(id, writes);
+            }
             self.catalog.table_mut(id).expect("it was just found").drop_at(working);
             self.dropped.push((id, table.to_string()));
         } else {
@@ -98,6 +133,11 @@ impl Transaction {
             self.catalog = Catalog::new(self.catalog.all().filter(|t| t.id != id).map(|t| (**t).clone()));
         }
         Ok(())
+    }
+
+    /// Whether this transaction drops the table.
+    fn is_dropped(&self, id: TableId) -> bool {
+        self.dropped.iter().any(|(dropped, _)| *dropped == id)
     }
 
     /// Changes a table's schema.
@@ -229,7 +269,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes all rows.
+    /// Deletes all rows, those that this transaction added included. What it expected before is expected still: where it
+    /// inserted a key that exists, it fails when it commits.
     pub fn truncate(&mut self, table: &str) -> Result<()> {
         let id = self.table(table)?.id;
         self.writes.entry(id).or_default().truncate();
@@ -242,6 +283,11 @@ impl Transaction {
         let entry = self.table(table)?;
         let (id, schema) = (entry.id, entry.newest_schema().clone());
         self.has_read.set(true);
+        self.note(|reads| {
+            if id < PROVISIONAL {
+                reads.rows.whole(id);
+            }
+        });
         let rows = rows
             .iter()
             .map(|batch| {
@@ -292,7 +338,11 @@ impl Transaction {
             return adapt(&row, &from.columns, &schema.columns, &schema.to_arrow()).map(Some);
         }
         self.has_read.set(true);
-        if id >= PROVISIONAL { Ok(None) } else { self.snapshot.get_by_key(id, schema, key) }
+        if id >= PROVISIONAL {
+            return Ok(None);
+        }
+        self.note(|reads| reads.rows.key(id, key));
+        self.snapshot.get_by_key(id, schema, key)
     }
 
     /// One row as this transaction sees it, its own changes included. `key` has the key columns and one row.
@@ -309,10 +359,26 @@ impl Transaction {
         self.get_by_key(entry.id, &schema, key.get(0))
     }
 
-    /// The rows of a table at the version that this transaction reads, without its own changes.
+    /// The rows of a table at the version that this transaction reads, without its own changes. At serializable isolation
+    /// the keys that the filter leaves must not have changed when it commits, or the whole table where the filter says
+    /// nothing of them.
     pub fn scan(&self, table: &str, options: ScanOptions) -> Result<crate::scan::Scan> {
         self.has_read.set(true);
+        self.note_scan(table, &options);
         self.snapshot.scan(table, options)
+    }
+
+    fn note_scan(&self, table: &str, options: &ScanOptions) {
+        let found = self.base.find(table, self.snapshot.version());
+        self.note(|reads| {
+            reads.names.insert(table.to_string(), found.map(|table| table.id));
+            let Some(table) = found else { return };
+            let schema = table.schema_at(self.snapshot.version());
+            match options.filter.as_ref().and_then(|filter| key_range(filter, schema)) {
+                Some(range) => reads.rows.range(table.id, range),
+                None => reads.rows.whole(table.id),
+            }
+        });
     }
 
     /// Rows that would be inserted, updated and deleted, per table: what `commit` would answer now.
@@ -320,18 +386,15 @@ impl Transaction {
         let mut all: BTreeMap<String, Counts> = BTreeMap::new();
         let state = self.database.inner.state();
         for (id, name) in &self.dropped {
-            let table = self.snapshot.catalog().table(*id).cloned();
-            let rows = table.map_or(Ok(0), |table| self.snapshot.rows_of(&table))?;
+            let rows = self.base.table(*id).map_or(Ok(0), |table| self.snapshot.rows_of(table))?;
             all.entry(name.clone()).or_default().deleted += rows;
         }
-        for (id, writes) in &self.writes {
+        for (id, writes) in self.writes.iter().filter(|(id, _)| !self.is_dropped(**id)) {
             let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
             let counts = all.entry(table.name.clone()).or_default();
             let key_columns: Vec<Column> = table.newest_schema().key_columns().cloned().collect();
             let exists = |key: &[u8]| -> Result<bool> {
-                Ok(*id < PROVISIONAL
-                    && !writes.truncated
-                    && state.find_alive(table, &key_columns, key)?.is_some())
+                Ok(*id < PROVISIONAL && state.find_alive(table, &key_columns, key)?.is_some())
             };
             if writes.truncated && *id < PROVISIONAL {
                 counts.deleted += self.snapshot.rows_of(table)?;
@@ -339,7 +402,8 @@ impl Transaction {
             counts.inserted +=
                 writes.appended.iter().map(|i| writes.batches[*i].1.num_rows() as u64).sum::<u64>();
             for (key, write) in &writes.keys {
-                let there = write.expect == Expect::Present || (write.expect == Expect::Any && exists(key)?);
+                let there = !writes.truncated
+                    && (write.expect == Expect::Present || (write.expect == Expect::Any && exists(key)?));
                 match (write.row.is_some(), there) {
                     (true, false) => counts.inserted += 1,
                     (true, true) => counts.updated += 1,
@@ -362,7 +426,7 @@ impl Transaction {
             let (id, name, schema) = (table.id, table.name.clone(), table.newest_schema().clone());
             if id >= PROVISIONAL {
                 catalog.push(PreparedCatalogChange::Create { id, name, schema });
-            } else if self.snapshot.catalog().table(id).is_some_and(|old| *old.newest_schema() != schema) {
+            } else if self.base.table(id).is_some_and(|old| *old.newest_schema() != schema) {
                 catalog.push(PreparedCatalogChange::Alter { id, name, schema });
             }
         }
@@ -371,10 +435,10 @@ impl Transaction {
             .iter()
             .filter(|(_, writes)| !writes.is_empty())
             .map(|(id, writes)| {
-                PreparedTable::new(
-                    self.catalog.table(*id).expect("writes are to tables of the catalog"),
-                    writes,
-                )
+                let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
+                let mut prepared = PreparedTable::new(table, writes)?;
+                prepared.dropped = self.is_dropped(*id);
+                Ok(prepared)
             })
             .collect::<Result<Vec<_>>>()?;
         let blind = !self.has_read.get();
@@ -384,6 +448,7 @@ impl Transaction {
             schema_changes: self.schema_changes,
             read_version: self.snapshot.version(),
             blind,
+            reads: self.reads.map(RefCell::into_inner),
         };
         commit(&self.database, prepared, options)
     }

@@ -35,6 +35,22 @@ impl Table {
         Table { id, name, lives: vec![(version, None)], schemas: vec![(version, schema)], next_column_id }
     }
 
+    /// The table as it was at a version, which is not before its first.
+    fn up_to(self: &Arc<Table>, version: Version) -> Arc<Table> {
+        let is_newer =
+            |(from, to): &(Version, Option<Version>)| *from > version || to.is_some_and(|to| to > version);
+        if self.schema_at(version) == self.newest_schema() && !self.lives.iter().any(is_newer) {
+            return self.clone();
+        }
+        let mut table = Table::clone(self);
+        table.schemas.retain(|(from, _)| *from <= version);
+        table.lives.retain(|(from, _)| *from <= version);
+        if let Some((_, to)) = table.lives.last_mut() {
+            *to = to.filter(|to| *to <= version);
+        }
+        Arc::new(table)
+    }
+
     /// Whether the table exists at a version.
     pub fn exists_at(&self, version: Version) -> bool {
         self.lives.iter().any(|&(from, to)| from <= version && to.is_none_or(|to| version < to))
@@ -112,6 +128,12 @@ impl Catalog {
         tables
     }
 
+    /// The catalog as it was at a version: without what newer commits, published or not, made of it.
+    pub fn up_to(&self, version: Version) -> Catalog {
+        let known = self.tables.iter().filter(|(_, table)| table.schemas[0].0 <= version);
+        Catalog { tables: known.map(|(id, table)| (*id, table.up_to(version))).collect() }
+    }
+
     /// Adds or replaces a table.
     pub fn put(&mut self, table: Table) {
         self.tables.insert(table.id, Arc::new(table));
@@ -125,5 +147,38 @@ impl Catalog {
     /// The number that the next new table gets.
     pub fn next_table_id(&self) -> TableId {
         self.tables.keys().next_back().map_or(1, |last| last + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column_type::ColumnType;
+    use crate::schema::Column;
+
+    fn schema(columns: &[&str]) -> Arc<TableSchema> {
+        let columns = columns.iter().map(|name| Column::new(*name, ColumnType::Int64)).collect();
+        Arc::new(TableSchema::new(columns, &["id"]).unwrap())
+    }
+
+    #[test]
+    fn a_catalog_up_to_a_version_knows_nothing_of_newer_ones() {
+        let mut catalog = Catalog::default();
+        catalog.put(Table::new(1, "a".into(), schema(&["id"]), Version(1)));
+        catalog.put(Table::new(2, "b".into(), schema(&["id"]), Version(3)));
+        catalog.table_mut(1).unwrap().set_schema(schema(&["id", "more"]), Version(4));
+        catalog.table_mut(2).unwrap().drop_at(Version(5));
+        let seen = |version: u64| {
+            let catalog = catalog.up_to(Version(version));
+            let later = Version(version + 1);
+            let tables = catalog.tables_at(later).into_iter();
+            tables.map(|table| (table.name.clone(), table.newest_schema().columns.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(0), []);
+        assert_eq!(seen(2), [("a".to_string(), 1)]);
+        assert_eq!(seen(3), [("a".to_string(), 1), ("b".to_string(), 1)]);
+        assert_eq!(seen(4), [("a".to_string(), 2), ("b".to_string(), 1)]);
+        assert_eq!(seen(5), [("a".to_string(), 2)]);
+        assert_eq!(catalog.up_to(Version(5)), catalog);
     }
 }

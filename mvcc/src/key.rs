@@ -65,6 +65,11 @@ impl Keys {
         &self.bytes[start..self.ends[row]]
     }
 
+    /// The key of the last row.
+    pub fn last(&self) -> Option<&[u8]> {
+        self.len().checked_sub(1).map(|row| self.get(row))
+    }
+
     /// All keys in row order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|row| self.get(row))

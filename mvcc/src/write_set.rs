@@ -121,9 +121,13 @@ impl TableWrites {
         Ok(())
     }
 
-    /// Deletes all rows, those put before included.
+    /// Deletes all rows, those put before included. What the writes before it expected is expected still: an insert
+    /// that finds its key fails, whatever comes after it.
     pub fn truncate(&mut self) {
-        *self = TableWrites { truncated: true, ..TableWrites::default() };
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.retain(|_, write| write.expect != Expect::Any);
+        keys.values_mut().for_each(|write| write.row = None);
+        *self = TableWrites { keys, truncated: true, ..TableWrites::default() };
     }
 
     /// The row that this transaction put for a key, `Some(None)` where it deleted it.
@@ -169,6 +173,28 @@ mod tests {
         assert_eq!(writes.keys[&key(1)].expect, Expect::Absent);
         assert_eq!(writes.keys[&key(2)].expect, Expect::Any);
         assert_eq!(writes.keys[&key(3)], KeyWrite { expect: Expect::Present, row: Some((3, 0)) });
+    }
+
+    #[test]
+    fn a_truncation_forgets_rows_and_keeps_what_was_expected() {
+        let mut writes = TableWrites::default();
+        put(&mut writes, 1, Put::Insert).unwrap();
+        put(&mut writes, 2, Put::Upsert).unwrap();
+        put(&mut writes, 3, Put::Update).unwrap();
+        writes.delete(&key(4)).unwrap();
+        writes.truncate();
+        assert!(writes.batches.is_empty() && writes.truncated);
+        let gone = |expect| Some(KeyWrite { expect, row: None });
+        let expected =
+            [(1, gone(Expect::Absent)), (2, None), (3, gone(Expect::Present)), (4, gone(Expect::Present))];
+        for (id, expected) in expected {
+            assert_eq!(writes.keys.get(&key(id)).copied(), expected, "{id}");
+            assert!(writes.row(&key(id)).unwrap().is_none());
+            assert_eq!(writes.delete(&key(id)), Err(WriteError::Missing));
+            assert_eq!(put(&mut writes, id, Put::Update), Err(WriteError::Missing));
+        }
+        put(&mut writes, 1, Put::Insert).unwrap();
+        assert_eq!(writes.keys[&key(1)], KeyWrite { expect: Expect::Absent, row: Some((0, 0)) });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Several processes at work on one database: who has it open, and what they do, checked against the model.
 
 use crate::model::Model;
-use crate::perform::{WRONG, perform};
+use crate::perform::{Done, WRONG, perform};
 use crate::step::{Action, Step};
 use asof_engine::{Database, Error, Options};
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ impl Crew {
     }
 
     /// Does a step and tells the model.
-    pub fn play(&mut self, step: &Step, model: &mut Model) -> Result<(), Trouble> {
+    pub fn play(&mut self, step: &Step, model: &mut Model) -> Result<Done, Trouble> {
         if step.action == Action::Reopen {
             self.close(step.process);
         }
@@ -80,6 +80,7 @@ impl Crew {
         let other = (step.process + 1) % self.handles.len();
         let other = matches!(step.action, Action::Race { .. }).then(|| self.database(other)).transpose()?;
         let done = perform(&database, other.as_ref(), &step.action)?;
-        model.accept(&step.action, &done).map_err(Trouble::Wrong)
+        model.accept(&step.action, &done).map_err(Trouble::Wrong)?;
+        Ok(done)
     }
 }

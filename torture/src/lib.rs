@@ -3,7 +3,8 @@
 //!
 //! A [`scenario::Scenario`] makes [`Step`]s from a seed. [`perform`] does one on a database; what it answers goes to
 //! [`Model::accept`], which says whether that can be. [`check`] compares a whole database with the model. These four
-//! know nothing of the disk below: [`sim`] puts a simulated one there.
+//! know nothing of the disk below: [`sim`] puts a simulated one there, [`real`] kills processes and cuts the power of
+//! real ones.
 //!
 //! Invariant: the same seed makes the same steps, on any disk and any machine.
 
@@ -12,8 +13,9 @@ pub mod check;
 pub mod crew;
 pub mod model;
 pub mod perform;
-#[cfg(any(test, feature = "planted"))]
+#[cfg(feature = "planted")]
 pub mod planted;
+pub mod real;
 pub mod scenario;
 pub mod sim;
 pub mod step;

@@ -14,7 +14,8 @@ use crate::{Context, Error, Result, Status, print, schema_text};
 use asof_engine::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use asof_engine::arrow::datatypes::{Field, Schema};
 use asof_engine::{
-    AsOf, Column, ColumnType, CommitOptions, Committed, Database, ErrorKind, TableSchema, Transaction, text,
+    AsOf, Column, ColumnType, CommitOptions, Committed, Database, ErrorKind, Isolation, TableSchema,
+    Transaction, TransactionOptions, text,
 };
 use clap::Args;
 use memchr::memchr;
@@ -41,6 +42,9 @@ pub struct ApplyArgs {
     /// End at the first line that fails
     #[arg(long)]
     pub stop_on_error: bool,
+    /// Of lines that do not say: snapshot or serializable
+    #[arg(long, value_name = "LEVEL", default_value = "snapshot")]
+    pub isolation: Isolation,
 }
 
 /// A transaction as it is written.
@@ -59,6 +63,8 @@ pub struct Request {
     meta: Option<BTreeMap<String, String>>,
     #[serde(default)]
     time: Option<String>,
+    #[serde(default)]
+    isolation: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -153,7 +159,7 @@ fn place(index: usize, operation: &Operation) -> String {
 pub fn run(args: ApplyArgs, context: &Context) -> Result {
     let (name, mut input) = open(args.file.as_deref())?;
     let database = context.open_or_create(&args.database)?;
-    let applier = Applier { database, context };
+    let applier = Applier { database, isolation: args.isolation, context };
     let mut out = context.out();
     let mut line = Vec::new();
     let (mut number, mut failed) = (0u64, false);
@@ -230,6 +236,7 @@ fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> std::io::Result<boo
 /// Does one line after the other.
 struct Applier<'a> {
     database: Database,
+    isolation: Isolation,
     context: &'a Context,
 }
 
@@ -243,9 +250,13 @@ impl Applier<'_> {
             return Ok(answer(number, &first));
         }
         let options = self.commit_options(&request, digest)?;
+        let isolation = match &request.isolation {
+            Some(name) => name.parse()?,
+            None => self.isolation,
+        };
         let mut retry = Retry::new(self.context.wait);
         let committed = loop {
-            match self.attempt(&request, options.clone()) {
+            match self.attempt(&request, isolation, options.clone()) {
                 Err(error) if retry.again(&error) => {}
                 done => break done?,
             }
@@ -278,8 +289,8 @@ impl Applier<'_> {
         })
     }
 
-    fn attempt(&self, request: &Request, options: CommitOptions) -> Result<Committed> {
-        let mut transaction = self.database.begin()?;
+    fn attempt(&self, request: &Request, isolation: Isolation, options: CommitOptions) -> Result<Committed> {
+        let mut transaction = self.database.begin_with(TransactionOptions { isolation })?;
         for (index, operation) in request.ops.iter().enumerate() {
             perform(&mut transaction, operation).map_err(|error| error.at(place(index, operation)))?;
         }

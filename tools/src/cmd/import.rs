@@ -75,7 +75,8 @@ pub struct ImportArgs {
     /// What is said about the commit.
     #[command(flatten)]
     pub commit: CommitArgs,
-    /// An id of yours: the same one again gives the first answer and commits nothing
+    /// An id of yours: the same one again gives the first answer and commits nothing. Makes a version even if nothing
+    /// changed, so that the id is remembered
     #[arg(long)]
     pub id: Option<String>,
     /// The commit time: later than the last commit, not in the future
@@ -362,7 +363,8 @@ fn attempt(
         check_gate(args, gate, &counts, &loaded, rows_before)?;
     }
     if args.commit.dry_run {
-        let unchanged = counts == Counts::default() && !changes_schema(&loaded) && !args.allow_empty;
+        let unchanged =
+            counts == Counts::default() && !changes_schema(&loaded) && !args.allow_empty && args.id.is_none();
         return Ok(Report {
             version: None,
             time,

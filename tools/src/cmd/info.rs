@@ -27,6 +27,13 @@ pub fn run(args: InfoArgs, context: &Context) -> Result {
         bytes_text(info.log_used_bytes),
         bytes_text(info.log_allocated_bytes)
     )?;
+    if let Some(error) = &info.upkeep_error {
+        writeln!(
+            out,
+            "upkeep        the last checkpoint failed and is tried again: {}",
+            context.shown(error)
+        )?;
+    }
     let mut grid = Grid::new(&["files", ">count", ">bytes"]);
     for (class, (count, bytes)) in &info.files {
         grid.add(vec![class.to_string(), count.to_string(), bytes.to_string()]);

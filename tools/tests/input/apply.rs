@@ -180,6 +180,26 @@ fn times_are_taken_and_an_empty_transaction_makes_no_version() {
 }
 
 #[test]
+fn the_isolation_level_is_that_of_the_line_or_else_of_the_command() {
+    let scratch = Scratch::new();
+    let line = |field: &str| {
+        format!(r#"{{{field}"ops":[{{"op":"upsert","table":"t","key":["k"],"rows":[{{"k":1}}]}}]}}"#)
+    };
+    let lines = format!("{}\n{}\n", line(r#""isolation":"serializable","#), line(""));
+    assert_eq!(scratch.run_with_input(&["apply", "db"], &lines).status, 0);
+    let lines = format!("{}\n{}\n", line(r#""isolation":"snapshot","#), line(""));
+    let ran = scratch.run_with_input(&["apply", "db", "--isolation", "serializable"], &lines);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let levels = [(1, "serializable"), (2, "snapshot"), (3, "snapshot"), (4, "serializable")];
+    for (version, level) in levels {
+        assert_eq!(scratch.json(&["show", "db", &version.to_string()])["isolation"], level, "{version}");
+    }
+    let error = error_of(&scratch, &line(r#""isolation":"chaos","#));
+    assert!(error.contains("'chaos' is no isolation level; give snapshot or serializable"), "{error}");
+    assert_eq!(scratch.run_with_input(&["apply", "db", "--isolation", "chaos"], "").status, 2);
+}
+
+#[test]
 fn answers_come_line_by_line_and_idle_input_holds_nobody_up() {
     let scratch = Scratch::new();
     let mut child = Guard(Some(scratch.spawn_piped(&["apply", "db"])));

@@ -89,6 +89,22 @@ fn replace_commits_only_what_differs() {
     assert_eq!((counts(&forced), &forced["version"]), ((0, 0, 0), &json!(3)));
 }
 
+/// An import under an id is remembered also where it changed nothing: done again later, it must not undo what came
+/// since.
+#[test]
+fn an_import_with_an_id_that_changes_nothing_is_not_done_again_later() {
+    let scratch = four_rows();
+    scratch.write("same.csv", "id,name\n1,a\n2,b\n3,c\n4,d\n");
+    let same = ["t", "same.csv", "--mode", "replace", "--id", "monday"];
+    let report = import(&scratch, &same);
+    assert_eq!((counts(&report), &report["version"]), ((0, 0, 0), &json!(2)));
+    scratch.write("next.csv", "id,name\n1,changed\n");
+    import(&scratch, &["t", "next.csv"]);
+    let again = import(&scratch, &same);
+    assert_eq!((&again["version"], &again["repeated"]), (&json!(2), &json!(true)));
+    assert_eq!(cat(&scratch, "t"), "id,name\n1,changed\n2,b\n3,c\n4,d\n");
+}
+
 #[test]
 fn replace_drops_columns_that_vanish_and_adds_new_ones() {
     let scratch = four_rows();

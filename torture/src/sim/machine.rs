@@ -2,6 +2,7 @@
 
 use crate::crew::Crew;
 use asof_engine::clock::Clock;
+use asof_engine::options::Upkeep;
 use asof_engine::{CommitTime, Options};
 use asof_wal::LogOptions;
 use asof_wal::sim::SimDisk;
@@ -70,6 +71,7 @@ impl Machine {
         Options {
             disk: Arc::new(process.clone()),
             clock: self.clock.clone(),
+            upkeep: Upkeep::Off,
             checkpoint_log_bytes: 0,
             wait: Duration::from_millis(200),
             // Small ones grow and follow one another soon.

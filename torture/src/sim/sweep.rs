@@ -85,6 +85,7 @@ pub fn sweep(sweep: &Sweep) -> Swept {
                 Ok(Err(wrong)) => swept.wrong.push(format!("{place}: {wrong}")),
                 Err(_) => swept.wrong.push(format!("{place}: it panics")),
             }
+            Next::after(sweep.first_only, &swept.wrong)
         });
     swept.calls = calls;
     swept

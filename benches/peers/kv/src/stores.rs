@@ -1,0 +1,7 @@
+//! One module per store.
+
+pub mod fjall;
+pub mod redb;
+#[cfg(feature = "rocksdb")]
+pub mod rocksdb;
+pub mod sqlite;

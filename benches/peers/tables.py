@@ -1,0 +1,169 @@
+"""Results as Markdown: medians of the rounds; beside every peer's figure how many times asof's it is (above 1: asof is
+better). A figure with a wrong answer is not shown."""
+import collections
+import json
+import statistics
+
+POSITIONS = ["newest", "middle", "oldest", "hundred"]
+STATES = ["left", "checkpointed", "compacted", "left cold", "checkpointed cold", "compacted cold"]
+
+
+def read(files):
+    lines = []
+    for name in files:
+        with open(name) as file:
+            lines += [json.loads(line) for line in file if line.startswith("{")]
+    return lines
+
+
+def figure(value):
+    if value is None:
+        return "-"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 0.01 else f"{value:.2g}"
+
+
+class Figures:
+    """Medians by (key), and what was wrong."""
+
+    def __init__(self):
+        self.values, self.wrong = collections.defaultdict(list), collections.Counter()
+
+    def add(self, key, line, name):
+        if line.get("error") or line.get("ok") is False:
+            self.wrong[key] += 1
+        elif isinstance(line.get(name), (int, float)):
+            self.values[key].append(line[name])
+
+    def median(self, key):
+        return statistics.median(self.values[key]) if self.values[key] else None
+
+    def cell(self, key, reference=None, more_is_better=False):
+        value, base = self.median(key), self.median(reference) if reference else None
+        if value is None:
+            return "wrong" if self.wrong[key] else "-"
+        text = figure(value)
+        if base and reference != key:
+            text += f" ({figure(base / value if more_is_better else value / base)}x)"
+        return text + ("!" if self.wrong[key] else "")
+
+
+def table(heads, rows):
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def in_order(found, first=("asof", "asof-tail", "plain-rust", "parquet", "limit", "limit-growing")):
+    return sorted(found, key=lambda name: (first.index(name) if name in first else len(first), name))
+
+
+def history(lines):
+    texts = []
+    for dataset in dict.fromkeys(line["dataset"] for line in lines):
+        mine = [line for line in lines if line["dataset"] == dataset]
+        ingest = [line for line in mine if line.get("command") in ("ingest", "compact", "checkpoint") and line["system"] != "asof-tail"]
+        systems = in_order({line["system"] for line in ingest})
+        measures = [("base_seconds", "load of the first version, s"), ("ms_first_10", "ms per commit, first 10"), ("ms_last_10", "ms per commit, last 10"),
+                    ("ms_p99", "ms per commit, p99"), ("cpu_ms_per_commit", "CPU ms per commit")]
+        rows = []
+        figures = Figures()
+        for line in ingest:
+            for name, _ in measures:
+                if line["command"] == "ingest":
+                    figures.add((name, line["system"]), line, name)
+            figures.add(("bytes", line["state"], line["system"]), line, "bytes")
+        for name, label in measures:
+            rows.append([label] + [figures.cell((name, system), (name, "asof")) for system in systems])
+        for state in STATES:
+            if any(key[:2] == ("bytes", state) for key in list(figures.values)):
+                rows.append([f"bytes, {state}"] + [figures.cell(("bytes", state, system), ("bytes", state, "asof")) for system in systems])
+        texts += [f"### {dataset}\n", table(["commits", *systems], rows)]
+        reads = [line for line in mine if line.get("what")]
+        for state in [state for state in STATES if any(line["state"] == state for line in reads)]:
+            figures, systems, rows = Figures(), in_order({line["system"] for line in reads if line["state"] == state}), []
+            for line in reads:
+                if line["state"] == state:
+                    figures.add((line["what"], line["position"], line["system"]), line, "ms")
+                    for name in ("rows_decoded", "pages_decoded", "bytes_read"):
+                        figures.add((line["what"], line["position"], line["system"], name), line, name)
+            for what in ("open", "scan", "lookup", "diff"):
+                for position in POSITIONS:
+                    key = (what, position)
+                    if not any(found[:2] == key for found in list(figures.values)):
+                        continue
+                    work = "; ".join(figure(figures.median((*key, "asof", name))) for name in ("rows_decoded", "pages_decoded", "bytes_read"))
+                    rows.append([f"{what}, {position}"] + [figures.cell((*key, system), (*key, "asof")) for system in systems] + [work])
+            texts += [f"{dataset}, {state}: ms\n", table(["read", *systems, "asof: rows; pages decoded; bytes read"], rows)]
+    return texts
+
+
+def commits(lines):
+    figures = Figures()
+    for line in lines:
+        for name in ("commits_per_second", "p50_us", "p99_us", "commits_per_sync"):
+            figures.add((line["mode"], line["threads"], line["system"], name), line, name)
+    texts = []
+    for mode in dict.fromkeys(line["mode"] for line in lines):
+        systems = in_order({line["system"] for line in lines if line["mode"] == mode})
+        threads = sorted({line["threads"] for line in lines})
+        rows = []
+        for system in systems:
+            cells = []
+            for count in threads:
+                key = (mode, count, system)
+                cells += [figures.cell((*key, "commits_per_second"), (mode, count, "asof", "commits_per_second"), True),
+                          f"{figures.cell((*key, 'p50_us'))} / {figures.cell((*key, 'p99_us'))}"]
+            rows.append([system] + cells)
+        heads = ["system"] + [head for count in threads for head in (f"{count} threads, commits/s", "p50 / p99 us")]
+        texts += [f"### {mode}\n", table(heads, rows)]
+    return texts
+
+
+def load(lines):
+    figures, texts = Figures(), []
+    for line in lines:
+        for name in ("rows_per_second", "cpu_seconds", "bytes", "seconds", "peak_resident_mb"):
+            figures.add((line["shape"], line["system"], name), line, name)
+    for shape in dict.fromkeys(line["shape"] for line in lines):
+        rows = []
+        for system in in_order({line["system"] for line in lines if line["shape"] == shape}):
+            cells = [figures.cell((shape, system, "rows_per_second"), (shape, "asof", "rows_per_second"), True)]
+            rows.append([system] + cells + [figures.cell((shape, system, name)) for name in ("seconds", "cpu_seconds", "bytes")])
+        texts += [f"### {shape}\n", table(["system", "rows per second", "seconds", "CPU seconds", "bytes"], rows)]
+    return texts
+
+
+def recovery(lines):
+    figures = Figures()
+    for line in lines:
+        for name in ("open_seconds", "readable_seconds"):
+            figures.add((line["system"], name), line, name)
+    rows = [[system, figures.cell((system, "open_seconds")), figures.cell((system, "readable_seconds"), ("asof", "readable_seconds"))]
+            for system in in_order({line["system"] for line in lines})]
+    return [table(["system", "open, s", "last row read, s"], rows)]
+
+
+def scale(lines):
+    """Every figure that was measured: there is no peer."""
+    hidden = {"workload", "command", "machine", "time", "load_1m", "ok", "round", "system"}
+    rows = []
+    for line in lines:
+        figures = ", ".join(f"{name} {figure(value) if isinstance(value, (int, float)) else value}"
+                            for name, value in line.items() if name not in hidden and not isinstance(value, dict))
+        rows.append([str(line.get("command")), figures, "WRONG" if line.get("ok") is False else "yes" if line.get("ok") else "-"])
+    return [table(["what", "figures", "answer checked"], rows)]
+
+
+def render(files):
+    lines, texts = read(files), []
+    sections = {"history": ("W1: history", history), "commits": ("W2: durable commits of one row", commits), "load": ("W3: bulk load", load),
+                "recovery": ("W4: recovery", recovery), "scale": ("Scale", scale)}
+    for name, (title, make) in sections.items():
+        mine = [line for line in lines if line.get("workload") == name]
+        if mine:
+            texts += [f"## {title}\n", *make(mine)]
+    wrong = [line for line in lines if line.get("error") or line.get("ok") is False]
+    texts += [f"{len(lines)} measurements, {len(wrong)} without a right answer.\n"]
+    texts += [f"- {json.dumps({key: line[key] for key in line if key not in ('machine', 'time')})[:300]}" for line in wrong[:20]]
+    return "\n".join(texts)

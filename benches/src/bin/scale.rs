@@ -1,0 +1,173 @@
+//! Large tables, and commits beside upkeep.
+//!
+//!     scale load     --store DIR --rows N            a table of so many measurements, then commits that change 1,000 each
+//!     scale scan     --store DIR                     one column of the newest and of the first version
+//!     scale diff     --store DIR                     the newest commit, and all of them
+//!     scale latency  --store DIR [--rows N] [--seconds S] --upkeep yes|no
+//!                    one thread commits one row at a time to a table of so many; log bytes make checkpoints, or none
+
+use asof_benches::arguments::Arguments;
+use asof_benches::data::{Failure, columns, sum};
+use asof_benches::report::{Stopwatch, directory_bytes, print, quantile, work};
+use asof_engine::arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
+use asof_engine::{CommitOptions, Database, DiffKind, Options, ScanOptions, Version};
+use serde_json::{Map, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const TABLE: &str = "measurements";
+const BATCH_ROWS: i64 = 100_000;
+const CHANGED_ROWS: i64 = 1_000;
+const COMMITS: u64 = 20;
+const USAGE: &str =
+    "usage: scale load|scan|diff|latency --store DIR [--rows N] [--seconds S] [--upkeep yes|no]";
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::read(USAGE);
+    match arguments.command.as_str() {
+        "load" => load(&arguments),
+        "scan" => scan(&arguments),
+        "diff" => diff(&arguments),
+        "latency" => latency(&arguments),
+        other => arguments.refuse(&format!("unknown command {other}")),
+    }
+}
+
+/// Spreads numbers over the whole range of 64 bits: what does not compress.
+fn mixed(number: i64) -> i64 {
+    let mixed = (number as u64).wrapping_add(0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (mixed ^ (mixed >> 29)) as i64
+}
+
+/// Measurements with these numbers; the edition tells updates apart.
+fn rows(numbers: impl Iterator<Item = i64> + Clone, edition: i64) -> RecordBatch {
+    let value = |id: i64| (mixed(id.wrapping_add(edition << 40)) & 0xFFFF) as f64 / 100.0;
+    let columns: [(&str, ArrayRef); 4] = [
+        ("id", Arc::new(Int64Array::from_iter_values(numbers.clone()))),
+        (
+            "ts",
+            Arc::new(TimestampMicrosecondArray::from_iter_values(
+                numbers.clone().map(|id| 1_700_000_000_000_000 + id * 1_000 + (mixed(id) & 511)),
+            )),
+        ),
+        (
+            "sensor",
+            Arc::new(Int32Array::from_iter_values(numbers.clone().map(|id| (mixed(id) >> 7 & 1023) as i32))),
+        ),
+        ("value", Arc::new(Float64Array::from_iter_values(numbers.map(value)))),
+    ];
+    RecordBatch::try_from_iter(columns).expect("columns are of one length")
+}
+
+fn load_table(database: &Database, count: i64) -> Result<(), Failure> {
+    let mut transaction = database.begin()?;
+    transaction.create_table(TABLE, columns(&rows(0..1, 0))?, &["id".to_string()])?;
+    let starts = (0..count).step_by(BATCH_ROWS as usize);
+    for batch in starts.map(|start| rows(start..(start + BATCH_ROWS).min(count), 0)) {
+        transaction.insert(TABLE, &batch)?;
+    }
+    transaction.commit(CommitOptions::default())?;
+    Ok(())
+}
+
+fn load(arguments: &Arguments) -> Result<(), Failure> {
+    let (store, count) = (arguments.path("store"), arguments.need::<i64>("rows"));
+    let watch = Stopwatch::start();
+    let database = Database::create(&store, Options::default())?;
+    load_table(&database, count)?;
+    let seconds = watch.seconds();
+    let mut times = Vec::new();
+    for nth in 1..=COMMITS as i64 {
+        let step = count / CHANGED_ROWS;
+        let batch = rows((0..CHANGED_ROWS).map(|row| row * step + nth * 7 % step), nth);
+        let watch = Stopwatch::start();
+        let mut transaction = database.begin()?;
+        transaction.upsert(TABLE, &batch)?;
+        transaction.commit(CommitOptions::default())?;
+        times.push(watch.ms());
+    }
+    let checkpoint = Stopwatch::start();
+    database.checkpoint()?;
+    let line = json!({
+        "workload": "scale", "command": "load", "rows": count, "seconds": seconds,
+        "rows_per_second": count as f64 / seconds, "commit_ms_median": quantile(&times, 0.5),
+        "checkpoint_seconds": checkpoint.seconds(), "bytes": directory_bytes(&store),
+    });
+    print(line, Map::new());
+    Ok(())
+}
+
+fn scan(arguments: &Arguments) -> Result<(), Failure> {
+    let store = arguments.path("store");
+    let newest = Database::open_read_only(&store, Options::default())?.latest()?;
+    for version in [newest, Version(1)] {
+        let watch = Stopwatch::start();
+        let database = Database::open_read_only(&store, Options::default())?;
+        let options = ScanOptions { columns: Some(vec!["value".to_string()]), ..ScanOptions::default() };
+        let snapshot = database.snapshot(version)?;
+        let (mut count, mut values) = (0, 0.0);
+        for batch in snapshot.scan(TABLE, options)? {
+            let batch = batch?;
+            count += batch.num_rows() as u64;
+            values += sum(&batch, "value");
+        }
+        let line = json!({
+            "workload": "scale", "command": "scan", "version": version.0, "rows": count, "sum": values,
+            "ms": watch.ms(), "cpu_ms": watch.cpu_ms(), "ok": count == snapshot.table(TABLE)?.rows,
+        });
+        print(line, work(&database));
+    }
+    Ok(())
+}
+
+fn diff(arguments: &Arguments) -> Result<(), Failure> {
+    let store = arguments.path("store");
+    let newest = Database::open_read_only(&store, Options::default())?.latest()?;
+    for from in [newest.0 - 1, 1] {
+        let watch = Stopwatch::start();
+        let database = Database::open_read_only(&store, Options::default())?;
+        let mut count = 0;
+        for batch in database.diff(Version(from), newest, TABLE, DiffKind::Net)? {
+            count += batch?.num_rows() as i64;
+        }
+        let line = json!({
+            "workload": "scale", "command": "diff", "from": from, "to": newest.0, "rows": count, "ms": watch.ms(),
+            "cpu_ms": watch.cpu_ms(), "ok": count == 2 * CHANGED_ROWS * (newest.0 - from) as i64,
+        });
+        print(line, work(&database));
+    }
+    Ok(())
+}
+
+fn latency(arguments: &Arguments) -> Result<(), Failure> {
+    let (store, count) = (arguments.path("store"), arguments.get_or("rows", 1_000_000));
+    let upkeep = arguments.get_or("upkeep", "yes".to_string()) == "yes";
+    let database = Database::create(&store, Options::default())?;
+    load_table(&database, count)?;
+    database.checkpoint()?;
+    drop(database);
+    let log_bytes = if upkeep { arguments.get_or("log-bytes", 4 << 20) } else { 0 };
+    let database = Database::open(&store, Options { checkpoint_log_bytes: log_bytes, ..Options::default() })?;
+    let before = database.info()?.manifest;
+    let end = Instant::now() + Duration::from_secs_f64(arguments.get_or("seconds", 10.0));
+    let (mut times, mut number) = (Vec::new(), 0);
+    while Instant::now() < end {
+        number += 1;
+        let batch = rows(std::iter::once(mixed(number).rem_euclid(count)), number);
+        let watch = Instant::now();
+        let mut transaction = database.begin()?;
+        transaction.upsert(TABLE, &batch)?;
+        transaction.commit(CommitOptions::default())?;
+        times.push(watch.elapsed().as_secs_f64() * 1e6);
+    }
+    let manifests = database.info()?.manifest - before;
+    let line = json!({
+        "workload": "scale", "command": "latency", "upkeep": upkeep, "commits": times.len(), "manifests": manifests,
+        "p50_us": quantile(&times, 0.5), "p99_us": quantile(&times, 0.99), "p999_us": quantile(&times, 0.999),
+        "most_us": quantile(&times, 1.0),
+    });
+    print(line, Map::new());
+    Ok(())
+}

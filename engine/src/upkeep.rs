@@ -1,0 +1,285 @@
+//! Upkeep: what need not be done within a commit (checkpoints, compaction), by one thread of the open
+//! database.
+//!
+//! Invariants. The thread starts with the first commit and ends with the last handle; a checkpoint that
+//! is due by then is made first, so that processes that live for one commit settle what they write.
+//! Commits wait for it only where the changes in memory have used up their budget. What fails is tried
+//! again after growing pauses, and [`crate::Info`] says so; the log has everything meanwhile. Another
+//! process that does the same is let do it.
+
+use crate::api::CheckpointReport;
+use crate::checkpoint;
+use crate::database::{Database, Inner};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{CHECKPOINT_LOG_BYTES_MIN, Upkeep};
+use crate::state::State;
+use asof_wal::{LogOptions, Position};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The pause after a first failure; it doubles with each further one.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// The stack of the thread.
+const STACK_BYTES: usize = 4 << 20;
+
+/// What commits and the thread of upkeep tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    asked: Mutex<Asked>,
+    /// Something was asked of the thread.
+    wake: Condvar,
+    /// Something was done by it, or failed.
+    done: Condvar,
+    /// Whether the thread knows that there is something to settle: most commits tell it nothing new.
+    told: AtomicBool,
+    /// Held by whoever makes a checkpoint for upkeep's sake.
+    only_one: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    thread: Option<JoinHandle<()>>,
+    stop: bool,
+    /// A checkpoint is due whatever the age of what it settles.
+    due: bool,
+    /// Since when there is something to settle.
+    since: Option<Instant>,
+    /// The tries that failed in a row.
+    failures: u32,
+    /// When to try again.
+    retry: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Signals {
+    /// Why the last try failed; `None` where it did not.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.asked.lock().error.clone()
+    }
+}
+
+/// Ends the thread with the last handle of the database.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    signals: Arc<Signals>,
+}
+
+impl Guard {
+    pub(crate) fn new(signals: Arc<Signals>) -> Guard {
+        Guard { signals }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let thread = {
+            let mut asked = self.signals.asked.lock();
+            asked.stop = true;
+            self.signals.wake.notify_all();
+            asked.thread.take()
+        };
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            log::error!("the thread of upkeep panicked");
+        }
+    }
+}
+
+impl Database {
+    /// Does what upkeep would do now, if anything is due, in the calling thread; `false` where nothing was.
+    pub fn upkeep_step(&self) -> Result<bool> {
+        if !is_due(&self.inner) {
+            return Ok(false);
+        }
+        Ok(checkpoint::try_checkpoint(self, Duration::ZERO)?.is_some_and(|report| report.done))
+    }
+}
+
+/// Whether the log or the changes in memory have grown enough for a checkpoint.
+fn is_due(inner: &Inner) -> bool {
+    let most = inner.options.checkpoint_log_bytes;
+    if most == 0 {
+        return false;
+    }
+    let state = inner.state();
+    let Some(end) = state.tail_end() else { return false };
+    let start: Position = state.generation.manifest().log_start.into();
+    let limit = (state.generation.data_bytes() / 8).max(CHECKPOINT_LOG_BYTES_MIN).min(most);
+    log_bytes_between(start, end) >= limit || state.unsettled_bytes() >= inner.options.memtable_bytes() / 2
+}
+
+/// Bytes of log from one place to another, as far as the places tell: segments between count as full.
+fn log_bytes_between(start: Position, end: Position) -> u64 {
+    match end.segment.saturating_sub(start.segment) {
+        0 => end.offset.saturating_sub(start.offset),
+        segments => end.offset + (segments - 1) * LogOptions::MAX_SEGMENT_BYTES,
+    }
+}
+
+/// Takes note of a commit: sees to it that it is settled in time. The commit stands whatever happens here.
+pub(crate) fn after_commit(database: &Database) {
+    let inner = &database.inner;
+    match inner.options.upkeep {
+        Upkeep::Off => {}
+        Upkeep::Inline => {
+            if is_due(inner)
+                && let Some(_only) = inner.signals.only_one.try_lock()
+                && let Err(error) = checkpoint::try_checkpoint(database, Duration::ZERO)
+            {
+                log::warn!("a checkpoint was put off: {error}");
+            }
+        }
+        Upkeep::Background => {
+            let due = is_due(inner);
+            if due || !inner.signals.told.load(Ordering::SeqCst) {
+                tell(inner, due);
+            }
+        }
+    }
+}
+
+/// Wakes the thread, or starts it.
+fn tell(inner: &Arc<Inner>, due: bool) {
+    if inner.options.checkpoint_log_bytes == 0 {
+        return;
+    }
+    let signals = &inner.signals;
+    let mut asked = signals.asked.lock();
+    if asked.stop {
+        return;
+    }
+    signals.told.store(true, Ordering::SeqCst);
+    let news = asked.since.is_none() || (due && !asked.due);
+    asked.since.get_or_insert_with(Instant::now);
+    asked.due |= due;
+    if asked.thread.is_none() {
+        let inner = inner.clone();
+        let started = std::thread::Builder::new()
+            .name("asof-upkeep".to_string())
+            .stack_size(STACK_BYTES)
+            .spawn(move || run(&inner));
+        match started {
+            Ok(thread) => asked.thread = Some(thread),
+            Err(error) => return log::warn!("no thread for checkpoints could be started: {error}"),
+        }
+    }
+    if news {
+        signals.wake.notify_all();
+    }
+}
+
+/// The thread of upkeep: waits until something is due, and does it.
+fn run(inner: &Arc<Inner>) {
+    let signals = inner.signals.clone();
+    let database = Database::without_upkeep(inner.clone());
+    while wait_for_work(inner, &signals) {
+        let made = {
+            let _only = signals.only_one.lock();
+            checkpoint::try_checkpoint(&database, Duration::ZERO)
+        };
+        note_outcome(inner, &signals, made);
+    }
+    signals.done.notify_all();
+}
+
+/// Waits until a checkpoint is due; `false` where the thread is to end.
+fn wait_for_work(inner: &Inner, signals: &Signals) -> bool {
+    let mut asked = signals.asked.lock();
+    loop {
+        let by_age = asked.since.and_then(|since| since.checked_add(inner.options.checkpoint_age));
+        let now = Instant::now();
+        let paused = asked.retry.filter(|retry| *retry > now);
+        if asked.stop {
+            return asked.due && asked.failures == 0;
+        }
+        if paused.is_none() && (asked.due || by_age.is_some_and(|age| age <= now)) {
+            return true;
+        }
+        match paused.or(by_age) {
+            Some(until) => drop(signals.wake.wait_until(&mut asked, until)),
+            None => signals.wake.wait(&mut asked),
+        }
+    }
+}
+
+fn note_outcome(inner: &Inner, signals: &Signals, made: Result<Option<CheckpointReport>>) {
+    let mut asked = signals.asked.lock();
+    match made {
+        Ok(Some(_)) => {
+            *asked = Asked { thread: asked.thread.take(), stop: asked.stop, ..Asked::default() };
+            // What is committed from now on tells again; what was committed meanwhile has told already.
+            signals.told.store(false, Ordering::SeqCst);
+            if inner.state().tail_end().is_some() {
+                signals.told.store(true, Ordering::SeqCst);
+                asked.since = Some(Instant::now());
+            }
+        }
+        // Another process makes one right now; it settles what this one has.
+        Ok(None) => asked.retry = Some(Instant::now() + PAUSE_MIN),
+        Err(error) => {
+            let pause = PAUSE_MIN.saturating_mul(1 << asked.failures.min(16)).min(PAUSE_MAX);
+            log::warn!("a checkpoint failed and is tried again in {pause:?}: {error}");
+            asked.failures += 1;
+            asked.retry = Some(Instant::now() + pause);
+            asked.error = Some(error.to_string());
+        }
+    }
+    // At the end one try is enough.
+    asked.due &= !asked.stop;
+    signals.done.notify_all();
+}
+
+/// Waits until the changes in memory are within their budget: for a checkpoint that settles them.
+pub(crate) fn wait_for_room(database: &Database) -> Result<()> {
+    let inner = &database.inner;
+    let most = inner.options.memtable_bytes();
+    if inner.state().unsettled_bytes() < most {
+        return Ok(());
+    }
+    let held = || format!("changes that no checkpoint has settled take more than {most} bytes of memory");
+    let way_out = "memory_bytes (--memory) sets how much they may take";
+    if inner.options.checkpoint_log_bytes == 0 || inner.options.upkeep == Upkeep::Off {
+        let message = format!("{}; make a checkpoint, or give more: {way_out}", held());
+        return Err(Error::new(ErrorKind::Busy, message));
+    }
+    if inner.options.upkeep == Upkeep::Inline {
+        let _only = inner.signals.only_one.lock();
+        if inner.state().unsettled_bytes() >= most {
+            checkpoint::try_checkpoint(database, inner.options.room_wait)
+                .map_err(|error| error.at(format!("{}, and the checkpoint failed", held())))?;
+        }
+        return Ok(());
+    }
+    let deadline = Instant::now() + inner.options.room_wait;
+    loop {
+        tell(inner, true);
+        let mut asked = inner.signals.asked.lock();
+        if inner.state().unsettled_bytes() < most {
+            return Ok(());
+        }
+        if inner.signals.done.wait_until(&mut asked, deadline).timed_out() {
+            let why = asked.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+            let waited = inner.options.room_wait;
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!(
+                    "{}, and no checkpoint did so within {waited:?}{why}; try again, or give more: {way_out}",
+                    held()
+                ),
+            ));
+        }
+    }
+}
+
+impl State {
+    /// Where the log goes on after the last commit applied; `None` where there is none since the manifest.
+    fn tail_end(&self) -> Option<Position> {
+        self.memory.read().commits.last().map(|last| last.next)
+    }
+}

@@ -1,0 +1,188 @@
+//! Checkpoints that nobody asks for: by log bytes and age, at the end of a handle, past failures and other processes,
+//! and what commits do where memory for changes is used up.
+
+use crate::support::*;
+use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use asof_engine::{CommitOptions, Database, ErrorKind, Options, Upkeep, Version};
+use asof_wal::{Disk, LockKind, OpenMode, RealDisk};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const TEXT_BYTES: usize = 1_000;
+
+/// Rows of about a kilobyte each, which no compression makes small.
+fn wide(first: i64, count: i64) -> RecordBatch {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(first..first + count));
+    let mut state = first as u64 | 1;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b' ' + (state >> 33) as u8 % 94)
+    };
+    let texts: Vec<String> = (0..count).map(|_| (0..TEXT_BYTES).map(|_| letter()).collect()).collect();
+    let names: ArrayRef = Arc::new(StringArray::from(texts));
+    RecordBatch::try_from_iter([("id", ids), ("name", names)]).unwrap()
+}
+
+fn make(path: &Path, options: &Options) -> Database {
+    let database = Database::create(path, options.clone()).unwrap();
+    let mut txn = database.begin().unwrap();
+    txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    database
+}
+
+fn put(database: &Database, first: i64, count: i64) -> Result<Version, asof_engine::Error> {
+    let mut txn = database.begin()?;
+    txn.upsert("t", &wide(first, count))?;
+    Ok(txn.commit(CommitOptions::default())?.version)
+}
+
+fn settled(database: &Database) -> Version {
+    database.info().unwrap().checkpoint_version
+}
+
+/// Waits for upkeep; a test that waits in vain is ended by this.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..6_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what}: waited in vain");
+}
+
+#[test]
+fn the_last_handle_settles_what_is_due_before_it_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let options = Options { checkpoint_log_bytes: 100_000, ..Options::default() };
+    let database = make(&path, &options);
+    let version = put(&database, 0, 200).unwrap();
+    drop(database.clone());
+    drop(database);
+    let off = Options { upkeep: Upkeep::Off, ..options };
+    let reopened = Database::open(&path, off).unwrap();
+    assert_eq!(settled(&reopened), version);
+    // What is not due stays in the log.
+    let later = put(&reopened, 0, 1).unwrap();
+    drop(reopened);
+    let reopened =
+        Database::open(&path, Options { checkpoint_log_bytes: 100_000, ..Options::default() }).unwrap();
+    assert_eq!(settled(&reopened), version);
+    assert_eq!(reopened.latest().unwrap(), later);
+}
+
+#[test]
+fn commits_are_settled_by_age_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { checkpoint_age: Duration::from_millis(1), ..Options::default() };
+    let database = make(&directory.path().join("db"), &options);
+    for round in 0..3 {
+        let version = put(&database, round, 1).unwrap();
+        wait_until("a checkpoint by age", || settled(&database) >= version);
+    }
+}
+
+#[test]
+fn nothing_is_settled_unasked_where_upkeep_is_off_and_steps_do_it() {
+    let disk = asof_wal::sim::SimDisk::new(1);
+    let base = Options { checkpoint_log_bytes: 50_000, upkeep: Upkeep::Off, ..options(&disk) };
+    let database = make(Path::new(DB), &base);
+    assert!(!database.upkeep_step().unwrap(), "nothing is due");
+    let version = put(&database, 0, 100).unwrap();
+    assert_eq!(settled(&database), Version::ZERO);
+    assert!(database.upkeep_step().unwrap());
+    assert_eq!(settled(&database), version);
+    assert!(!database.upkeep_step().unwrap(), "nothing is left");
+}
+
+#[test]
+fn a_failed_checkpoint_is_told_of_and_tried_again_while_commits_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let options = Options { checkpoint_log_bytes: 50_000, ..Options::default() };
+    let database = make(&path, &options);
+    std::fs::create_dir(path.join("checkpoint.lock")).unwrap();
+    put(&database, 0, 100).unwrap();
+    wait_until("the failure", || database.info().unwrap().upkeep_error.is_some());
+    assert!(database.info().unwrap().upkeep_error.unwrap().contains("checkpoint.lock"));
+    let version = put(&database, 0, 100).unwrap();
+    std::fs::remove_dir(path.join("checkpoint.lock")).unwrap();
+    wait_until("another try", || settled(&database) >= version);
+    assert_eq!(database.info().unwrap().upkeep_error, None);
+}
+
+#[test]
+fn another_process_that_makes_a_checkpoint_is_let_do_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let options = Options { checkpoint_log_bytes: 50_000, ..Options::default() };
+    let database = make(&path, &options);
+    let lock = RealDisk.open(&path.join("checkpoint.lock"), OpenMode::Create).unwrap();
+    assert!(lock.try_lock(LockKind::Exclusive).unwrap());
+    let version = put(&database, 0, 100).unwrap();
+    for round in 1..5 {
+        put(&database, round, 1).unwrap();
+    }
+    assert_eq!(settled(&database), Version::ZERO);
+    assert_eq!(database.info().unwrap().upkeep_error, None);
+    lock.unlock().unwrap();
+    wait_until("a checkpoint", || settled(&database) >= version);
+}
+
+/// The least budget there is leaves 6 MiB for changes.
+const SMALL: u64 = 16 << 20;
+const ROOM: u64 = SMALL * 3 / 8;
+
+#[test]
+fn commits_fail_where_memory_is_used_up_and_nobody_settles_what_takes_it() {
+    let disk = asof_wal::sim::SimDisk::new(2);
+    let base = Options { memory_bytes: SMALL, upkeep: Upkeep::Off, ..options(&disk) };
+    let database = make(Path::new(DB), &base);
+    let error = (0..40).find_map(|round| put(&database, round * 500, 500).err()).expect("memory is bounded");
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.to_string().contains("memory_bytes"), "{error}");
+    let before = database.latest().unwrap();
+    assert!(put(&database, 0, 1).is_err());
+    assert_eq!(database.latest().unwrap(), before, "what was refused is not there");
+    database.checkpoint().unwrap();
+    put(&database, 0, 1).unwrap();
+}
+
+#[test]
+fn commits_wait_for_room_and_memory_stays_within_its_budget() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { memory_bytes: SMALL, ..Options::default() };
+    let database = make(&directory.path().join("db"), &options);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2i64)
+            .map(|writer| {
+                let database = database.clone();
+                scope.spawn(move || {
+                    for round in 0..30 {
+                        put(&database, (writer * 100 + round) * 1_000, 500).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !done.load(Ordering::Relaxed) {
+                most = most.max(database.info().unwrap().memory_bytes);
+                std::thread::yield_now();
+            }
+            most
+        });
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        done.store(true, Ordering::Relaxed);
+        // Two commits may have found room at the same time.
+        let most = watcher.join().unwrap();
+        assert!(most < ROOM + 4 * 500 * TEXT_BYTES as u64, "{most} bytes");
+    });
+    assert!(settled(&database) > Version::ZERO);
+    assert_eq!(database.snapshot(database.latest().unwrap()).unwrap().table("t").unwrap().rows, 30_000);
+}

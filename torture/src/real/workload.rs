@@ -1,0 +1,379 @@
+//! What the writers do, and what the tables must hold then: the oracle of the tests on real disks.
+//!
+//! Any number of writers, in threads or processes, write at once. Each owns its keys, so that a step's changes depend on
+//! the seed and on what that writer did before, never on the others; a table without key and one shared row are
+//! written by all. So the content of every version follows from the order of versions alone: [`History`] keeps it
+//! without asking the engine anything. Its CSV is its own.
+
+use super::chance_of;
+use crate::Chance;
+use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use asof_engine::{
+    Column, ColumnType, CommitOptions, Database, Error, ErrorKind, Result, ScanOptions, Tag, Version, text,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How many writers there are at most: each owns the keys that leave its number when divided by this.
+pub const WRITERS: u64 = 4;
+/// Keys of a writer.
+const KEYS: u64 = 60;
+/// The table with a number as key.
+const ROWS: &str = "rows";
+/// The table with a text and a number as key.
+const PARTS: &str = "gold.parts";
+/// The table without key.
+const EVENTS: &str = "events";
+/// The table with one row, written by all.
+const SHARED: &str = "shared";
+/// Kinds of parts, by writer.
+const KINDS: [&str; WRITERS as usize] = ["bolt", "nut, brass", "pin", "ring"];
+
+type Note = Option<String>;
+
+/// Rows put and keys deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes<K: Ord> {
+    put: BTreeMap<K, Note>,
+    deleted: BTreeSet<K>,
+}
+
+impl<K: Ord> Default for Changes<K> {
+    fn default() -> Changes<K> {
+        Changes { put: BTreeMap::new(), deleted: BTreeSet::new() }
+    }
+}
+
+/// What one transaction changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Write {
+    rows: Changes<i64>,
+    parts: Changes<(String, i64)>,
+    events: Vec<Note>,
+    shared: Option<String>,
+}
+
+/// One step of a writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A transaction.
+    Write(Write),
+    /// A name for the newest version.
+    Tag(String),
+    /// A checkpoint.
+    Checkpoint,
+    /// The database is closed and opened again.
+    Reopen,
+}
+
+/// What a writer's own keys hold: all that its next step depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    rows: BTreeSet<i64>,
+    parts: BTreeSet<(String, i64)>,
+}
+
+/// A writer's step by its number.
+pub fn step(seed: u64, writer: u64, number: u64, own: &Own) -> Step {
+    let mut chance = chance_of(&[seed, writer, number]);
+    match chance.below(100) {
+        0..=6 => Step::Checkpoint,
+        7..=9 => Step::Tag(format!("tag-{writer}-{}", number % 5)),
+        10..=12 => Step::Reopen,
+        _ => Step::Write(write(&mut chance, writer, number, own)),
+    }
+}
+
+fn write(chance: &mut Chance, writer: u64, number: u64, own: &Own) -> Write {
+    let mut write = Write::default();
+    let count = if chance.one_in(12) { 40 } else { 1 + chance.below(5) };
+    for _ in 0..count {
+        let key = (chance.below(KEYS) * WRITERS + writer) as i64;
+        let note = note(chance, writer, number);
+        change(&mut write.rows, &own.rows, key, note, chance);
+    }
+    if chance.one_in(3) {
+        for _ in 0..1 + chance.below(3) {
+            let key = (KINDS[(writer % WRITERS) as usize].to_string(), chance.below(20) as i64 - 10);
+            let note = note(chance, writer, number);
+            change(&mut write.parts, &own.parts, key, note, chance);
+        }
+    }
+    if chance.one_in(4) {
+        write.events = (0..1 + chance.below(3)).map(|_| note(chance, writer, number)).collect();
+    }
+    if chance.one_in(6) {
+        write.shared = Some(format!("writer {writer} step {number}"));
+    }
+    // So that no transaction changes nothing.
+    write.rows.put.insert(-1 - writer as i64, Some(format!("step {number}")));
+    write
+}
+
+fn change<K: Ord + Clone>(
+    changes: &mut Changes<K>,
+    own: &BTreeSet<K>,
+    key: K,
+    note: Note,
+    chance: &mut Chance,
+) {
+    if changes.put.contains_key(&key) || changes.deleted.contains(&key) {
+        return;
+    }
+    if own.contains(&key) && chance.one_in(4) {
+        changes.deleted.insert(key);
+    } else {
+        changes.put.insert(key, note);
+    }
+}
+
+fn note(chance: &mut Chance, writer: u64, number: u64) -> Note {
+    match chance.below(30) {
+        0 => Some((0..5_000).map(|_| char::from(b'a' + chance.below(26) as u8)).collect()),
+        1 | 2 => None,
+        3 => Some(String::new()),
+        4 => Some(format!("a, \"quoted\" {number}")),
+        _ => Some(format!("note {writer} {number} {}", chance.below(1000))),
+    }
+}
+
+impl Own {
+    /// What a writer's keys hold in a database.
+    pub fn read(database: &Database, writer: u64) -> Result<Own> {
+        let snapshot = database.snapshot(database.refresh()?)?;
+        let mut own = Own::default();
+        let columns = |names: &[&str]| {
+            let columns = names.iter().map(|name| name.to_string()).collect();
+            ScanOptions { columns: Some(columns), ..ScanOptions::default() }
+        };
+        for batch in snapshot.scan(ROWS, columns(&["id"]))? {
+            let batch = batch?;
+            let ids = numbers(&batch, 0)?.values().iter().copied();
+            own.rows.extend(ids.filter(|id| *id >= 0 && *id as u64 % WRITERS == writer));
+        }
+        for batch in snapshot.scan(PARTS, columns(&["kind", "number"]))? {
+            let batch = batch?;
+            let kinds = batch.column(0).as_any().downcast_ref::<StringArray>().ok_or_else(unexpected)?;
+            let keys = kinds.iter().zip(numbers(&batch, 1)?.values());
+            let keys = keys.map(|(kind, number)| (kind.unwrap_or_default().to_string(), *number));
+            own.parts.extend(keys.filter(|(kind, _)| kind == KINDS[(writer % WRITERS) as usize]));
+        }
+        Ok(own)
+    }
+
+    /// Takes note of a write of the same writer.
+    pub fn apply(&mut self, write: &Write) {
+        self.rows.extend(write.rows.put.keys().filter(|id| **id >= 0));
+        self.parts.extend(write.parts.put.keys().cloned());
+        self.rows.retain(|key| !write.rows.deleted.contains(key));
+        self.parts.retain(|key| !write.parts.deleted.contains(key));
+    }
+}
+
+fn numbers(batch: &RecordBatch, column: usize) -> Result<&Int64Array> {
+    batch.column(column).as_any().downcast_ref().ok_or_else(unexpected)
+}
+
+fn unexpected() -> Error {
+    Error::new(ErrorKind::Corrupt, "a column has another type than the one it was made with")
+}
+
+/// Makes the tables: version 1.
+pub fn create_tables(database: &Database) -> Result<()> {
+    let mut transaction = database.begin()?;
+    let text = |name: &str| Column::new(name, ColumnType::Text);
+    let number = |name: &str| Column::new(name, ColumnType::Int64);
+    let key = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<String>>();
+    transaction.create_table(ROWS, vec![number("id"), text("note")], &key(&["id"]))?;
+    let columns = vec![text("kind"), number("number"), text("note")];
+    transaction.create_table(PARTS, columns, &key(&["kind", "number"]))?;
+    transaction.create_table(EVENTS, vec![text("note")], &[])?;
+    transaction.create_table(SHARED, vec![number("id"), text("note")], &key(&["id"]))?;
+    transaction.commit(CommitOptions::default()).map(drop)
+}
+
+/// Makes the tables where they are not there yet.
+pub fn create_tables_again(database: &Database) -> Result<()> {
+    match database.snapshot(database.refresh()?)?.table_names()?.is_empty() {
+        true => create_tables(database),
+        false => Ok(()),
+    }
+}
+
+/// Commits a write, beginning again where another writer was first. Says who it was in the commit.
+pub fn commit(database: &Database, writer: u64, number: u64, write: &Write) -> Result<Version> {
+    loop {
+        let mut transaction = database.begin()?;
+        put_rows(&mut transaction, write)?;
+        let options = CommitOptions {
+            author: Some(writer.to_string()),
+            message: Some(number.to_string()),
+            ..CommitOptions::default()
+        };
+        match transaction.commit(options) {
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::TooOld) => {}
+            committed => return committed.map(|committed| committed.version),
+        }
+    }
+}
+
+fn put_rows(transaction: &mut asof_engine::Transaction, write: &Write) -> Result<()> {
+    let ids = |ids: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(ids)) };
+    let texts = |texts: Vec<Note>| -> ArrayRef { Arc::new(StringArray::from(texts)) };
+    let batch = |columns: Vec<(&str, ArrayRef)>| {
+        let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+        Ok::<_, Error>(RecordBatch::try_from_iter_with_nullable(columns)?)
+    };
+    let put = &write.rows.put;
+    if !put.is_empty() {
+        let columns = vec![
+            ("id", ids(put.keys().copied().collect())),
+            ("note", texts(put.values().cloned().collect())),
+        ];
+        transaction.upsert(ROWS, &batch(columns)?)?;
+    }
+    if !write.rows.deleted.is_empty() {
+        let keys = ids(write.rows.deleted.iter().copied().collect());
+        transaction.delete(ROWS, &batch(vec![("id", keys)])?)?;
+    }
+    let parts = |keys: &[&(String, i64)]| {
+        let kinds = texts(keys.iter().map(|(kind, _)| Some(kind.clone())).collect());
+        vec![("kind", kinds), ("number", ids(keys.iter().map(|(_, number)| *number).collect()))]
+    };
+    let put = &write.parts.put;
+    if !put.is_empty() {
+        let mut columns = parts(&put.keys().collect::<Vec<_>>());
+        columns.push(("note", texts(put.values().cloned().collect())));
+        transaction.upsert(PARTS, &batch(columns)?)?;
+    }
+    if !write.parts.deleted.is_empty() {
+        let keys = parts(&write.parts.deleted.iter().collect::<Vec<_>>());
+        transaction.delete(PARTS, &batch(keys)?)?;
+    }
+    if !write.events.is_empty() {
+        transaction.insert(EVENTS, &batch(vec![("note", texts(write.events.clone()))])?)?;
+    }
+    if let Some(note) = &write.shared {
+        let columns = vec![("id", ids(vec![0])), ("note", texts(vec![Some(note.clone())]))];
+        transaction.upsert(SHARED, &batch(columns)?)?;
+    }
+    Ok(())
+}
+
+/// A name for the newest version, moved where it is there.
+pub fn tag(database: &Database, name: &str) -> Result<Version> {
+    let version = database.refresh()?;
+    let created = database.commit_time(version)?;
+    database.tag(Tag { name: name.to_string(), version, message: None, created, expires: None }, true)?;
+    Ok(version)
+}
+
+/// Who made a version, and with which step.
+pub fn maker(database: &Database, version: Version) -> Result<Option<(u64, u64)>> {
+    let info = database.commit_info(version)?;
+    let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+    Ok(number(&info.author).zip(number(&info.message)))
+}
+
+/// A digest of every row of every table at a version, as the engine gives them.
+pub fn digest(database: &Database, version: Version) -> Result<Digest> {
+    let snapshot = database.snapshot(version)?;
+    let mut out = Vec::new();
+    for name in snapshot.table_names()? {
+        out.extend_from_slice(format!("= {name}\n").as_bytes());
+        let schema = snapshot.schema(&name)?;
+        text::write_csv_header(&schema, &mut out);
+        for batch in snapshot.scan(&name, ScanOptions::default())? {
+            text::write_csv_rows(&schema, &batch?, &mut out);
+        }
+    }
+    Ok(blake3::hash(&out).into())
+}
+
+/// A digest of what a version holds.
+pub type Digest = [u8; 32];
+
+/// What the tables hold.
+#[derive(Clone, Debug, Default)]
+struct Content {
+    rows: BTreeMap<i64, Note>,
+    parts: BTreeMap<(String, i64), Note>,
+    events: Vec<Note>,
+    shared: Option<String>,
+}
+
+impl Content {
+    fn apply(&mut self, write: &Write) {
+        fn put<K: Ord + Clone>(table: &mut BTreeMap<K, Note>, changes: &Changes<K>) {
+            table.retain(|key, _| !changes.deleted.contains(key));
+            table.extend(changes.put.clone());
+        }
+        put(&mut self.rows, &write.rows);
+        put(&mut self.parts, &write.parts);
+        self.events.extend(write.events.iter().cloned());
+        self.shared = write.shared.clone().or(self.shared.take());
+    }
+
+    fn digest(&self) -> Digest {
+        let cell = |note: &Note, only: bool| match note.as_deref() {
+            None => if only { "NULL" } else { "" }.to_string(),
+            Some(text) if text.is_empty() || text.contains([',', '"']) => {
+                format!("\"{}\"", text.replace('"', "\"\""))
+            }
+            Some(text) => text.to_string(),
+        };
+        // Tables in order of their names.
+        let mut out = "= events\nnote\n".to_string();
+        self.events.iter().for_each(|note| out += &format!("{}\n", cell(note, true)));
+        out += "= gold.parts\nkind,number,note\n";
+        for ((kind, number), note) in &self.parts {
+            out += &format!("{},{number},{}\n", cell(&Some(kind.clone()), false), cell(note, false));
+        }
+        out += "= rows\nid,note\n";
+        self.rows.iter().for_each(|(id, note)| out += &format!("{id},{}\n", cell(note, false)));
+        out += "= shared\nid,note\n";
+        self.shared.iter().for_each(|note| out += &format!("0,{note}\n"));
+        blake3::hash(out.as_bytes()).into()
+    }
+}
+
+/// Every version so far, as it must be.
+#[derive(Clone, Debug)]
+pub struct History {
+    content: Content,
+    digests: Vec<Digest>,
+    own: BTreeMap<u64, Own>,
+}
+
+impl Default for History {
+    fn default() -> History {
+        let empty = blake3::hash(b"").into();
+        let content = Content::default();
+        let tables = content.digest();
+        History { content, digests: vec![empty, tables], own: BTreeMap::new() }
+    }
+}
+
+impl History {
+    /// The newest version.
+    pub fn newest(&self) -> Version {
+        Version(self.digests.len() as u64 - 1)
+    }
+
+    /// What a version must hold; none where there is no such version.
+    pub fn digest(&self, version: Version) -> Option<Digest> {
+        self.digests.get(version.0 as usize).copied()
+    }
+
+    /// The step that a writer does next, if it has this number.
+    pub fn step(&self, seed: u64, writer: u64, number: u64) -> Step {
+        step(seed, writer, number, self.own.get(&writer).unwrap_or(&Own::default()))
+    }
+
+    /// The next version was made by a writer's write.
+    pub fn apply(&mut self, writer: u64, write: &Write) {
+        self.content.apply(write);
+        self.own.entry(writer).or_default().apply(write);
+        self.digests.push(self.content.digest());
+    }
+}
