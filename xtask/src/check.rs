@@ -19,5 +19,6 @@ pub fn run() -> Done {
     Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]).run()?;
     Step::cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings").run()?;
     Step::new("fuzz/run.sh", &[FUZZ_SECONDS]).run()?;
+    crate::reliability(&[])?;
     crate::test(&[])
 }

@@ -63,8 +63,8 @@ pub fn sweep(sweep: &Sweep) -> Swept {
         let machine = Machine::new(sweep.seed);
         let mut player = Player::new(machine, sweep);
         let played = player.play_up_to(sweep.steps);
-        if let Err((_, trouble)) = played {
-            let wrong = vec![format!("sweep of seed {} without a fault: {trouble}", sweep.seed)];
+        if let Err(failed) = played {
+            let wrong = vec![format!("sweep of seed {} without a fault: {}", sweep.seed, failed.1)];
             return Swept { wrong, ..Swept::default() };
         }
         player.machine.disk.calls()
@@ -131,7 +131,7 @@ impl Player {
         Player { machine, crew, scenario, model: Model::default(), steps: 0, reading, reader: None, seen: 0 }
     }
 
-    fn play_up_to(&mut self, steps: u64) -> Result<(), (Step, Trouble)> {
+    fn play_up_to(&mut self, steps: u64) -> Result<(), Box<(Step, Trouble)>> {
         while self.steps < steps {
             self.steps += 1;
             let step = self.scenario.step(&self.model);
@@ -140,7 +140,7 @@ impl Player {
                 if played.is_ok() { self.read(self.model.newest(), &self.model.clone()) } else { Ok(()) };
             match played.and(read.map_err(Trouble::Wrong)) {
                 Ok(()) => {}
-                Err(trouble) => return Err((step, trouble)),
+                Err(trouble) => return Err(Box::new((step, trouble))),
             }
         }
         Ok(())
@@ -195,8 +195,10 @@ fn one(sweep: &Sweep, call: u64, fault: Fault, lasting: bool, swept: &mut Swept)
             check::everything(&database, &player.model)?;
             return check::verified(&database);
         }
-        Err((_, Trouble::Wrong(wrong))) => return Err(wrong),
-        Err((step, Trouble::Failed(_))) => step,
+        Err(failed) => match *failed {
+            (_, Trouble::Wrong(wrong)) => return Err(wrong),
+            (step, Trouble::Failed(_)) => step,
+        },
     };
     swept.failed += 1;
     let failed_sync = player.machine.disk.struck() == Some(Operation::Sync);
