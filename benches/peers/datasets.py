@@ -3,10 +3,12 @@ files written here, none the generator.
 
   datasets.py history OUT [--shape orders|wide|text-key] [--rows N] [--versions N] [--dist zipf|uniform]
   datasets.py load OUT.arrow --shape narrow|wide [--rows N]
+  datasets.py floor OUT            the least a history takes: every row version once, in one Parquet file
 
 history:  base.parquet         the table after its first commit
           v00001.parquet ..    one file a commit: column `op` (U, I, D) and the row (of D the key alone)
           expected.json        per version rows and sums; keys to look up with their price; what diffs must give
+          floor_bytes          written by `floor`
 load:     record batches of 100,000 rows in an Arrow file
 """
 import argparse
@@ -15,6 +17,7 @@ import os
 
 import numpy
 import pyarrow as arrow
+import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 WORDS = ("order return refund urgent pallet carton blue red green express standard fragile customer warehouse "
@@ -181,6 +184,23 @@ def history(arguments):
         json.dump(expected, file)
 
 
+def floor(arguments):
+    """Bytes of all row versions as one Parquet file in key order (zstd, level 3), noted in `floor_bytes`."""
+    out = arguments.out
+    with open(f"{out}/expected.json") as file:
+        key = [(name, "ascending") for name in json.load(file)["key"]]
+    tables = [parquet.read_table(f"{out}/base.parquet")]
+    for name in sorted(os.listdir(out)):
+        if name.startswith("v0"):
+            rows = parquet.read_table(f"{out}/{name}")
+            tables.append(rows.filter(compute.not_equal(rows["op"], "D")).drop_columns(["op"]))
+    path = f"{out}/floor.part"
+    parquet.write_table(arrow.concat_tables(tables).sort_by(key), path, compression="zstd", compression_level=3, row_group_size=131_072)
+    with open(f"{out}/floor_bytes", "w") as file:
+        file.write(str(os.path.getsize(path)))
+    os.remove(path)
+
+
 def load(arguments):
     """narrow: a measurement a row. wide: the history's 20 columns."""
     random, count = numpy.random.default_rng(arguments.seed), arguments.rows
@@ -204,7 +224,7 @@ def load(arguments):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["history", "load"])
+    parser.add_argument("what", choices=["history", "load", "floor"])
     parser.add_argument("out")
     parser.add_argument("--shape", default="orders")
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -212,4 +232,4 @@ if __name__ == "__main__":
     parser.add_argument("--dist", default="zipf", choices=["zipf", "uniform"])
     parser.add_argument("--seed", type=int, default=42)
     chosen = parser.parse_args()
-    history(chosen) if chosen.what == "history" else load(chosen)
+    {"history": history, "load": load, "floor": floor}[chosen.what](chosen)

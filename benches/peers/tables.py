@@ -54,7 +54,7 @@ def table(heads, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
-def in_order(found, first=("asof", "asof-tail", "plain-rust", "parquet", "limit", "limit-growing")):
+def in_order(found, first=("asof", "asof-tail", "plain-rust", "parquet", "limit", "limit-growing", "asof-log")):
     return sorted(found, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
@@ -62,6 +62,7 @@ def history(lines):
     texts = []
     for dataset in dict.fromkeys(line["dataset"] for line in lines):
         mine = [line for line in lines if line["dataset"] == dataset]
+        floor = next((line["bytes"] for line in mine if line.get("command") == "floor"), None)
         ingest = [line for line in mine if line.get("command") in ("ingest", "compact", "checkpoint") and line["system"] != "asof-tail"]
         systems = in_order({line["system"] for line in ingest})
         measures = [("base_seconds", "load of the first version, s"), ("ms_first_10", "ms per commit, first 10"), ("ms_last_10", "ms per commit, last 10"),
@@ -72,29 +73,32 @@ def history(lines):
             for name, _ in measures:
                 if line["command"] == "ingest":
                     figures.add((name, line["system"]), line, name)
-            figures.add(("bytes", line["state"], line["system"]), line, "bytes")
+            line["megabytes"] = line["bytes"] / 1e6 if "bytes" in line else None
+            figures.add(("bytes", line["state"], line["system"]), line, "megabytes")
         for name, label in measures:
             rows.append([label] + [figures.cell((name, system), (name, "asof")) for system in systems])
         for state in STATES:
             if any(key[:2] == ("bytes", state) for key in list(figures.values)):
-                rows.append([f"bytes, {state}"] + [figures.cell(("bytes", state, system), ("bytes", state, "asof")) for system in systems])
-        texts += [f"### {dataset}\n", table(["commits", *systems], rows)]
+                rows.append([f"MB on disk, {state}"] + [figures.cell(("bytes", state, system), ("bytes", state, "asof")) for system in systems])
+        least = f"Every row version once, in one Parquet file: {figure(floor / 1e6)} MB.\n" if floor else ""
+        texts += [f"### {dataset}\n", table(["commits", *systems], rows), least]
         reads = [line for line in mine if line.get("what")]
         for state in [state for state in STATES if any(line["state"] == state for line in reads)]:
             figures, systems, rows = Figures(), in_order({line["system"] for line in reads if line["state"] == state}), []
             for line in reads:
                 if line["state"] == state:
                     figures.add((line["what"], line["position"], line["system"]), line, "ms")
-                    for name in ("rows_decoded", "pages_decoded", "bytes_read"):
+                    line["megabytes_read"] = line["bytes_read"] / 1e6 if "bytes_read" in line else None
+                    for name in ("rows_decoded", "pages_decoded", "megabytes_read"):
                         figures.add((line["what"], line["position"], line["system"], name), line, name)
             for what in ("open", "scan", "lookup", "diff"):
                 for position in POSITIONS:
                     key = (what, position)
                     if not any(found[:2] == key for found in list(figures.values)):
                         continue
-                    work = "; ".join(figure(figures.median((*key, "asof", name))) for name in ("rows_decoded", "pages_decoded", "bytes_read"))
+                    work = "; ".join(figure(figures.median((*key, "asof", name))) for name in ("rows_decoded", "pages_decoded", "megabytes_read"))
                     rows.append([f"{what}, {position}"] + [figures.cell((*key, system), (*key, "asof")) for system in systems] + [work])
-            texts += [f"{dataset}, {state}: ms\n", table(["read", *systems, "asof: rows; pages decoded; bytes read"], rows)]
+            texts += [f"{dataset}, {state}: ms\n", table(["read", *systems, "asof: rows; pages decoded; MB read"], rows)]
     return texts
 
 
@@ -155,15 +159,99 @@ def scale(lines):
     return [table(["what", "figures", "answer checked"], rows)]
 
 
+class Aims:
+    """The aims, each with what was measured and whether that reaches it."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, what, aim, value, reached):
+        self.rows.append([what, aim, figure(value), "-" if value is None else "yes" if reached(value) else "**no**"])
+
+    def at_most(self, what, value, most, unit=""):
+        self.add(what, f"<= {figure(most)}{unit}", value, lambda value: value <= most)
+
+    def at_least(self, what, value, least, unit=""):
+        self.add(what, f">= {figure(least)}{unit}", value, lambda value: value >= least)
+
+    def history(self, lines):
+        for dataset in dict.fromkeys(line["dataset"] for line in lines):
+            mine, figures = [line for line in lines if line["dataset"] == dataset], Figures()
+            for line in mine:
+                figures.add((line.get("command"), line.get("state"), line["system"], "bytes"), line, "bytes")
+                for name in ("ms_first_10", "ms_last_10"):
+                    figures.add((line["system"], name), line, name)
+                if line.get("what"):
+                    figures.add((line["what"], line["position"], line["state"], line["system"]), line, "ms")
+            first, last = (figures.median(("asof", name)) for name in ("ms_first_10", "ms_last_10"))
+            self.at_most(f"{dataset}: ms per commit, first 10", first, 15)
+            self.at_most(f"{dataset}: ms per commit, last 10", last, 15)
+            floor, compacted = figures.median(("floor", None, "floor", "bytes")), figures.median(("compact", "compacted", "asof", "bytes"))
+            self.at_most(f"{dataset}: disk, compacted, x floor", compacted and floor and compacted / floor, 1.6)
+            stores = [("left", "asof"), ("checkpointed", "asof"), ("compacted", "asof"), ("compacted", "asof-tail")]
+            for state, system in [pair for pair in stores if any(line.get("state") == pair[0] and line["system"] == pair[1] and line.get("what") for line in mine)]:
+                label = f"{dataset}, {state}{' with a tail' if system == 'asof-tail' else ''}"
+                for position in POSITIONS[:3]:
+                    self.at_most(f"{label}: open, {position}, ms", figures.median(("open", position, state, system)), 0.5)
+                    scan, plain = (figures.median(("scan", position, state, name)) for name in (system, "parquet"))
+                    self.at_most(f"{label}: scan, {position}, x the plain file by pyarrow", scan and plain and scan / plain, 1.2)
+                    self.at_most(f"{label}: open and lookup, {position}, ms", figures.median(("lookup", position, state, system)), 0.5)
+                    self.at_most(f"{label}: diff of one commit, {position}, ms", figures.median(("diff", position, state, system)), 3 if position == "newest" else 30)
+                self.at_most(f"{label}: diff of a hundred commits, ms", figures.median(("diff", "hundred", state, system)), 100)
+
+    def commits(self, lines):
+        figures = Figures()
+        for line in lines:
+            figures.add((line["mode"], line["threads"], line["system"]), line, "commits_per_second")
+        for mode in ("insert", "upsert"):
+            for threads, least in ((1, 0.9), (8, 0.9), (64, 0.75)):
+                value, limit = figures.median((mode, threads, "asof")), figures.median(("insert", threads, "limit"))
+                self.at_least(f"{mode}, {threads} threads, part of the limit", value and limit and value / limit, least)
+
+    def load(self, lines):
+        figures = Figures()
+        for line in lines:
+            figures.add((line["shape"], line["system"]), line, "rows_per_second")
+        for shape in ("narrow", "wide"):
+            value, writer = (figures.median((shape, system)) for system in ("asof", "parquet-zstd1"))
+            self.at_least(f"load, {shape}, x the rate of the Parquet zstd-1 writer", value and writer and value / writer, 1)
+
+    def recovery(self, lines):
+        figures = Figures()
+        for line in lines:
+            figures.add(line["system"], line, "readable_seconds")
+        self.at_most("recovery, s", figures.median("asof"), 0.45)
+
+    def scale(self, lines):
+        for line in lines:
+            command = line.get("command")
+            if command == "latency":
+                self.at_most("p99 of commits beside a checkpoint, x alone", line.get("p99_ratio"), 5)
+            elif command in ("load", "scan", "diff", "mount"):
+                rows = line.get("table_rows") or line.get("rows") or 0
+                self.at_most(f"{rows:,} rows, {command}{' ' + line['what'] if 'what' in line else ''}: MB resident", line.get("peak_resident_mb"), 1074)
+
+
+def write_into(page, text):
+    """Puts the tables between the marks of a page."""
+    begin, end = "<!-- tables: begin -->\n", "<!-- tables: end -->"
+    with open(page) as file:
+        before, rest = file.read().split(begin)
+    _, after = rest.split(end)
+    with open(page, "w") as file:
+        file.write(f"{before}{begin}\n{text}\n{end}{after}")
+
+
 def render(files):
-    lines, texts = read(files), []
+    lines, texts, aims = read(files), [], Aims()
     sections = {"history": ("W1: history", history), "commits": ("W2: durable commits of one row", commits), "load": ("W3: bulk load", load),
                 "recovery": ("W4: recovery", recovery), "scale": ("Scale", scale)}
     for name, (title, make) in sections.items():
         mine = [line for line in lines if line.get("workload") == name]
         if mine:
             texts += [f"## {title}\n", *make(mine)]
+            getattr(aims, name)(mine)
     wrong = [line for line in lines if line.get("error") or line.get("ok") is False]
     texts += [f"{len(lines)} measurements, {len(wrong)} without a right answer.\n"]
     texts += [f"- {json.dumps({key: line[key] for key in line if key not in ('machine', 'time')})[:300]}" for line in wrong[:20]]
-    return "\n".join(texts)
+    return "\n".join(["## Aims\n", table(["what", "aim", "asof", "reached"], aims.rows), *texts])

@@ -422,6 +422,8 @@ pub struct Info {
     pub log_allocated_bytes: u64,
     /// Row versions in data files.
     pub row_versions: u64,
+    /// Bytes of data files that compaction would rewrite by itself.
+    pub compaction_debt_bytes: u64,
     /// Tags.
     pub tags: u64,
     /// Bytes of memory that changes take which no checkpoint has settled, in this process.

@@ -10,27 +10,27 @@
 use crate::adapt::{adapt, loose_schema};
 use crate::api::CheckpointReport;
 use crate::codec::records::{TableRecord, TagRecord};
+use crate::compact::cells::{Cells, Lifetime};
+use crate::compact::policy::{Parameters, VersionsMeasure, VisibleRows, live_runs};
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{io_error, write_file};
-use crate::garbage::{collect_garbage, remove_unnamed_by};
-use crate::history::ids::{IdEntry, encode_run, hash_id, read_run};
-use crate::layout::{CHECKPOINT_LOCK, DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR, Layout, file_id};
-use crate::manifest::{self, DataFileRecord, EndsFileRecord, IdsFileRecord, Manifest, SumsRecord};
+use crate::files::io_error;
+use crate::garbage::collect_garbage;
+use crate::history::ids::hash_id;
+use crate::layout::CHECKPOINT_LOCK;
+use crate::manifest::{self, FileMeasures, Manifest, SumsRecord};
 use crate::state::State;
-use crate::store::data_writer::{DataWriter, FileKind};
-use crate::store::ends::{self, Ends};
+use crate::store::data_writer::FileKind;
+use crate::store::ends::Ends;
+use crate::store::output::{Output, OutputRow};
 use crate::sums::settled;
 use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
-use asof_mvcc::{Column, FileId, Keys, Memtable, Selection, Table, Version, decode_row_id};
+use asof_mvcc::{Column, FileId, Memtable, Selection, Table, Version};
 use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, LockKind, OpenMode};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Rows handed to the Parquet writer at a time.
-const WRITE_ROWS: usize = 8_192;
 
 impl Database {
     /// Turns the log into Parquet.
@@ -42,6 +42,28 @@ impl Database {
 
 /// Makes a checkpoint; `None` where another process makes one for longer than `wait`.
 pub(crate) fn try_checkpoint(database: &Database, wait: Duration) -> Result<Option<CheckpointReport>> {
+    while_locked(database, wait, |inner| {
+        let state = inner.state();
+        let version = state.published();
+        let mut report = CheckpointReport { version, ..CheckpointReport::default() };
+        if version > state.generation.version() {
+            report.done = true;
+            let written = write_files(inner, &state, version, &mut report);
+            let manifest = written.inspect_err(|_| remove_leavings(inner))?;
+            drop(state);
+            install(inner, &manifest)?;
+        }
+        Ok(report)
+    })
+}
+
+/// Does what installs a manifest, alone among all processes, from the newest manifest on; then removes what no manifest
+/// names. `None` where another process does so for longer than `wait`.
+pub(crate) fn while_locked<T>(
+    database: &Database,
+    wait: Duration,
+    work: impl FnOnce(&Arc<Inner>) -> Result<T>,
+) -> Result<Option<T>> {
     let inner = &database.inner;
     let lock_path = inner.layout.join(CHECKPOINT_LOCK);
     let fail = |error| io_error("lock", &lock_path, error);
@@ -55,25 +77,16 @@ pub(crate) fn try_checkpoint(database: &Database, wait: Duration) -> Result<Opti
     }
     inner.follow()?;
     finish_installation(inner)?;
-    let state = inner.state();
-    let version = state.published();
-    let mut report = CheckpointReport { version, ..CheckpointReport::default() };
-    if version > state.generation.version() {
-        report.done = true;
-        let written = write_files(inner, &state, version, &mut report);
-        let manifest = written.inspect_err(|_| remove_leavings(inner))?;
-        drop(state);
-        install(inner, &manifest)?;
-    }
+    let done = work(inner)?;
     collect_garbage(inner)?;
     lock.unlock().map_err(fail)?;
-    Ok(Some(report))
+    Ok(Some(done))
 }
 
-/// Removes what a checkpoint that failed has written: a disk that is full must not get fuller with every try.
-fn remove_leavings(inner: &Inner) {
+/// Removes what a checkpoint or a step of compaction that failed has written: a disk that is full must not get fuller with every try.
+pub(crate) fn remove_leavings(inner: &Inner) {
     if let Err(error) = collect_garbage(inner) {
-        log::warn!("what a failed checkpoint left is removed by the next one: {error}");
+        log::warn!("what was left of a failed checkpoint is removed by the next one: {error}");
     }
 }
 
@@ -83,15 +96,11 @@ fn write_files(
     version: Version,
     report: &mut CheckpointReport,
 ) -> Result<Manifest> {
-    let disk: Arc<dyn Disk> = inner.disk.clone();
-    let layout = &inner.layout;
     let old = state.generation.manifest();
-    // Numbers are never given twice: a manifest that is damaged has given some that the one before it does not know.
-    let last_number = manifest::list(&*disk, layout)?.first().copied().unwrap_or(0).max(old.number);
-    let next_file_id = old.next_file_id.max(1 + last_file_id(&*disk, layout)?);
-    let mut writer = Writer { inner, next_file_id, data_files: Vec::new(), ends_files: Vec::new() };
+    let mut output = Output::new(inner, old)?;
     let catalog = state.catalog();
     let mut sums = Vec::new();
+    let mut deaths: HashMap<FileId, u64> = HashMap::new();
     for table in catalog.all().filter(|table| table.schemas[0].0 <= version) {
         let mut settled_before = state.generation.sums(table.id);
         let memtable = state.memtable(table.id);
@@ -99,8 +108,10 @@ fn write_files(
             memtable.as_ref().is_some_and(|memtable| memtable.read().last_change(version).is_some());
         if let Some(memtable) = memtable.filter(|_| touched) {
             let part = Part::of(&memtable.read(), version);
-            writer.write_table(table, part, version)?;
+            deaths.extend(part.ends.iter().map(|(file, dead)| (*file, dead.len() as u64)));
             let tail = settled(state, table, version)?;
+            let visible = tail.entries.iter().map(|entry| (entry.version.0, entry.rows));
+            write_table(&mut output, table, part, &VisibleRows::of(visible))?;
             let changes = state.generation.changes(table.id).append(&tail.entries)?;
             settled_before = SumsRecord {
                 table: table.id,
@@ -122,26 +133,23 @@ fn write_files(
         let id = commit.header.client_id.as_deref()?;
         Some((hash_id(id), Version(commit.header.version)))
     });
-    let ids_files = writer.write_ids(&old.ids_files, new_ids.collect())?;
-    for dir in [DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR] {
-        let dir = layout.join(dir);
-        if planted(Bug::DirectoryNotSynced) {
-            break;
-        }
-        disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))?;
-    }
-    report.files = (writer.data_files.len() + writer.ends_files.len()) as u64;
-    report.rows = writer.data_files.iter().map(|file| file.rows).sum();
-    report.bytes = writer.data_files.iter().map(|file| file.bytes).sum::<u64>()
-        + writer.ends_files.iter().map(|file| file.bytes).sum::<u64>();
+    let ids_files = output.ids(&old.ids_files, new_ids.collect())?;
+    output.sync_dirs()?;
+    report.files = (output.data_files.len() + output.ends_files.len()) as u64;
+    report.rows = output.data_files.iter().map(|file| file.rows).sum();
+    report.bytes = output.bytes();
+    let measures = old.measures.iter().map(|measures| FileMeasures {
+        dead: measures.dead + deaths.get(&measures.file).copied().unwrap_or(0),
+        ..*measures
+    });
     let tags = state.memory.read().tags.values().map(TagRecord::of).collect();
     Ok(Manifest {
-        number: last_number + 1,
+        number: output.manifest_number,
         version: version.0,
         time: last.header.time,
         chain_digest: last.header.chain_digest,
         log_start: last.next.into(),
-        next_file_id: writer.next_file_id,
+        next_file_id: output.next_file_id,
         commit_log_bytes,
         // Changes of the catalog after this version are in the log.
         tables: catalog
@@ -150,24 +158,13 @@ fn write_files(
             .map(|t| TableRecord::of(&t))
             .collect(),
         sums,
-        data_files: old.data_files.iter().cloned().chain(writer.data_files).collect(),
-        ends_files: old.ends_files.iter().cloned().chain(writer.ends_files).collect(),
+        measures: measures.chain(output.measures).collect(),
+        data_files: old.data_files.iter().cloned().chain(output.data_files).collect(),
+        ends_files: old.ends_files.iter().cloned().chain(output.ends_files).collect(),
         ids_files,
         tags,
         ..old.clone()
     })
-}
-
-/// The highest number of a file there is.
-fn last_file_id(disk: &dyn Disk, layout: &Layout) -> Result<FileId> {
-    let mut last = 0;
-    for dir in [DATA_DIR, ENDS_DIR, IDS_DIR] {
-        let dir = layout.join(dir);
-        for entry in disk.list(&dir).map_err(|error| io_error("list", &dir, error))? {
-            last = last.max(file_id(&entry.name).unwrap_or(0));
-        }
-    }
-    Ok(last)
 }
 
 /// A table as it was known at a version.
@@ -184,7 +181,7 @@ fn table_up_to(table: &Table, version: Version) -> Option<Table> {
 /// Makes the manifest the newest one, tells other processes, and goes on from it. The caller holds the checkpoint lock.
 pub(crate) fn install(inner: &Inner, manifest: &Manifest) -> Result<()> {
     if planted(Bug::GarbageBeforeManifest) {
-        remove_unnamed_by(inner, std::slice::from_ref(manifest))?;
+        crate::garbage::remove_unnamed_by(inner, std::slice::from_ref(manifest))?;
     }
     manifest.write(&*inner.disk, &inner.layout)?;
     let leased = manifest::lease(&*inner.disk, &inner.layout, manifest.number)?;
@@ -232,99 +229,58 @@ impl Part {
     }
 }
 
-struct Writer<'a> {
-    inner: &'a Inner,
-    next_file_id: FileId,
-    data_files: Vec<DataFileRecord>,
-    ends_files: Vec<EndsFileRecord>,
+/// Survivors to a live file, in runs by when they began; rows born and dead since to a history file of cells; deaths of
+/// rows in files to an ends file.
+fn write_table(output: &mut Output<'_>, table: &Table, part: Part, visible: &VisibleRows) -> Result<()> {
+    let parameters = Parameters::AUTOMATIC;
+    let mut births: BTreeMap<u64, u64> = BTreeMap::new();
+    let begins = part.survivors.iter().flat_map(|selection| &selection.begins);
+    begins.for_each(|begin| *births.entry(begin.0).or_insert(0) += 1);
+    let runs = live_runs(&births.into_iter().collect::<Vec<_>>(), visible, &parameters);
+    let run_of = |begin: Version, _| runs.partition_point(|first| *first <= begin.0);
+    write_rows(output, table, &part.survivors, FileKind::Live, &run_of)?;
+    let lives = part.dead.iter().flat_map(|selection| selection.begins.iter().zip(&selection.ends));
+    let mut lives: Vec<Lifetime> =
+        lives.map(|(begin, end)| Lifetime { begin: begin.0, end: end.0 }).collect();
+    let cells = Cells::partition(&mut lives, 1, &VersionsMeasure::new(visible, &parameters));
+    let cell_of = |begin: Version, end: Version| cells.cell_of(Lifetime { begin: begin.0, end: end.0 });
+    write_rows(output, table, &part.dead, FileKind::History, &cell_of)?;
+    output.ends(table.id, part.ends)
 }
 
-impl Writer<'_> {
-    fn next_id(&mut self) -> FileId {
-        self.next_file_id += 1;
-        self.next_file_id - 1
+/// Rows of the memtable to a file. `run_of` tells which run a row with this begin and end is of.
+fn write_rows(
+    output: &mut Output<'_>,
+    table: &Table,
+    rows: &[Selection],
+    kind: FileKind,
+    run_of: &dyn Fn(Version, Version) -> usize,
+) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
     }
-
-    /// Survivors to a live file, rows born and dead since to a history file, deaths of rows in files to an ends file.
-    fn write_table(&mut self, table: &Table, part: Part, version: Version) -> Result<()> {
-        self.write_rows(table, part.survivors, version, false)?;
-        self.write_rows(table, part.dead, version, true)?;
-        let ends = part.ends;
-        if !ends.is_empty() {
-            let (record, bytes) = ends::encode(table.id, self.next_id(), ends);
-            write_file(&*self.inner.disk, &self.inner.layout.ends(table.id, record.id), &bytes, false)?;
-            if !planted(Bug::EndsFileForgotten) {
-                self.ends_files.push(record);
-            }
+    let columns = union_columns(table, rows);
+    let schema = loose_schema(&columns);
+    let mut batches = Vec::with_capacity(rows.len());
+    let mut order: Vec<(usize, OutputRow<'_>)> = Vec::new();
+    for (batch, selection) in rows.iter().enumerate() {
+        let (_, from) = &table.schemas[selection.batch.schema];
+        batches.push(adapt(&selection.batch.rows, &from.columns, &columns, &schema)?);
+        for (nth, row) in selection.rows.iter().enumerate() {
+            let (begin, end, row) = (selection.begins[nth], selection.ends[nth], *row as usize);
+            let key = selection.batch.keys.get(row);
+            order.push((run_of(begin, end), OutputRow { key, begin, end, batch, row }));
         }
-        Ok(())
     }
-
-    fn write_rows(
-        &mut self,
-        table: &Table,
-        rows: Vec<Selection>,
-        version: Version,
-        history: bool,
-    ) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let columns = union_columns(table, &rows);
-        let schema = loose_schema(&columns);
-        let mut batches = Vec::with_capacity(rows.len());
-        let mut order: Vec<(&[u8], Version, usize, usize)> = Vec::new();
-        for (index, selection) in rows.iter().enumerate() {
-            let (_, from) = &table.schemas[selection.batch.schema];
-            batches.push(adapt(&selection.batch.rows, &from.columns, &columns, &schema)?);
-            for (nth, row) in selection.rows.iter().enumerate() {
-                order.push((selection.batch.keys.get(*row as usize), selection.begins[nth], index, nth));
-            }
-        }
-        order.sort_unstable();
-        let has_row_ids = !table.newest_schema().has_key();
-        let id = self.next_id();
-        let disk: Arc<dyn Disk> = self.inner.disk.clone();
-        let kind = if history { FileKind::History } else { FileKind::Live };
-        let key = &table.newest_schema().key;
-        let mut writer = DataWriter::create(disk, &self.inner.layout, table.id, id, &columns, kind, key)?;
-        let sources: Vec<&RecordBatch> = batches.iter().collect();
-        for part in order.chunks(WRITE_ROWS) {
-            let picks: Vec<(usize, usize)> =
-                part.iter().map(|(_, _, index, nth)| (*index, rows[*index].rows[*nth] as usize)).collect();
-            let mut keys = Keys::with_capacity(part.len());
-            part.iter().for_each(|(key, ..)| keys.push(key));
-            let row_ids: Vec<u64> = if has_row_ids {
-                let decode = |key| decode_row_id(key).expect("rows without key are keyed by row id");
-                part.iter().map(|(key, ..)| decode(key)).collect()
-            } else {
-                Vec::new()
-            };
-            let begins: Vec<Version> = part.iter().map(|(_, begin, ..)| *begin).collect();
-            let ends: Vec<Version> = part.iter().map(|(_, _, index, nth)| rows[*index].ends[*nth]).collect();
-            debug_assert!(!history || ends.iter().all(|end| *end <= version));
-            let batch = interleave_record_batch(&sources, &picks)?;
-            writer.write(&batch, &keys, has_row_ids.then_some(&row_ids[..]), &begins, &ends)?;
-        }
-        self.data_files.push(writer.finish()?);
-        Ok(())
+    order.sort_unstable();
+    let batches: Vec<&RecordBatch> = batches.iter().collect();
+    let mut writing = output.rows(table, &columns, kind);
+    for run in order.chunk_by(|a, b| a.0 == b.0) {
+        writing.begin_run();
+        let rows: Vec<OutputRow<'_>> = run.iter().map(|(_, row)| *row).collect();
+        writing.write(&batches, &rows)?;
     }
-
-    /// Runs of ids with the new ones; runs that are not much longer than the new one are merged into it.
-    fn write_ids(&mut self, old: &[IdsFileRecord], mut new: Vec<IdEntry>) -> Result<Vec<IdsFileRecord>> {
-        let mut runs = old.to_vec();
-        if new.is_empty() || planted(Bug::IdsForgotten) {
-            return Ok(runs);
-        }
-        while let Some(last) = runs.last().filter(|last| last.count <= new.len() as u64 * 2) {
-            new.extend(read_run(&*self.inner.disk, &self.inner.layout, last)?);
-            runs.pop();
-        }
-        let (record, bytes) = encode_run(self.next_id(), new);
-        write_file(&*self.inner.disk, &self.inner.layout.ids(record.id), &bytes, false)?;
-        runs.push(record);
-        Ok(runs)
-    }
+    writing.finish()
 }
 
 /// Every column that rows of these batches have, by id, each under its newest name and type: narrower values fit, and
@@ -341,11 +297,16 @@ fn union_columns(table: &Table, rows: &[Selection]) -> Vec<Column> {
             }
         }
     }
-    // Two ids may share a name: a column dropped and one added later. Only ids count; names must differ in the file.
+    part_names(&mut columns);
+    columns
+}
+
+/// Gives columns of one name others: a column was dropped and one of its name added later. Only ids count, but names
+/// must differ in a file.
+pub(crate) fn part_names(columns: &mut [Column]) {
     for index in 1..columns.len() {
         while columns[..index].iter().any(|other| other.name == columns[index].name) {
             columns[index].name.push('_');
         }
     }
-    columns
 }

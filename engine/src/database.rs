@@ -176,6 +176,7 @@ impl Database {
             ids_files: Vec::new(),
             tags: Vec::new(),
             settings: Vec::new(),
+            measures: Vec::new(),
         };
         first.write(disk, &layout)?;
         Ok(true)

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::layout::TEMPORARY_SUFFIX;
 use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, DiskFile, OpenMode};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +37,16 @@ pub fn frame(magic: &[u8; 8], format: u32, body: &[u8]) -> Vec<u8> {
 
 /// Takes a body out of a frame, checking every byte. `file` names it in errors.
 pub fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], format: u32, file: &str) -> Result<&'a [u8]> {
+    unframe_of(bytes, magic, format..=format, file).map(|(_, body)| body)
+}
+
+/// The same where frames of several formats are read; gives the format too.
+pub fn unframe_of<'a>(
+    bytes: &'a [u8],
+    magic: &[u8; 8],
+    formats: RangeInclusive<u32>,
+    file: &str,
+) -> Result<(u32, &'a [u8])> {
     let damaged = |offset: usize, expected: String, found: String| {
         Error::corrupt(format!(
             "{file} is damaged at offset {offset}: expected {expected}, found {found}; run 'asof verify'"
@@ -63,13 +74,13 @@ pub fn unframe<'a>(bytes: &'a [u8], magic: &[u8; 8], format: u32, file: &str) ->
     if head[24..] != digest {
         return Err(damaged(24, format!("digest {}", hex(&head[24..])), hex(&digest)));
     }
-    if found_format != format {
+    if !formats.contains(&found_format) {
         return Err(Error::new(
             crate::ErrorKind::Unsupported,
-            format!("{file} has format {found_format}; this release reads {format}"),
+            format!("{file} has format {found_format}; this release reads {}", formats.end()),
         ));
     }
-    Ok(body)
+    Ok((found_format, body))
 }
 
 /// Opens a file that a manifest says is there.

@@ -13,7 +13,7 @@ use crate::history::changes::{ChangeEntry, ChangesFile};
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{encode_run, hash_id, read_run};
 use crate::layout::{HISTORY_DIR, IDS_DIR, Layout};
-use crate::manifest::{DataFileRecord, EndsFileRecord, Manifest, SumsRecord};
+use crate::manifest::{DataFileRecord, EndsFileRecord, FileMeasures, Manifest, SumsRecord};
 use crate::store::bloom;
 use crate::store::ends;
 use crate::store::index_block::{GroupExtent, IndexBlock};
@@ -214,6 +214,7 @@ fn sample_manifest() -> Manifest {
         ids_files: vec![ids],
         tags: vec![sample_tag()],
         settings: vec![("name".into(), "value".into())],
+        measures: vec![FileMeasures { file: 3, runs: 1, dead: 4 }],
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::api::{CommitInfo, Finding, Info, LeaseInfo, VerifyReport};
 use crate::codec::records::{CommitPayload, kind};
+use crate::compact::run::debt_bytes;
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{hex, io_error};
@@ -79,6 +80,7 @@ impl Database {
             log_allocated_bytes: segments.iter().map(|segment| segment.allocated_bytes).sum(),
             row_versions: manifest.data_files.iter().map(|file| file.rows).sum(),
             tags,
+            compaction_debt_bytes: debt_bytes(&state.generation)?,
             memory_bytes: state.unsettled_bytes(),
             upkeep_error: self.inner.signals.last_error(),
             leases: leases(&*self.inner.disk, &self.inner.layout),

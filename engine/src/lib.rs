@@ -20,6 +20,7 @@ mod checkpoint;
 pub mod clock;
 pub mod codec;
 mod commit;
+pub mod compact;
 mod counting;
 mod database;
 mod diff;

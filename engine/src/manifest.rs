@@ -7,7 +7,7 @@
 use crate::codec::records::{TableRecord, TagRecord};
 use crate::codec::{decode, encode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{frame, io_error, read_file, unframe, write_file};
+use crate::files::{frame, io_error, read_file, unframe_of, write_file};
 use crate::layout::{Layout, MANIFEST_DIR, manifest_number};
 use asof_mvcc::{FileId, TableId, Version};
 use asof_wal::{Disk, DiskFile, LockKind, OpenMode, Position};
@@ -15,7 +15,8 @@ use bincode::{Decode, Encode};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"ASOFMANI";
-const FORMAT: u32 = 1;
+/// The first format had no measures of data files.
+const FORMAT: u32 = 2;
 
 /// A place in the log, on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -75,6 +76,17 @@ pub struct DataFileRecord {
     pub min_key: Vec<u8>,
     /// Highest key, encoded.
     pub max_key: Vec<u8>,
+}
+
+/// What compaction weighs of a data file: known without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FileMeasures {
+    /// The data file.
+    pub file: FileId,
+    /// Runs of row groups in it.
+    pub runs: u32,
+    /// Rows of which ends files tell that they are dead.
+    pub dead: u64,
 }
 
 /// An ends file.
@@ -161,6 +173,8 @@ pub struct Manifest {
     pub tags: Vec<TagRecord>,
     /// Settings by name: policies, holds and what else is kept in the database.
     pub settings: Vec<(String, String)>,
+    /// Measures of data files; of those that a release without them wrote there are none.
+    pub measures: Vec<FileMeasures>,
 }
 
 impl Manifest {
@@ -171,7 +185,11 @@ impl Manifest {
 
     /// Reads a manifest's file, checking every byte.
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Manifest> {
-        decode(unframe(bytes, MAGIC, FORMAT, file)?, file)
+        match unframe_of(bytes, MAGIC, 1..=FORMAT, file)? {
+            // The same without the list at the end: an empty one is a count of zero.
+            (1, body) => decode(&[body, &[0; 8]].concat(), file),
+            (_, body) => decode(body, file),
+        }
     }
 
     /// Writes the manifest so that it is durable under its name.

@@ -96,6 +96,11 @@ impl Options {
         self.memory() * 3 / 8
     }
 
+    /// Rows that compaction holds at a time.
+    pub(crate) fn compaction_bytes(&self) -> u64 {
+        self.memory() / 8
+    }
+
     /// Decoded keys kept for existence checks.
     pub(crate) fn key_cache_bytes(&self) -> u64 {
         self.memory() / 4

@@ -7,6 +7,7 @@ pub mod data_writer;
 pub mod encode;
 pub mod ends;
 pub mod index_block;
+pub mod output;
 mod sink;
 pub mod verified;
 

@@ -113,6 +113,8 @@ pub enum Command {
     Umount(UmountArgs),
     /// Turn the log into Parquet now; commits do it by themselves every 64 MiB of log
     Checkpoint(CheckpointArgs),
+    /// Part dead row versions from living ones, so that any version reads fast; prints the plan unless --execute
+    Compact(CompactArgs),
     /// Check every checksum and invariant
     Verify(VerifyArgs),
     /// Sizes, settings, leases
@@ -498,6 +500,23 @@ pub struct CheckpointArgs {
     /// Directory of the database
     #[arg(value_name = "DB")]
     pub database: PathBuf,
+}
+
+/// `compact`
+#[derive(Debug, Args)]
+pub struct CompactArgs {
+    /// Directory of the database
+    #[arg(value_name = "DB")]
+    pub database: PathBuf,
+    /// Table; all tables where it is not given
+    #[arg(value_name = "TABLE")]
+    pub table: Option<String>,
+    /// Do what the plan says
+    #[arg(long)]
+    pub execute: bool,
+    /// Not there yet: data files are in the order of the key
+    #[arg(long, value_name = "COLUMNS")]
+    pub order_by: Option<String>,
 }
 
 /// `verify`

@@ -98,6 +98,7 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::Mount(args) => cmd::mount::run(args, context),
         Command::Umount(args) => cmd::umount::run(args, context),
         Command::Checkpoint(args) => cmd::checkpoint::run(args, context),
+        Command::Compact(args) => cmd::compact::run(args, context),
         Command::Verify(args) => cmd::verify::run(args, context),
         Command::Info(args) => cmd::info::run(args, context),
         Command::Completions(args) => cmd::completions::run(args, context),

@@ -3,8 +3,8 @@
 //!     scale load     --store DIR --rows N            a table of so many measurements, then commits that change 1,000 each
 //!     scale scan     --store DIR                     one column of the newest and of the first version
 //!     scale diff     --store DIR                     the newest commit, and all of them
-//!     scale latency  --store DIR [--rows N] [--seconds S] --upkeep yes|no
-//!                    one thread commits one row at a time to a table of so many; log bytes make checkpoints, or none
+//!     scale latency  --store DIR [--rows N] [--seconds S] [--rounds N]
+//!                    one thread commits one row at a time to a table of so many, alone and beside a checkpoint
 
 use asof_benches::arguments::Arguments;
 use asof_benches::data::{Failure, columns, sum};
@@ -12,17 +12,21 @@ use asof_benches::report::{Stopwatch, directory_bytes, print, quantile, work};
 use asof_engine::arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
+use asof_engine::options::Upkeep;
 use asof_engine::{CommitOptions, Database, DiffKind, Options, ScanOptions, Version};
 use serde_json::{Map, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const TABLE: &str = "measurements";
 const BATCH_ROWS: i64 = 100_000;
 const CHANGED_ROWS: i64 = 1_000;
 const COMMITS: u64 = 20;
-const USAGE: &str =
-    "usage: scale load|scan|diff|latency --store DIR [--rows N] [--seconds S] [--upkeep yes|no]";
+/// What a checkpoint of the latency benchmark has to do.
+const BACKLOG_COMMITS: i64 = 20;
+const BACKLOG_ROWS: i64 = 10_000;
+const USAGE: &str = "usage: scale load|scan|diff|latency --store DIR [--rows N] [--seconds S] [--rounds N]";
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::read(USAGE);
@@ -83,9 +87,7 @@ fn load(arguments: &Arguments) -> Result<(), Failure> {
         let step = count / CHANGED_ROWS;
         let batch = rows((0..CHANGED_ROWS).map(|row| row * step + nth * 7 % step), nth);
         let watch = Stopwatch::start();
-        let mut transaction = database.begin()?;
-        transaction.upsert(TABLE, &batch)?;
-        transaction.commit(CommitOptions::default())?;
+        upsert(&database, &batch)?;
         times.push(watch.ms());
     }
     let checkpoint = Stopwatch::start();
@@ -141,33 +143,68 @@ fn diff(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Rounds of: many changes put in memory; commits of one row with nothing else going on; the same while a thread
+/// turns those changes into Parquet. Only commits begun and ended in one of the two count.
 fn latency(arguments: &Arguments) -> Result<(), Failure> {
     let (store, count) = (arguments.path("store"), arguments.get_or("rows", 1_000_000));
-    let upkeep = arguments.get_or("upkeep", "yes".to_string()) == "yes";
-    let database = Database::create(&store, Options::default())?;
+    let rounds = arguments.get_or("rounds", 5);
+    let pause = Duration::from_secs_f64(arguments.get_or("seconds", 2.0));
+    let options = Options { upkeep: Upkeep::Off, ..Options::default() };
+    let database = Database::create(&store, options)?;
     load_table(&database, count)?;
     database.checkpoint()?;
-    drop(database);
-    let log_bytes = if upkeep { arguments.get_or("log-bytes", 4 << 20) } else { 0 };
-    let database = Database::open(&store, Options { checkpoint_log_bytes: log_bytes, ..Options::default() })?;
-    let before = database.info()?.manifest;
-    let end = Instant::now() + Duration::from_secs_f64(arguments.get_or("seconds", 10.0));
-    let (mut times, mut number) = (Vec::new(), 0);
-    while Instant::now() < end {
-        number += 1;
-        let batch = rows(std::iter::once(mixed(number).rem_euclid(count)), number);
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut number, mut checkpoints) = (0, Vec::new());
+    let one = |number: &mut i64| -> Result<f64, Failure> {
+        *number += 1;
+        let batch = rows(std::iter::once(mixed(*number).rem_euclid(count)), *number);
         let watch = Instant::now();
-        let mut transaction = database.begin()?;
-        transaction.upsert(TABLE, &batch)?;
-        transaction.commit(CommitOptions::default())?;
-        times.push(watch.elapsed().as_secs_f64() * 1e6);
+        upsert(&database, &batch)?;
+        Ok(watch.elapsed().as_secs_f64() * 1e6)
+    };
+    for _ in 0..rounds {
+        for part in 0..BACKLOG_COMMITS {
+            let step = count / BACKLOG_ROWS;
+            number += 1;
+            upsert(&database, &rows((0..BACKLOG_ROWS).map(|row| row * step + part % step), number))?;
+        }
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            alone.push(one(&mut number)?);
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| -> Result<(), Failure> {
+            let upkeep = scope.spawn(|| {
+                let watch = Stopwatch::start();
+                let result = database.checkpoint();
+                done.store(true, Ordering::Release);
+                result.map(|_| watch.seconds())
+            });
+            while !done.load(Ordering::Acquire) {
+                let time = one(&mut number)?;
+                if !done.load(Ordering::Acquire) {
+                    beside.push(time);
+                }
+            }
+            checkpoints.push(upkeep.join().expect("no panic")?);
+            Ok(())
+        })?;
     }
-    let manifests = database.info()?.manifest - before;
+    let (p99, p99_beside) = (quantile(&alone, 0.99), quantile(&beside, 0.99));
     let line = json!({
-        "workload": "scale", "command": "latency", "upkeep": upkeep, "commits": times.len(), "manifests": manifests,
-        "p50_us": quantile(&times, 0.5), "p99_us": quantile(&times, 0.99), "p999_us": quantile(&times, 0.999),
-        "most_us": quantile(&times, 1.0),
+        "workload": "scale", "command": "latency", "commits_alone": alone.len(), "commits_beside": beside.len(),
+        "checkpoint_seconds": quantile(&checkpoints, 0.5), "p50_us_alone": quantile(&alone, 0.5),
+        "p50_us_beside": quantile(&beside, 0.5), "p99_us_alone": p99, "p99_us_beside": p99_beside,
+        "p99_ratio": p99_beside / p99, "most_us_alone": quantile(&alone, 1.0),
+        "most_us_beside": quantile(&beside, 1.0),
     });
     print(line, Map::new());
+    Ok(())
+}
+
+fn upsert(database: &Database, batch: &RecordBatch) -> Result<(), Failure> {
+    let mut transaction = database.begin()?;
+    transaction.upsert(TABLE, batch)?;
+    transaction.commit(CommitOptions::default())?;
     Ok(())
 }

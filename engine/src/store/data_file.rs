@@ -257,6 +257,11 @@ impl DataFile {
         builder.build().map_err(|error| parquet_error(error).at(&self.name))
     }
 
+    /// Whether the file has a column of the user's.
+    pub fn has_column(&self, id: u32) -> bool {
+        self.columns.iter().any(|column| column.id == id)
+    }
+
     /// The first rows of the pages of each column of a row group.
     #[cfg(test)]
     pub fn page_starts(&self, group: usize) -> Vec<Vec<i64>> {

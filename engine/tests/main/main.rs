@@ -4,6 +4,7 @@
 
 mod basics;
 mod bitrot;
+mod compaction;
 mod counters;
 mod extremes;
 mod isolation;

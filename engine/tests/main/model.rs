@@ -130,6 +130,8 @@ struct World {
     serial: u64,
     tags: BTreeMap<String, u64>,
     crashes: u64,
+    /// Steps of compaction that were done.
+    compacted: u64,
     /// Whether a fault is planned: then errors are to be expected.
     faulty: bool,
 }
@@ -153,6 +155,7 @@ impl World {
             serial: 0,
             tags: BTreeMap::new(),
             crashes: 0,
+            compacted: 0,
             faulty: false,
         }
     }
@@ -366,6 +369,38 @@ impl World {
         self.state = state;
     }
 
+    /// Some of the steps that a policy for tiny tables plans; sometimes through another handle, which has its own view of
+    /// the files.
+    fn compact(&mut self, database: &Database) -> Result<(), asof_engine::Error> {
+        let parameters = crate::compaction::tiny(self.chance.below(3) == 0);
+        let other = match self.chance.below(3) {
+            0 => {
+                let options = Options { clock: self.clock.clone(), ..options(&self.process) };
+                Some(Database::open(Path::new(DB), options)?)
+            }
+            _ => None,
+        };
+        let compacting = other.as_ref().unwrap_or(database);
+        for step in compacting.compact_plan(None, &parameters)? {
+            if self.chance.below(4) == 0 {
+                continue;
+            }
+            let stop_after = if self.chance.below(8) == 0 { self.chance.below(4) } else { u64::MAX };
+            let mut calls = 0;
+            let done = compacting.compact_step(&step, &mut |_| {
+                calls += 1;
+                calls <= stop_after
+            });
+            match done {
+                Ok(Some(_)) => self.compacted += 1,
+                Ok(None) => {}
+                Err(error) if error.kind() == asof_engine::ErrorKind::Busy => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Every version, through a scan and through the sizes of views.
     fn check(&mut self, database: &Database, every: bool) {
         let newest = self.versions.len() as u64 - 1;
@@ -428,7 +463,8 @@ impl World {
     }
 }
 
-fn run(seed: u64, steps: u64, with_crashes: bool) -> u64 {
+/// The crashes there were, and the steps of compaction.
+fn run(seed: u64, steps: u64, with_crashes: bool) -> (u64, u64) {
     let mut world = World::new(seed);
     for _ in 0..steps {
         let database = match world.open() {
@@ -457,7 +493,12 @@ fn run(seed: u64, steps: u64, with_crashes: bool) -> u64 {
         }
         let mut in_flight = None;
         let mut failed = false;
-        match world.chance.below(12) {
+        match world.chance.below(13) {
+            12 => {
+                let done = world.compact(&database);
+                assert!(done.is_ok() || world.faulty, "seed {seed}: {done:?}");
+                failed |= done.is_err();
+            }
             0 => {
                 let done = database.checkpoint();
                 assert!(done.is_ok() || world.faulty, "seed {seed}: {done:?}");
@@ -554,7 +595,7 @@ fn run(seed: u64, steps: u64, with_crashes: bool) -> u64 {
     world.check(&database, true);
     let report = database.verify().expect("verification runs");
     assert_eq!(report.findings, vec![], "seed {seed}");
-    world.crashes
+    (world.crashes, world.compacted)
 }
 
 /// How many seeds to run: `ASOF_SEEDS`, for longer runs, or the default.
@@ -563,15 +604,15 @@ fn seeds(default: u64) -> u64 {
 }
 
 #[test]
-fn every_version_equals_the_model_under_random_operations_and_checkpoints() {
-    for seed in 1..=seeds(40) {
-        run(seed, 80, false);
-    }
+fn every_version_equals_the_model_under_random_operations_checkpoints_and_compaction() {
+    let count = seeds(40);
+    let compacted: u64 = (1..=count).map(|seed| run(seed, 80, false).1).sum();
+    assert!(compacted > 3 * count, "there were only {compacted} steps of compaction");
 }
 
 #[test]
 fn no_acknowledged_version_is_lost_by_kills_and_power_cuts_at_random_operations() {
     let count = seeds(40);
-    let crashes: u64 = (1..=count).map(|seed| run(1000 + seed, 80, true)).sum();
+    let crashes: u64 = (1..=count).map(|seed| run(1000 + seed, 80, true).0).sum();
     assert!(crashes > 3 * count, "there were only {crashes} crashes");
 }

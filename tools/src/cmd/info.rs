@@ -21,6 +21,7 @@ pub fn run(args: InfoArgs, context: &Context) -> Result {
     writeln!(out, "tables        {}", info.tables)?;
     writeln!(out, "tags          {}", info.tags)?;
     writeln!(out, "row versions  {} in data files", info.row_versions)?;
+    writeln!(out, "compaction    {} to rewrite", bytes_text(info.compaction_debt_bytes))?;
     writeln!(
         out,
         "log           {} of records in {} on disk",

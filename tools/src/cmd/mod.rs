@@ -4,6 +4,7 @@ pub mod alter_table;
 pub mod apply;
 pub mod cat;
 pub mod checkpoint;
+pub mod compact;
 pub mod completions;
 pub mod create_table;
 pub mod demo;

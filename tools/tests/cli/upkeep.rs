@@ -116,3 +116,61 @@ fn the_doctor_names_what_was_looked_at() {
         assert_eq!(check["status"] == "ok", check["advice"].is_null(), "{check}");
     }
 }
+
+/// A table with some history: 40 rows, each replaced a few times, settled after each round.
+fn replaced() -> Scratch {
+    let scratch = Scratch::new();
+    for round in 0..4 {
+        let rows: Vec<String> =
+            (0..40 - round * 5).map(|id| format!(r#"{{"id":{id},"name":"round {round}"}}"#)).collect();
+        let create = match round {
+            0 => r#"{"op":"create_table","table":"t","schema":"id int64, name text, primary key (id)"},"#,
+            _ => "",
+        };
+        let rows = rows.join(",");
+        scratch.apply(&format!(
+            "{{\"ops\":[{create}{{\"op\":\"upsert\",\"table\":\"t\",\"rows\":[{rows}]}}]}}\n"
+        ));
+        scratch.ok(&["checkpoint", "db"]);
+    }
+    scratch
+}
+
+#[test]
+fn compact_prints_its_plan_and_changes_nothing_but_with_execute() {
+    let scratch = replaced();
+    let read = || -> Vec<String> {
+        (1..=4)
+            .map(|version| scratch.ok(&["cat", "db", "t", "-q", "--as-of", &version.to_string()]))
+            .collect()
+    };
+    let before = read();
+    let manifest = scratch.json(&["info", "db"])["manifest"].clone();
+    let plan = scratch.json(&["compact", "db", "t"]);
+    assert_eq!(plan["executed"], false);
+    let steps = plan["steps"].as_array().unwrap();
+    let dead: u64 = steps.iter().map(|step| step["dead_rows"].as_u64().unwrap()).sum();
+    assert!(!steps.is_empty() && dead > 50, "{plan}");
+    for field in ["table", "reason", "files", "rows", "bytes"] {
+        assert!(steps.iter().all(|step| !step[field].is_null()), "{field}: {plan}");
+    }
+    let text = scratch.ok(&["compact", "db"]);
+    assert!(text.contains("why") && text.contains("dead") && text.contains(" %"), "{text}");
+    assert_eq!(scratch.json(&["info", "db"])["manifest"], manifest);
+    let done = scratch.json(&["compact", "db", "t", "--execute"]);
+    assert_eq!(done["executed"], true);
+    assert!(done["steps"].as_array().unwrap().iter().all(|step| step["files_written"].as_u64().is_some()));
+    assert_ne!(scratch.json(&["info", "db"])["manifest"], manifest);
+    assert_eq!(read(), before);
+    assert_eq!(scratch.json(&["compact", "db"])["steps"], Value::Array(Vec::new()));
+    assert!(scratch.ok(&["compact", "db", "--execute"]).starts_with("nothing to do"));
+    assert_eq!(scratch.json(&["verify", "db"])["findings"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn compact_refuses_what_is_not_there() {
+    let scratch = replaced();
+    assert!(scratch.fails(2, &["compact", "db", "--order-by", "name"]).contains("--order-by"));
+    assert!(scratch.fails(3, &["compact", "db", "nobody"]).contains("nobody"));
+    assert!(scratch.fails(3, &["compact", "db", "nobody", "--execute"]).contains("nobody"));
+}
