@@ -225,7 +225,13 @@ class Aims:
     def scale(self, lines):
         for line in lines:
             command = line.get("command")
-            if command == "latency":
+            if command == "versions":
+                count = f"{line.get('versions', 0):,.0f} versions"
+                self.at_most(f"{count}: open, ms", line.get("open_ms"), 100)
+                first = next(other for other in lines if other.get("command") == "versions").get("commits_per_second")
+                rate = line.get("commits_per_second")
+                self.at_least(f"{count}: commit rate, x that of the fewest", rate and first and rate / first, 0.9)
+            elif command == "latency":
                 self.at_most("p99 of commits beside a checkpoint, x alone", line.get("p99_ratio"), 5)
             elif command in ("load", "scan", "diff", "mount"):
                 rows = line.get("table_rows") or line.get("rows") or 0

@@ -376,7 +376,7 @@ pub struct Finding {
 }
 
 /// What `verify` did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct VerifyReport {
     /// Files read.
     pub files: u64,
@@ -390,6 +390,19 @@ pub struct VerifyReport {
     pub versions: u64,
     /// The damage; empty is good.
     pub findings: Vec<Finding>,
+    /// How many percent of the row groups were looked at; none for all.
+    pub sampled_percent: Option<f64>,
+    /// What a salvage cut off the log and put aside: files, relative to the database, and their lengths.
+    pub aside: Vec<(String, u64)>,
+}
+
+/// What a salvage of the log did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvage {
+    /// The newest version now.
+    pub version: Version,
+    /// The damage, behind which nothing could be kept.
+    pub damage: String,
 }
 
 /// A lease held by a reader.
@@ -399,6 +412,8 @@ pub struct LeaseInfo {
     pub manifest: u64,
     /// The process that holds it, where the kernel tells.
     pub pid: Option<u32>,
+    /// Seconds since that process was started, where the kernel tells: the lease is no older.
+    pub age_seconds: Option<u64>,
 }
 
 /// Sizes and settings.

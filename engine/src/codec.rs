@@ -10,7 +10,8 @@ pub mod records;
 
 use crate::error::{Error, Result};
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
-use bincode::{Decode, Encode};
+use bincode::error::DecodeError;
+use bincode::{BorrowDecode, Decode, Encode};
 use std::io::Read;
 
 /// The longest encoded structure: 1 GiB.
@@ -26,6 +27,20 @@ fn fixed<const LIMIT: usize>() -> Fixed<LIMIT> {
     bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
 }
 
+/// Calls a decoder with a bound on memory, if the input is not too long. The limit must be known at compile time: it is
+/// the nearest step above the input's length.
+macro_rules! with_limit {
+    ($bytes:expr, $decode:path) => {
+        match $bytes.len() {
+            ..=0x400 => Some($decode($bytes, fixed::<{ 0x400 * MEMORY_PER_BYTE }>())),
+            0x401..=0x1_0000 => Some($decode($bytes, fixed::<{ 0x1_0000 * MEMORY_PER_BYTE }>())),
+            0x1_0001..=0x40_0000 => Some($decode($bytes, fixed::<{ 0x40_0000 * MEMORY_PER_BYTE }>())),
+            0x40_0001..=BYTES_MAX => Some($decode($bytes, fixed::<{ BYTES_MAX * MEMORY_PER_BYTE }>())),
+            _ => None,
+        }
+    };
+}
+
 /// Encodes a structure.
 pub fn encode(value: &impl Encode) -> Vec<u8> {
     bincode::encode_to_vec(value, fixed::<BYTES_MAX>()).expect("structures in memory encode")
@@ -33,16 +48,21 @@ pub fn encode(value: &impl Encode) -> Vec<u8> {
 
 /// Decodes a structure that fills `bytes` exactly. `what` names it in errors.
 pub fn decode<T: Decode<()>>(bytes: &[u8], what: &str) -> Result<T> {
-    // The limit must be known at compile time: the nearest step above the input's length.
-    let decoded = match bytes.len() {
-        ..=0x400 => bincode::decode_from_slice(bytes, fixed::<{ 0x400 * MEMORY_PER_BYTE }>()),
-        0x401..=0x1_0000 => bincode::decode_from_slice(bytes, fixed::<{ 0x1_0000 * MEMORY_PER_BYTE }>()),
-        0x1_0001..=0x40_0000 => bincode::decode_from_slice(bytes, fixed::<{ 0x40_0000 * MEMORY_PER_BYTE }>()),
-        0x40_0001..=BYTES_MAX => {
-            bincode::decode_from_slice(bytes, fixed::<{ BYTES_MAX * MEMORY_PER_BYTE }>())
-        }
-        _ => return Err(Error::corrupt(format!("{what} is longer than {BYTES_MAX} bytes"))),
-    };
+    whole(with_limit!(bytes, bincode::decode_from_slice), bytes, what)
+}
+
+/// As [`decode`], of a structure that borrows from `bytes`.
+pub fn borrow_decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8], what: &str) -> Result<T> {
+    whole(with_limit!(bytes, bincode::borrow_decode_from_slice), bytes, what)
+}
+
+fn whole<T>(
+    decoded: Option<std::result::Result<(T, usize), DecodeError>>,
+    bytes: &[u8],
+    what: &str,
+) -> Result<T> {
+    let decoded =
+        decoded.ok_or_else(|| Error::corrupt(format!("{what} is longer than {BYTES_MAX} bytes")))?;
     match decoded {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => {

@@ -8,13 +8,14 @@
 use crate::adapt::adapt;
 use crate::api::{CommitInfo, CommitOptions, Committed, Counts, Isolation};
 use crate::asof::format_time;
-use crate::codec::columns::encode_columns;
 use crate::codec::records::{
-    CatalogChange, CommitContent, CommitHeader, SchemaRecord, TableChange, Target, encode_commit, kind,
+    CatalogChange, CommitContent, CommitHeader, SchemaRecord, TableChange, Target, encode_commit,
+    encode_rows, kind,
 };
-use crate::database::{Database, find_client_id};
+use crate::database::{Database, Follower, Inner, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{Place, State};
+use crate::queue::{Duty, Entered, Lead, Queue};
+use crate::state::State;
 use crate::upkeep;
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, interleave_record_batch};
@@ -23,10 +24,12 @@ use asof_mvcc::{
     TableWrites, Version,
 };
 use asof_wal::planted::{Bug, planted};
+use asof_wal::{Ticket, Turn};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A table's writes, ready to be checked: rows in key order under the schema the transaction ends with.
+#[derive(Debug)]
 pub(crate) struct PreparedTable {
     /// The table's number; provisional for tables the transaction makes.
     pub(crate) id: TableId,
@@ -37,6 +40,8 @@ pub(crate) struct PreparedTable {
     pub(crate) dropped: bool,
     /// The rows put, by ascending key; rows without key in order.
     rows: RecordBatch,
+    /// The rows as the log has them.
+    block: Vec<u8>,
     keys: Keys,
     expects: Vec<Expect>,
     deleted: Keys,
@@ -44,6 +49,7 @@ pub(crate) struct PreparedTable {
 }
 
 /// Everything a transaction wants, ready to be checked.
+#[derive(Debug)]
 pub(crate) struct Prepared {
     /// Changes of the catalog; tables made have provisional numbers.
     pub(crate) catalog: Vec<PreparedCatalogChange>,
@@ -66,6 +72,7 @@ pub(crate) struct Reads {
 }
 
 /// A change of the catalog before the real table numbers are known.
+#[derive(Debug)]
 pub(crate) enum PreparedCatalogChange {
     Create {
         id: TableId,
@@ -126,6 +133,7 @@ impl PreparedTable {
             name: table.name.clone(),
             schema,
             truncated: writes.truncated,
+            block: encode_rows(&rows),
             dropped: false,
             rows,
             keys,
@@ -152,7 +160,7 @@ impl Prepared {
             part(table.name.as_bytes());
             part(table.schema.to_string().as_bytes());
             part(&[table.truncated as u8]);
-            part(&encode_columns(&table.rows));
+            part(&table.block);
             part(&(table.deleted.len() as u64).to_le_bytes());
             table.deleted.iter().for_each(&mut part);
         }
@@ -160,32 +168,143 @@ impl Prepared {
     }
 }
 
+/// Commits that wait to be checked and logged: one thread does it for all that have come.
+pub(crate) type CommitQueue = Queue<Request, Answer>;
+
+/// A commit that is wanted.
+#[derive(Debug)]
+pub(crate) struct Request {
+    prepared: Prepared,
+    options: CommitOptions,
+    /// With an idempotency id: a digest of what is wanted.
+    digest: Option<[u8; 32]>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Done(Result<Committed>),
+    /// Its idempotency id made this version before.
+    Known(Arc<State>, String, Version),
+}
+
+/// A commit that is in the log, and will be on disk.
+struct Logged {
+    ticket: Ticket,
+    committed: Committed,
+}
+
 /// Commits what a transaction prepared.
 pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
+    upkeep::wait_for_room(database)?;
+    let digest =
+        options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
+    let entered = match database.inner.commits.enter(Request { prepared, options, digest }) {
+        Entered::Leads(lead) => commit_all(database, lead),
+        entered => entered,
+    };
+    match entered {
+        Entered::Answered(Answer::Done(done)) => {
+            if done.is_ok() {
+                upkeep::after_commit(database);
+            }
+            done
+        }
+        Entered::Answered(Answer::Known(state, id, version)) => {
+            repeated(database, &state, &id, version, digest)
+        }
+        Entered::Lost | Entered::Leads(_) => Err(Error::new(
+            ErrorKind::Io,
+            "the thread that committed for this one panicked; open the database again",
+        )),
+    }
+}
+
+/// Takes the turn once for all commits that wait, checks and logs each, lets the next ones come, and waits until all of
+/// them are on disk.
+fn commit_all<'a>(database: &Database, mut lead: Lead<'a, Request, Answer>) -> Entered<'a, Request, Answer> {
+    let (mut logged, mut others) = (Vec::new(), Vec::new());
+    if let Err(error) = log_all(database, &lead, &mut logged, &mut others) {
+        // Those who came meanwhile have waited for it as well.
+        for (_, duty) in lead.take() {
+            others.push((duty, Answer::Done(Err(again(&error)))));
+        }
+    }
+    lead.give_up();
+    others.into_iter().for_each(|(duty, answer)| duty.answer(answer));
+    if let Some((_, last)) = logged.last() {
+        let waited = database.inner.log().and_then(|log| Ok(log.wait(last.ticket)?));
+        match &waited {
+            // Where a checkpoint exchanged the state meanwhile, the new one read these commits from the log before it was
+            // put in use.
+            Ok(()) => database.inner.state().publish(last.committed.version),
+            Err(_) => database.inner.discard_pending(),
+        }
+        for (duty, Logged { committed, .. }) in logged {
+            duty.answer(Answer::Done(waited.as_ref().map(|()| committed).map_err(again)));
+        }
+    }
+    lead.own_answer()
+}
+
+/// The same error for another thread.
+fn again(error: &Error) -> Error {
+    Error::new(error.kind(), error.to_string())
+}
+
+type Duties<T> = Vec<(Duty<Request, Answer>, T)>;
+
+fn log_all(
+    database: &Database,
+    lead: &Lead<Request, Answer>,
+    logged: &mut Duties<Logged>,
+    others: &mut Duties<Answer>,
+) -> Result<()> {
     let inner = &database.inner;
     let log = inner.log()?;
-    upkeep::wait_for_room(database)?;
-    let request =
-        options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
-
     let mut turn = log.take_turn(inner.options.wait)?;
     let mut follower = inner.lock_follower();
     if !planted(Bug::CatchUpSkipped) {
         inner.catch_up(&mut follower)?;
     }
-    let state = inner.state();
+    loop {
+        let requests = lead.take();
+        let count = requests.len();
+        for (request, duty) in requests {
+            match log_one(inner, &mut turn, &mut follower, request) {
+                Ok(Ok(one)) => logged.push((duty, one)),
+                Ok(Err(answer)) => others.push((duty, answer)),
+                Err(error) => others.push((duty, Answer::Done(Err(error)))),
+            }
+        }
+        // While a sync is in flight nothing is lost by taking on more.
+        if count == 0 || !log.is_syncing() {
+            inner.note_applied(&follower);
+            return Ok(());
+        }
+    }
+}
 
+/// Checks one commit, and logs and applies it; or says what there is to answer.
+fn log_one(
+    inner: &Inner,
+    turn: &mut Turn,
+    follower: &mut Follower,
+    request: Request,
+) -> Result<std::result::Result<Logged, Answer>> {
+    let Request { prepared, options, digest } = request;
+    let state = inner.state();
     if let Some(id) = &options.client_id
         && let Some(version) = find_client_id(&state, id)?
     {
-        drop(follower);
-        drop(turn);
-        return repeated(database, &state, id, version, request);
+        return Ok(Err(Answer::Known(state, id.clone(), version)));
     }
     let unchanged = || {
         let (version, tables) = (prepared.read_version, BTreeMap::new());
         let time = state.time(version)?;
-        Ok(Committed { version, time, id: uuid::Uuid::nil(), tables, repeated: false, unchanged: true })
+        let id = uuid::Uuid::nil();
+        let unchanged = Committed { version, time, id, tables, repeated: false, unchanged: true };
+        Ok(Err(Answer::Done(Ok(unchanged))))
     };
     // An id is remembered by the version it made, so that one with an id is made even if nothing changed.
     let allow_empty = options.allow_empty || options.client_id.is_some();
@@ -205,9 +324,9 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         prepared.catalog.iter().map(|change| change.to_change(&number)).collect();
     // The catalog goes first, on a copy: a refusal below must leave nothing behind.
     let catalog_before = state.catalog();
-    State::apply_catalog(&mut state.memory.write(), version, &catalog)?;
+    State::change_catalog(&mut state.memory.write().catalog, version, &catalog)?;
     let resolved = resolve_rows(&state, &prepared, &number);
-    let (changes, counts) = match resolved {
+    let (changes, blocks, counts) = match resolved {
         Ok(resolved) => resolved,
         Err(error) => {
             if !planted(Bug::RefusedTablesKept) {
@@ -247,32 +366,23 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
         chain_digest: [0; 32],
     };
     let mut header = CommitHeader::of(&info, &counts);
-    header.request_digest = request;
+    header.request_digest = digest;
     let content = CommitContent { catalog, changes };
     let previous_chain = state.memory.read().chain_digest;
-    let logged = encode_commit(header, &content, &previous_chain)
-        .and_then(|(header, payload)| Ok((header, turn.append(kind::COMMIT, &payload)?)));
-    let (header, ticket) = match logged {
-        Ok(logged) => logged,
+    let logged = encode_commit(&mut header, &content, &blocks, &previous_chain)
+        .and_then(|payload| Ok(turn.append(kind::COMMIT, &payload)?));
+    let ticket = match logged {
+        Ok(ticket) => ticket,
         Err(error) => {
             state.memory.write().catalog = catalog_before;
             return Err(error);
         }
     };
-    state.apply(header, &content, ticket.next(), &mut follower.recent)?;
+    state.apply(Arc::new(header), content, ticket.next(), &mut follower.recent)?;
     follower.applied = ticket.next();
-    drop(follower);
-    drop(turn);
-
-    if let Err(error) = log.wait(ticket) {
-        inner.discard_pending();
-        return Err(error.into());
-    }
-    // Where a checkpoint exchanged the state meanwhile, the new one read this commit from the log before it was put in use.
-    state.publish(version);
-    drop(state);
-    upkeep::after_commit(database);
-    Ok(Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false })
+    let committed =
+        Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false };
+    Ok(Ok(Logged { ticket, committed }))
 }
 
 fn by_name(counts: &BTreeMap<TableId, (String, Counts)>) -> BTreeMap<String, Counts> {
@@ -447,12 +557,17 @@ impl PreparedCatalogChange {
     }
 }
 
-type Rows = (Vec<TableChange>, BTreeMap<TableId, (String, Counts)>);
+/// The changes, for each its rows as a column block, and what they come to.
+type Rows<'a> = (Vec<TableChange>, Vec<&'a [u8]>, BTreeMap<TableId, (String, Counts)>);
 
 /// Existence, counts, and the place of each row that dies.
-fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) -> TableId) -> Result<Rows> {
+fn resolve_rows<'a>(
+    state: &State,
+    prepared: &'a Prepared,
+    number: &impl Fn(TableId) -> TableId,
+) -> Result<Rows<'a>> {
     let catalog = state.catalog();
-    let mut changes = Vec::new();
+    let (mut changes, mut blocks) = (Vec::new(), Vec::new());
     let mut counts: BTreeMap<TableId, (String, Counts)> = BTreeMap::new();
     for change in &prepared.catalog {
         let (PreparedCatalogChange::Create { id, name, .. }
@@ -479,8 +594,7 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
             }
             let place = state.find_alive(entry, &key_columns, key)?;
             let target = match place {
-                Some(Place::Slot(_)) if !table.truncated => Target::Memory,
-                Some(Place::File(file, row)) if !table.truncated => Target::File(file, row),
+                Some(place) if !table.truncated => state.target(id, place),
                 _ => Target::None,
             };
             Ok((place.is_some(), target))
@@ -506,7 +620,7 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
                 }
                 match target {
                     Target::None => count.inserted += 1,
-                    Target::Memory | Target::File(..) => count.updated += 1,
+                    Target::Memory | Target::Born(..) | Target::File(..) => count.updated += 1,
                 }
                 replaced.push(target);
             }
@@ -541,7 +655,12 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
         // Nothing dies in an empty table.
         let truncate = table.truncated && count.deleted > 0;
         if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate {
+            blocks.push(&table.block[..]);
             changes.push(TableChange {
+                keys: match first_row_id {
+                    Some(first) => Keys::of_row_ids((first..).take(table.rows.num_rows())),
+                    None => table.keys.clone(),
+                },
                 table: id,
                 schema: entry.schemas.len() - 1,
                 truncate,
@@ -553,7 +672,7 @@ fn resolve_rows(state: &State, prepared: &Prepared, number: &impl Fn(TableId) ->
             });
         }
     }
-    Ok((changes, counts))
+    Ok((changes, blocks, counts))
 }
 
 fn show_key(table: &PreparedTable, row: usize) -> String {

@@ -2,7 +2,8 @@
 
 use crate::api::*;
 use crate::asof::AsOf;
-use crate::codec::records::{CommitContent, CommitPayload, TagRecord, kind};
+use crate::codec::records::{TagRecord, kind};
+use crate::commit::CommitQueue;
 use crate::counting::CountingDisk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
@@ -11,16 +12,19 @@ use crate::history::ids::hash_id;
 use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout};
 use crate::manifest::{self, Leased, Manifest};
 use crate::options::Options;
+use crate::replay::{Tail, replay};
 use crate::snapshot::Snapshot;
 use crate::state::State;
+use crate::sync::{Mutex, MutexGuard};
 use crate::transaction::Transaction;
 use crate::upkeep::{Guard, Signals};
 use crate::view::ViewCache;
 use asof_mvcc::conflict::REMEMBERED_BYTES_DEFAULT;
 use asof_mvcc::{CommitTime, RecentWrites, Version};
-use asof_wal::{Access, LockKind, Log, LogOptions, OpenMode, Position, Record};
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use asof_wal::{Access, LockKind, Log, LogOptions, OpenMode, Position};
+use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -42,6 +46,11 @@ pub(crate) struct Inner {
     state: RwLock<Arc<State>>,
     log: OnceLock<Log>,
     follower: Mutex<Follower>,
+    /// Sequence of the next record to apply, as of the last look: who finds nothing durable behind it need not lock the
+    /// follower.
+    applied_sequence: AtomicU64,
+    /// Commits that wait to be checked and logged.
+    pub(crate) commits: CommitQueue,
     views: OnceLock<Arc<ViewCache>>,
     /// What commits and upkeep tell each other.
     pub(crate) signals: Arc<Signals>,
@@ -55,9 +64,16 @@ pub(crate) struct Follower {
     /// What recent commits wrote.
     pub(crate) recent: RecentWrites,
     /// Whether the tail was read at all.
-    started: bool,
+    pub(crate) started: bool,
     /// The newest manifest that a record of the log told of.
-    manifest_seen: u64,
+    pub(crate) manifest_seen: u64,
+}
+
+impl Follower {
+    /// Forgets what was written up to a version: transactions that read an older one are too old.
+    pub(crate) fn forget_writes(&mut self, version: Version) {
+        self.recent = RecentWrites::new(version, REMEMBERED_BYTES_DEFAULT);
+    }
 }
 
 impl Database {
@@ -209,11 +225,17 @@ impl Database {
             state: RwLock::new(Arc::new(State::new(Arc::new(generation)))),
             log: OnceLock::new(),
             follower: Mutex::new(follower),
+            applied_sequence: AtomicU64::new(0),
+            commits: CommitQueue::default(),
             views: OnceLock::new(),
             signals: Arc::default(),
         };
         let guard = Arc::new(Guard::new(inner.signals.clone()));
-        Ok(Database { inner: Arc::new(inner), _guard: Some(guard) })
+        let database = Database { inner: Arc::new(inner), _guard: Some(guard) };
+        if access == Access::ReadWrite && database.options().exclusive {
+            database.inner.log()?.hold_exclusively(database.options().wait)?;
+        }
+        Ok(database)
     }
 
     /// A handle that does not keep upkeep going: upkeep's own.
@@ -454,6 +476,9 @@ impl Inner {
 
     /// Applies what the log has that is not applied yet.
     pub(crate) fn follow(&self) -> Result<()> {
+        if self.log()?.durable()?.sequence <= self.applied_sequence.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut follower = self.follower.lock();
         self.catch_up(&mut follower)
     }
@@ -470,6 +495,7 @@ impl Inner {
         let durable = log.durable()?;
         if durable.sequence <= follower.applied.sequence {
             follower.started = true;
+            self.note_applied(follower);
             return Ok(());
         }
         let mut reloads = 0;
@@ -486,25 +512,18 @@ impl Inner {
             }
         }
         follower.started = true;
+        self.note_applied(follower);
         Ok(())
+    }
+
+    /// Tells those who only want to know whether there is something new how far the log is applied.
+    pub(crate) fn note_applied(&self, follower: &Follower) {
+        self.applied_sequence.store(follower.applied.sequence, Ordering::Release);
     }
 
     /// Applies what is durable to a state: the one in use, or one being made to take its place.
     fn read_tail(&self, state: &State, follower: &mut Follower) -> Result<Tail> {
-        let log = self.log()?;
-        for record in log.read_from(follower.applied)? {
-            let record = match record {
-                // The segment was retired behind a newer manifest.
-                Err(error @ asof_wal::Error::Missing { .. }) => return Ok(Tail::Missing(error)),
-                record => record?,
-            };
-            if is_new_manifest(state, &record, follower)? {
-                return Ok(Tail::NewManifest);
-            }
-            apply_record(state, &record, follower)?;
-            follower.applied = record.next;
-        }
-        Ok(Tail::Read)
+        replay(self.log()?, state, follower)
     }
 
     /// Goes on from the newest manifest: a new state, the log read again from where that manifest says. `false` where
@@ -620,6 +639,8 @@ impl Inner {
     /// Forgets what was applied but could not be made durable: others may put something else in its place.
     pub(crate) fn discard_pending(&self) {
         let mut follower = self.follower.lock();
+        // What others write next may have the same sequences.
+        self.applied_sequence.store(0, Ordering::Release);
         let generation = self.state().generation.clone();
         let start = generation.manifest().log_start.into();
         match self.exchange_state(generation, start, &mut follower) {
@@ -645,54 +666,6 @@ impl Inner {
     }
 }
 
-/// Whether a record tells of a newer manifest. Each is told of once: if it cannot be had, the log still has all.
-fn is_new_manifest(state: &State, record: &Record, follower: &mut Follower) -> Result<bool> {
-    if record.kind != kind::CHECKPOINT {
-        return Ok(false);
-    }
-    let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
-    let number = number.map_err(|_| Error::corrupt("a checkpoint's record is damaged; run 'asof verify'"))?;
-    let newer = number > follower.manifest_seen && number > state.generation.manifest().number;
-    follower.manifest_seen = follower.manifest_seen.max(number);
-    Ok(newer)
-}
-
-/// Applies one record and lets readers of the state see it.
-fn apply_record(state: &State, record: &Record, follower: &mut Follower) -> Result<()> {
-    match record.kind {
-        kind::COMMIT => {
-            let payload = CommitPayload::decode(&record.payload)?;
-            let version = Version(payload.header.version);
-            let previous = state.memory.read().chain_digest;
-            if payload.header.chain_after(&previous) != payload.header.chain_digest {
-                return Err(Error::corrupt(format!(
-                    "version {version} does not continue the chain of commits before it; run 'asof verify'"
-                )));
-            }
-            State::apply_catalog(&mut state.memory.write(), version, payload.catalog())?;
-            let catalog = state.catalog();
-            let changes = payload.changes(|table, schema| {
-                let schemas = &catalog.table(table)?.schemas;
-                schemas.get(schema).map(|(_, schema)| schema.clone())
-            })?;
-            let content = CommitContent { catalog: payload.catalog().to_vec(), changes };
-            state.apply(payload.header, &content, record.next, &mut follower.recent)?;
-            state.publish(version);
-        }
-        kind::CHECKPOINT => {}
-        _ => state.apply_control(record.kind, &record.payload)?,
-    }
-    Ok(())
-}
-
-/// Whether the log's tail was read, or a newer manifest must be taken up first.
-#[derive(Debug)]
-enum Tail {
-    Read,
-    NewManifest,
-    Missing(asof_wal::Error),
-}
-
 /// How often the log is read beside the state in use before the rest is read under the turn.
 const READS_BESIDE_MAX: usize = 8;
 
@@ -703,7 +676,7 @@ const FEW_RECORDS: u64 = 16;
 const RELOADS_MAX: usize = 3;
 
 impl State {
-    fn apply_control(&self, kind: u8, payload: &[u8]) -> Result<()> {
+    pub(crate) fn apply_control(&self, kind: u8, payload: &[u8]) -> Result<()> {
         match kind {
             kind::TAG => {
                 let tag = crate::codec::decode::<TagRecord>(payload, "a tag's record")?.to_tag();
@@ -738,6 +711,12 @@ impl From<asof_wal::Error> for Error {
             asof_wal::Error::TooLarge { .. } => ErrorKind::Invalid,
             _ => ErrorKind::Io,
         };
-        Error::new(kind, error.to_string()).with_source(error)
+        let advice = match kind {
+            ErrorKind::Locked => {
+                ": a writer kept its turn for longer than this one would wait; wait longer, or end it"
+            }
+            _ => "",
+        };
+        Error::new(kind, format!("{error}{advice}")).with_source(error)
     }
 }

@@ -5,7 +5,7 @@ use crate::api::{CommitInfo, Counts, Tag};
 use crate::codec::columns::decode_columns;
 use crate::codec::records::{
     CatalogChange, CommitContent, CommitHeader, CommitPayload, SchemaRecord, TableChange, TableRecord,
-    TagRecord, Target, encode_commit,
+    TagRecord, Target, encode_commit, encode_rows,
 };
 use crate::codec::{decode, encode};
 use crate::files::unframe;
@@ -89,6 +89,7 @@ fn sample_commit() -> (CommitHeader, CommitContent) {
                 truncate: false,
                 first_row_id: Some(8),
                 rows: RecordBatch::new_empty(notes.to_arrow()),
+                keys: Keys::default(),
                 replaced: Vec::new(),
                 deleted: gone,
                 deleted_at: vec![Target::File(5, 300)],
@@ -99,6 +100,7 @@ fn sample_commit() -> (CommitHeader, CommitContent) {
                 truncate: true,
                 first_row_id: None,
                 rows: people_rows(),
+                keys: Keys::of_batch(&people(), &people_rows()).unwrap(),
                 replaced: vec![Target::None, Target::Memory],
                 deleted: Keys::default(),
                 deleted_at: Vec::new(),
@@ -146,10 +148,16 @@ fn schemas(table: u32, schema: usize) -> Option<Arc<TableSchema>> {
     }))
 }
 
+fn written_payload(header: &mut CommitHeader, content: &CommitContent, previous_chain: &[u8; 32]) -> Vec<u8> {
+    let blocks: Vec<Vec<u8>> = content.changes.iter().map(|change| encode_rows(&change.rows)).collect();
+    let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
+    encode_commit(header, content, &blocks, previous_chain).unwrap()
+}
+
 /// The sample as a payload.
 fn sample_payload() -> Vec<u8> {
-    let (header, content) = sample_commit();
-    encode_commit(header, &content, &[0x22; 32]).unwrap().1
+    let (mut header, content) = sample_commit();
+    written_payload(&mut header, &content, &[0x22; 32])
 }
 
 fn sample_tag() -> TagRecord {
@@ -258,9 +266,9 @@ fn disk() -> (Arc<dyn Disk>, Layout, SimDisk) {
 
 #[test]
 fn a_commit_is_as_shown_and_reads_back() {
-    let (header, content) = sample_commit();
-    let (header, written) = encode_commit(header, &content, &[0x22; 32]).unwrap();
-    let payload = CommitPayload::decode(&check("commit", &written)).unwrap();
+    let (mut header, content) = sample_commit();
+    let written = written_payload(&mut header, &content, &[0x22; 32]);
+    let mut payload = CommitPayload::decode(&check("commit", &written)).unwrap();
     assert_eq!(payload.header, header);
     assert_eq!(payload.header.chain_after(&[0x22; 32]), header.chain_digest);
     let changes = payload.changes(schemas).unwrap();
@@ -268,17 +276,20 @@ fn a_commit_is_as_shown_and_reads_back() {
     assert_eq!(again.catalog, content.catalog);
     assert_eq!(again.changes[0].deleted_at, content.changes[0].deleted_at);
     assert_eq!(again.changes[1].rows, people_rows());
-    assert_eq!(encode_commit(payload.header, &again, &[0x22; 32]).unwrap().1, written);
+    assert_eq!(again.changes[1].keys, content.changes[1].keys);
+    assert_eq!(again.changes[1].replaced, content.changes[1].replaced);
+    assert_eq!(written_payload(&mut payload.header, &again, &[0x22; 32]), written);
 }
 
 #[test]
 fn a_compressed_commit_reads_back() {
-    let (header, mut content) = sample_commit();
+    let (mut header, mut content) = sample_commit();
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
     let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..1000).map(|_| "the same")));
     content.changes[1].rows = RecordBatch::try_new(people().to_arrow(), vec![ids, names]).unwrap();
-    content.changes[1].replaced = vec![Target::None; 1000];
-    let (_, written) = encode_commit(header, &content, &[0; 32]).unwrap();
+    content.changes[1].replaced = (0..1000).map(|nth| Target::Born(Version(1 + nth), nth as u32)).collect();
+    content.changes[1].replaced[7] = Target::None;
+    let written = written_payload(&mut header, &content, &[0; 32]);
     assert_eq!(written[1], 1, "it pays");
     let changes = CommitPayload::decode(&written).unwrap().changes(schemas).unwrap();
     assert_eq!(changes[1].rows, content.changes[1].rows);

@@ -138,6 +138,12 @@ impl Generation {
         self.manifest().data_files.iter().any(|record| record.id == file)
     }
 
+    /// Whether a data file that the manifest names is of a table and has so many rows.
+    pub fn has_row(&self, table: TableId, file: FileId, row: u32) -> bool {
+        let record = self.manifest().data_files.iter().find(|record| record.id == file);
+        record.is_some_and(|record| record.table == table && u64::from(row) < record.rows)
+    }
+
     /// Opens a data file, or gives it again.
     pub fn open(&self, record: &DataFileRecord) -> Result<Arc<DataFile>> {
         if let Some(file) = self.files.lock().get(&record.id) {

@@ -1,6 +1,6 @@
 //! Looking at a database as a whole: sizes, leases, the commit log as a file, and `verify`.
 
-use crate::api::{CommitInfo, Finding, Info, LeaseInfo, VerifyReport};
+use crate::api::{CommitInfo, Finding, Info, LeaseInfo, Salvage, VerifyReport};
 use crate::codec::records::{CommitPayload, kind};
 use crate::compact::run::debt_bytes;
 use crate::database::Database;
@@ -89,14 +89,33 @@ impl Database {
 
     /// Checks every checksum and invariant.
     pub fn verify(&self) -> Result<VerifyReport> {
+        self.verify_with(None)
+    }
+
+    /// Checks manifests, the log and the commit log whole, and of the row groups of data files so many percent, picked
+    /// at random anew each time, and at least one of each file: what is not picked is not read.
+    pub fn verify_sample(&self, percent: f64) -> Result<VerifyReport> {
+        self.verify_with(Some(percent.clamp(0.0, 100.0)))
+    }
+
+    fn verify_with(&self, sampled_percent: Option<f64>) -> Result<VerifyReport> {
         let mut verifier = Verifier {
             database: self,
-            report: VerifyReport::default(),
+            report: VerifyReport { sampled_percent, ..VerifyReport::default() },
             manifests: Vec::new(),
             checked: HashSet::new(),
+            random: self.inner.options.clock.random(),
         };
         verifier.run();
         Ok(verifier.report)
+    }
+
+    /// Cuts a log that is damaged in its middle before the damage, so that it can be written again; none where the log
+    /// is whole. What is cut off is put aside, and [`Database::verify`] names it. Open the database anew afterwards.
+    pub fn salvage(&self) -> Result<Option<Salvage>> {
+        let Some(salvaged) = self.inner.log()?.salvage(self.inner.options.wait)? else { return Ok(None) };
+        let version = Database::open_read_only(self.path(), self.inner.options.clone())?.refresh()?;
+        Ok(Some(Salvage { version, damage: salvaged.damage.to_string() }))
     }
 }
 
@@ -114,12 +133,25 @@ fn leases(disk: &dyn Disk, layout: &Layout) -> Vec<LeaseInfo> {
             if fields.get(1) == Some(&"FLOCK") && fields.get(5).is_some_and(|file| file.ends_with(&inode)) {
                 let pid = fields.get(4).and_then(|pid| pid.parse().ok());
                 if pid != Some(std::process::id()) {
-                    leases.push(LeaseInfo { manifest: number, pid });
+                    let age_seconds = pid.and_then(process_age_seconds);
+                    leases.push(LeaseInfo { manifest: number, pid, age_seconds });
                 }
             }
         }
     }
     leases
+}
+
+/// Seconds since a process was started (Linux, `/proc`).
+fn process_age_seconds(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, and may hold anything; the start in ticks is the 22nd.
+    let ticks: u64 = status.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    // SAFETY: the call reads a number of the system's.
+    let ticks_per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let running = std::fs::read_to_string("/proc/uptime").ok()?;
+    let running: f64 = running.split_whitespace().next()?.parse().ok()?;
+    Some((running as u64).saturating_sub(ticks / ticks_per_second.max(1)))
 }
 
 struct Verifier<'a> {
@@ -129,6 +161,8 @@ struct Verifier<'a> {
     manifests: Vec<Leased>,
     /// Data, ends and ids files checked: two manifests name most of them.
     checked: HashSet<FileId>,
+    /// What picks a sample.
+    random: [u8; 16],
 }
 
 impl Verifier<'_> {
@@ -185,8 +219,29 @@ impl Verifier<'_> {
                 self.found(&path, Error::corrupt(format!("{} is no file of a database", path.display())));
             }
         }
-        let checked = self.tables();
-        self.check(layout.root(), checked);
+        self.aside();
+        if self.report.sampled_percent.is_none() {
+            let checked = self.tables();
+            self.check(layout.root(), checked);
+        }
+    }
+
+    /// What a salvage put aside: no damage, but nothing that a database has by itself.
+    fn aside(&mut self) {
+        let inner = &self.database.inner;
+        let entries = inner.disk.list(&inner.layout.join(LOG_DIR)).unwrap_or_default();
+        let aside = entries.into_iter().filter(|entry| entry.name.contains(".wal.cut"));
+        self.report.aside = aside.map(|entry| (format!("{LOG_DIR}/{}", entry.name), entry.len)).collect();
+        self.report.aside.sort();
+    }
+
+    /// Whether a row group is looked at. The first of a sample's file always is.
+    fn is_picked(&self, file: FileId, group: usize, is_first: bool) -> bool {
+        let Some(percent) = self.report.sampled_percent else { return true };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.random).update(&file.to_le_bytes()).update(&(group as u64).to_le_bytes());
+        let number = u32::from_le_bytes(hasher.finalize().as_bytes()[..4].try_into().expect("four bytes"));
+        is_first || f64::from(number) < percent / 100.0 * f64::from(u32::MAX)
     }
 
     /// A manifest, and every file that it names.
@@ -238,7 +293,11 @@ impl Verifier<'_> {
         let path = inner.layout.data(record.table, record.id);
         let counts = inner.disk.counts().clone();
         let file = Arc::new(DataFile::open(&*inner.disk, &inner.layout, record, counts)?);
-        file.verify_blocks()?;
+        let picks_all = self.report.sampled_percent.is_none();
+        if picks_all {
+            file.verify_blocks()?;
+        }
+        let first = self.random[0] as usize % file.groups.len().max(1);
         let catalog = state.catalog();
         let table = catalog.table(record.table);
         let table =
@@ -248,6 +307,9 @@ impl Verifier<'_> {
         for run in file.runs() {
             let mut last: Option<(Vec<u8>, Version)> = None;
             for group in run {
+                if !self.is_picked(record.id, group, group == first) {
+                    continue;
+                }
                 let extent = &file.groups[group];
                 let filter = file.filter(group)?;
                 let mut of_group = 0;
@@ -279,7 +341,7 @@ impl Verifier<'_> {
                 rows += of_group;
             }
         }
-        if rows != record.rows {
+        if picks_all && rows != record.rows {
             return Err(Error::corrupt(format!(
                 "{} has {rows} rows, expected {}",
                 path.display(),
@@ -295,12 +357,23 @@ impl Verifier<'_> {
         let inner = &self.database.inner;
         let starts = self.manifests.iter().map(|leased| Position::from(leased.manifest.log_start));
         let from = starts.min_by_key(|start| start.sequence);
+        let first = self.manifests.iter().min_by_key(|leased| leased.manifest.version);
+        let mut chain = first.map(|leased| leased.manifest.chain_digest);
         let from = from.unwrap_or_else(|| inner.state().generation.manifest().log_start.into());
         let mut checkpoint = 0;
         for record in inner.log()?.read_from(from)? {
             let record = record?;
             match record.kind {
-                kind::COMMIT => drop(CommitPayload::decode(&record.payload)?),
+                kind::COMMIT => {
+                    let header = CommitPayload::decode(&record.payload)?.header;
+                    if chain.is_some_and(|chain| header.chain_after(&chain) != header.chain_digest) {
+                        return Err(Error::corrupt(format!(
+                            "the chain of commits breaks at version {} in the log",
+                            header.version
+                        )));
+                    }
+                    chain = Some(header.chain_digest);
+                }
                 kind::CHECKPOINT => {
                     let number = record.payload.as_slice().try_into().map(u64::from_le_bytes);
                     checkpoint = checkpoint.max(number.unwrap_or(0));

@@ -142,8 +142,10 @@ pub fn info_to_json(info: &Info) -> Value {
         .iter()
         .map(|(class, (files, bytes))| (class.to_string(), json!({"files": files, "bytes": bytes})))
         .collect();
-    let leases: Vec<Value> =
-        info.leases.iter().map(|lease| json!({"manifest": lease.manifest, "pid": lease.pid})).collect();
+    let leases = info.leases.iter();
+    let leases = leases
+        .map(|lease| json!({"manifest": lease.manifest, "pid": lease.pid, "age_seconds": lease.age_seconds}));
+    let leases: Vec<Value> = leases.collect();
     json!({
         "database_id": info.database_id,
         "version": info.version.0,
@@ -170,6 +172,8 @@ pub fn verify_to_json(report: &VerifyReport) -> Value {
         .iter()
         .map(|finding| json!({"file": finding.file, "offset": finding.offset, "message": finding.message}))
         .collect();
+    let aside = report.aside.iter().map(|(file, bytes)| json!({"file": file, "bytes": bytes}));
+    let aside: Vec<Value> = aside.collect();
     json!({
         "ok": report.findings.is_empty(),
         "files": report.files,
@@ -178,6 +182,8 @@ pub fn verify_to_json(report: &VerifyReport) -> Value {
         "records": report.records,
         "versions": report.versions,
         "findings": findings,
+        "sampled_percent": report.sampled_percent,
+        "aside": aside,
     })
 }
 

@@ -36,14 +36,19 @@ pub mod json;
 mod key_range;
 mod layout;
 pub mod manifest;
+#[cfg(all(test, feature = "model"))]
+mod model_tests;
 pub mod options;
+mod queue;
 mod replace;
+mod replay;
 mod resolve;
 mod scan;
 mod snapshot;
 mod state;
 mod store;
 mod sums;
+mod sync;
 #[cfg(test)]
 mod test_rows;
 pub mod text;

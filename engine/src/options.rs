@@ -40,6 +40,9 @@ pub enum Upkeep {
 pub struct Options {
     /// How long to wait for another process's turn.
     pub wait: Duration,
+    /// Whether a database opened for writing keeps other processes from writing until it is closed. Otherwise writers
+    /// take turns.
+    pub exclusive: bool,
     /// Who makes checkpoints.
     pub upkeep: Upkeep,
     /// Bytes of log after which a checkpoint is made; 0 never. A database whose data files are less than eight times as
@@ -70,6 +73,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             wait: WAIT_DEFAULT,
+            exclusive: false,
             upkeep: Upkeep::default(),
             checkpoint_log_bytes: CHECKPOINT_LOG_BYTES_DEFAULT,
             checkpoint_age: CHECKPOINT_AGE_DEFAULT,

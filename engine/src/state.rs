@@ -11,8 +11,7 @@ use crate::error::{Error, Result};
 use crate::generation::Generation;
 use crate::sums::SumsTail;
 use asof_mvcc::{
-    Catalog, Column, CommitTime, FileId, Keys, Memtable, RecentWrites, Slot, Table, TableId, Timeline,
-    Version,
+    Catalog, Column, CommitTime, FileId, Memtable, RecentWrites, Slot, Table, TableId, Timeline, Version,
 };
 use asof_wal::Position;
 use parking_lot::{Mutex, RwLock};
@@ -194,12 +193,30 @@ impl State {
         Ok((!ended).then_some(Place::File(file, row)))
     }
 
+    /// How the log names the place of a row of a table.
+    pub fn target(&self, table: TableId, place: Place) -> Target {
+        match place {
+            Place::File(file, row) => Target::File(file, row),
+            Place::Slot(slot) => match self.memtable(table) {
+                Some(memtable) => {
+                    let (version, nth) = memtable.read().birth(slot);
+                    Target::Born(version, nth)
+                }
+                None => Target::Memory,
+            },
+        }
+    }
+
     /// Applies a commit's changes of the catalog.
-    pub fn apply_catalog(memory: &mut Memory, version: Version, changes: &[CatalogChange]) -> Result<()> {
+    pub fn change_catalog(
+        catalog: &mut Arc<Catalog>,
+        version: Version,
+        changes: &[CatalogChange],
+    ) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        let catalog = Arc::make_mut(&mut memory.catalog);
+        let catalog = Arc::make_mut(catalog);
         let unknown = |table: TableId| {
             Error::corrupt(format!("version {version} changes table {table}, which is unknown"))
         };
@@ -223,8 +240,8 @@ impl State {
     /// Applies a commit, own or read from the log, and tells conflict detection. Visible once published.
     pub fn apply(
         &self,
-        header: CommitHeader,
-        content: &CommitContent,
+        header: Arc<CommitHeader>,
+        content: CommitContent,
         next: Position,
         recent: &mut RecentWrites,
     ) -> Result<()> {
@@ -248,13 +265,12 @@ impl State {
             recent.wrote_whole(version, *table);
             touched.push(*table);
         }
-        for change in &content.changes {
-            self.apply_rows(version, change, recent)?;
+        for change in content.changes {
             touched.push(change.table);
+            self.apply_rows(version, change, recent)?;
         }
         touched.sort_unstable();
         touched.dedup();
-        let header = Arc::new(header);
         let mut memory = self.memory.write();
         for table in touched {
             let net = header.net_rows(table);
@@ -276,7 +292,7 @@ impl State {
     }
 
     /// Applies a commit's rows of one table. The catalog has the commit's changes already.
-    fn apply_rows(&self, version: Version, change: &TableChange, recent: &mut RecentWrites) -> Result<()> {
+    fn apply_rows(&self, version: Version, change: TableChange, recent: &mut RecentWrites) -> Result<()> {
         let catalog = self.catalog();
         let table = catalog.table(change.table);
         let table =
@@ -285,10 +301,15 @@ impl State {
         let schema = schema
             .ok_or_else(|| Error::corrupt(format!("version {version} has rows of an unknown schema")))?;
         let key_columns: Vec<Column> = schema.key_columns().cloned().collect();
-        let keys = match change.first_row_id {
-            Some(first) => Keys::of_row_ids((first..).take(change.rows.num_rows())),
-            None => Keys::of_batch(&schema, &change.rows)?,
+        let impossible = |what: &str| {
+            Error::corrupt(format!("version {version} {what} of table {}; run 'asof verify'", table.name))
         };
+        let next_row_id = match change.first_row_id {
+            Some(first) => first.checked_add(change.rows.num_rows() as u64),
+            None => Some(0),
+        };
+        let next_row_id = next_row_id.ok_or_else(|| impossible("has row ids beyond all numbers"))?;
+        let keys = change.keys;
         if change.truncate {
             recent.wrote_whole(version, table.id);
         } else {
@@ -304,8 +325,20 @@ impl State {
         let replaced = keys.iter().zip(&change.replaced).chain(change.deleted.iter().zip(&change.deleted_at));
         for (key, target) in replaced {
             let place = match target {
+                // What is truncated ends without being named.
+                _ if change.truncate => continue,
                 Target::None => continue,
-                Target::File(file, row) if self.generation.has_file(*file) => Place::File(*file, *row),
+                Target::File(file, row) if self.generation.has_file(*file) => {
+                    if !self.generation.has_row(table.id, *file, *row) {
+                        return Err(impossible("ends a row of a file that is none"));
+                    }
+                    Place::File(*file, *row)
+                }
+                Target::Born(born, nth) if *born > self.generation.version() => {
+                    let memtable = self.memtable(table.id);
+                    let slot = memtable.and_then(|memtable| memtable.read().slot_at(*born, *nth));
+                    slot.map(Place::Slot).ok_or_else(|| impossible("ends a row that no version made"))?
+                }
                 // Not in a file when it was logged, or in one that is gone: wherever it is now.
                 _ => self.find_alive(table, &key_columns, key)?.ok_or_else(|| {
                     Error::corrupt(format!(
@@ -320,21 +353,23 @@ impl State {
         let mut memtable = memtable.write();
         for place in everything.into_iter().chain(places) {
             match place {
-                Place::Slot(slot) => memtable.end_slot(slot, version),
+                Place::Slot(slot) if !memtable.end_slot(slot, version) => {
+                    return Err(impossible("ends a row twice"));
+                }
+                Place::Slot(_) => {}
                 Place::File(file, row) => memtable.end_in_file(file, row, version),
             }
         }
-        if let Some(first) = change.first_row_id {
-            let next = first + change.rows.num_rows() as u64;
+        if change.first_row_id.is_some() {
             drop(memtable);
             let mut memory = self.memory.write();
-            let next_row_id = memory.next_row_ids.entry(table.id).or_default();
-            *next_row_id = (*next_row_id).max(next);
+            let known = memory.next_row_ids.entry(table.id).or_default();
+            *known = (*known).max(next_row_id);
             let memtable = memory.tables.entry(table.id).or_default().clone();
             drop(memory);
-            memtable.write().insert(version, change.schema, change.rows.clone(), keys);
+            memtable.write().insert(version, change.schema, change.rows, keys);
         } else {
-            memtable.insert(version, change.schema, change.rows.clone(), keys);
+            memtable.insert(version, change.schema, change.rows, keys);
         }
         Ok(())
     }

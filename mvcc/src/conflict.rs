@@ -104,6 +104,10 @@ impl RecentWrites {
             return;
         }
         self.any_row.insert(table, version);
+        if self.remembered_bytes_max == 0 {
+            self.whole.insert(table, version);
+            return;
+        }
         let mut copied = Keys::with_capacity(keys.len());
         let mut is_sorted = true;
         for key in keys {

@@ -293,14 +293,18 @@ impl Memtable {
         (batch.clone(), (slot - batch.first) as usize)
     }
 
-    /// Ends a row of this memtable.
-    pub fn end_slot(&mut self, slot: Slot, version: Version) {
+    /// Ends a row of this memtable; `false` where it is dead already.
+    #[must_use]
+    pub fn end_slot(&mut self, slot: Slot, version: Version) -> bool {
         let short = self.shorten(version);
         let end = &mut self.ends[slot as usize];
-        debug_assert_eq!(*end, ALIVE, "a row dies once");
+        if *end != ALIVE {
+            return false;
+        }
         *end = short;
         debug_assert!(self.deaths.last().is_none_or(|(last, _)| *last <= short));
         self.deaths.push((short, slot));
+        true
     }
 
     /// Ends a row of a data file.
@@ -327,6 +331,7 @@ impl Memtable {
         let mut ends: Vec<_> =
             within.iter().map(|&(end, row, file)| (file, row, self.version(end))).collect();
         ends.sort_unstable();
+        ends.dedup_by_key(|(file, row, _)| (*file, *row));
         ends
     }
 
@@ -474,7 +479,7 @@ mod tests {
                             prop_assert_eq!(table.alive(rows(&[id]).1.get(0)), Some(slot));
                         }
                         prop_assert_eq!(table.birth(slot), (begin, nth));
-                        table.end_slot(slot, version);
+                        assert!(table.end_slot(slot, version));
                         state.remove(&id);
                     } else if delete {
                         table.end_in_file(id as u64 % 3, index as u32 * 100 + id as u32, version);
@@ -526,7 +531,7 @@ mod tests {
         for version in 1..=count {
             let (batch, keys) = rows(&[version % (count / 2)]);
             if let Some(slot) = table.alive(keys.get(0)) {
-                table.end_slot(slot, Version(version as u64));
+                assert!(table.end_slot(slot, Version(version as u64)));
             }
             table.insert(Version(version as u64), 0, batch, keys);
             table.note_change(Version(version as u64), 0);

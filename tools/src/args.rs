@@ -119,6 +119,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Sizes, settings, leases
     Info(InfoArgs),
+    /// Kill writers, cut the power and flip bits on this disk, and see whether anything is lost
+    Torture(TortureArgs),
     /// Completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -525,6 +527,30 @@ pub struct VerifyArgs {
     /// Directory of the database
     #[arg(value_name = "DB")]
     pub database: PathBuf,
+    /// Read only so many percent of the rows, others each time; logs and manifests whole
+    #[arg(long, value_name = "P%", value_parser = parse_percent, conflicts_with = "salvage")]
+    pub sample: Option<f64>,
+    /// Where the log is damaged in its middle, keep what precedes the damage and put the rest aside, so that the
+    /// database can be written again; commits behind the damage are lost
+    #[arg(long)]
+    pub salvage: bool,
+}
+
+/// `torture`
+#[derive(Debug, Args)]
+pub struct TortureArgs {
+    /// Directory on the disk to test; everything made lies in a new directory below it, and is removed at the end
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub directory: PathBuf,
+    /// Do again what was done with this seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// How long, about
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    pub seconds: u64,
+    /// A process of the tests
+    #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true)]
+    pub child: Option<Vec<String>>,
 }
 
 /// `info`
@@ -540,6 +566,14 @@ pub struct InfoArgs {
 pub struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,
+}
+
+/// Reads a share: `5%` or `5`.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    number
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .ok_or_else(|| "is no share; give a number above 0 and up to 100, such as 5%".to_string())
 }
 
 /// Reads `K=V`.

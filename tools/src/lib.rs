@@ -101,6 +101,7 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::Compact(args) => cmd::compact::run(args, context),
         Command::Verify(args) => cmd::verify::run(args, context),
         Command::Info(args) => cmd::info::run(args, context),
+        Command::Torture(args) => cmd::torture::run(args, context),
         Command::Completions(args) => cmd::completions::run(args, context),
     }
 }

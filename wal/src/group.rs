@@ -68,6 +68,11 @@ pub(crate) fn enqueue(
 }
 
 impl Log {
+    /// Whether a batch is being written and synced now.
+    pub fn is_syncing(&self) -> bool {
+        self.state.lock().syncing
+    }
+
     /// Waits until a record is durable. Every ticket must be waited for: the first waiter writes for all.
     pub fn wait(&self, ticket: Ticket) -> Result<(), Error> {
         if planted(Bug::EarlyAcknowledgement) {

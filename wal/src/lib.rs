@@ -40,6 +40,7 @@ mod record;
 mod recovery;
 mod salvage;
 mod segment;
+mod sync;
 mod turn;
 mod watch;
 
@@ -55,4 +56,7 @@ pub use log::{Access, Log, LogOptions, SegmentInfo};
 pub use position::Position;
 pub use reader::{Record, Records};
 pub use salvage::Salvaged;
+#[cfg(feature = "model")]
+#[doc(hidden)]
+pub use sync::model;
 pub use turn::Turn;

@@ -16,8 +16,10 @@ use std::sync::Arc;
 
 /// Bytes read at once when nothing says how many are needed.
 const WINDOW_BYTES: u64 = 256 << 10;
-/// Longer records are read straight into their payload.
-const WINDOW_RECORD_BYTES_MAX: u64 = 1 << 20;
+/// Longer records are read straight into their payload, but for what the window has of them.
+const WINDOW_RECORD_BYTES_MAX: u64 = 32 << 10;
+/// Bytes read at once behind such a record: one like it is likely to follow, of which only the header is needed.
+const WINDOW_BYTES_AMID_LONG: u64 = 4 << 10;
 
 /// A record as it was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct Records {
     segment: Option<ReadSegment>,
     window: Vec<u8>,
     window_start: u64,
+    /// The last record was a long one.
+    amid_long: bool,
     finished: bool,
 }
 
@@ -124,6 +128,7 @@ impl Records {
             segment: None,
             window: Vec::new(),
             window_start: 0,
+            amid_long: false,
             finished: false,
         }
     }
@@ -330,7 +335,8 @@ impl Records {
 
     /// What follows the header of the record of `encoded` bytes at the position.
     fn body(&mut self, encoded: u64) -> Result<Option<Vec<u8>>, Error> {
-        if encoded <= WINDOW_RECORD_BYTES_MAX {
+        self.amid_long = encoded > WINDOW_RECORD_BYTES_MAX;
+        if !self.amid_long {
             let bytes = self.window(encoded)?;
             return Ok(bytes.map(|bytes| bytes[record::HEADER_BYTES..].to_vec()));
         }
@@ -338,8 +344,12 @@ impl Records {
         let segment = self.segment.as_ref().expect("a segment was entered");
         let mut body = vec![0; encoded as usize - record::HEADER_BYTES];
         let offset = self.position.offset + record::HEADER_BYTES as u64;
-        let count =
-            segment.file.read_up_to_at(&mut body, offset).map_err(Error::io("read", &segment.path))?;
+        // The header was read through the window, so that it reaches up to here at least.
+        let held = self.window.get((offset - self.window_start) as usize..).unwrap_or_default();
+        let held = &held[..held.len().min(body.len())];
+        body[..held.len()].copy_from_slice(held);
+        let rest = segment.file.read_up_to_at(&mut body[held.len()..], offset + held.len() as u64);
+        let count = held.len() + rest.map_err(Error::io("read", &segment.path))?;
         Ok((count == body.len()).then_some(body))
     }
 
@@ -349,11 +359,12 @@ impl Records {
         let held = self.window_start..self.window_start + self.window.len() as u64;
         if offset < held.start || offset + count > held.end {
             let left = self.bytes_left();
+            let most = if self.amid_long { WINDOW_BYTES_AMID_LONG } else { WINDOW_BYTES };
             let wanted = match self.limit {
                 Some(limit) if limit.segment == self.position.segment && limit.offset > offset => {
-                    (limit.offset - offset).min(WINDOW_BYTES)
+                    (limit.offset - offset).min(most)
                 }
-                _ => WINDOW_BYTES,
+                _ => most,
             };
             let segment = self.segment.as_ref().expect("a segment was entered");
             self.window.resize(wanted.max(count).min(left) as usize, 0);

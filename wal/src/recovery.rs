@@ -14,7 +14,7 @@ use crate::reader::{KnownEnd, Records};
 use crate::record;
 use crate::segment::{self, OpenSegment, SegmentHeader, UnfinishedSegment};
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Repairs the log's tail. `durable` is what a durable head of this boot vouches for. Returns the segment to write
 /// on in, and where.
@@ -94,8 +94,8 @@ pub(crate) fn find_damage(log: &Log, limit: Option<Position>) -> Result<Option<(
     }
 }
 
-/// Cuts a damaged log at `end`: later segments are put aside under names that are never read, the last one first,
-/// and a new segment fences the rest. Until that is there the log is damaged as before, or ends at `end`.
+/// Cuts a damaged log at `end`: later segments are put aside under names that are never read, the last one first, the
+/// one with the damage is copied to such a name, and a new segment fences the rest. Until that is there the log is damaged as before, or ends at `end`.
 pub(crate) fn cut(log: &Log, end: Position) -> Result<(OpenSegment, Position), Error> {
     let (disk, dir, database_id) = (&*log.source.disk, log.path(), log.source.database_id);
     let mut epoch = end.epoch;
@@ -112,6 +112,7 @@ pub(crate) fn cut(log: &Log, end: Position) -> Result<(OpenSegment, Position), E
             put_aside(log, &path)?;
         }
     }
+    copy_aside(log, end.segment)?;
     disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     let start = Position {
         segment: end.segment + 1,
@@ -130,12 +131,43 @@ pub(crate) fn cut(log: &Log, end: Position) -> Result<(OpenSegment, Position), E
     Ok((target.finish(disk, dir, 0, first, most)?, start))
 }
 
-/// Renames a file to the first free name with `.cut` and a number behind it.
+/// Renames a file to a name that is never read.
 fn put_aside(log: &Log, path: &Path) -> Result<(), Error> {
+    let aside = aside(log, path)?;
+    log.source.disk.rename(path, &aside).map_err(Error::io("rename", path))
+}
+
+/// Copies the segment with the damage: it stays, for what precedes the damage, until a checkpoint needs it no more.
+fn copy_aside(log: &Log, number: u64) -> Result<(), Error> {
+    let path = segment::path_of(log.path(), number);
+    let disk = &*log.source.disk;
+    if !disk.exists(&path).map_err(Error::io("look for", &path))? {
+        return Ok(());
+    }
+    let aside = aside(log, &path)?;
+    let from = disk.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
+    let to = disk.open(&aside, OpenMode::CreateNew).map_err(Error::io("create", &aside))?;
+    let mut bytes = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    loop {
+        let count = from.read_up_to_at(&mut bytes, offset).map_err(Error::io("read", &path))?;
+        if count == 0 {
+            return to.sync_all().map_err(Error::io("sync", &aside));
+        }
+        to.write_all_at(&bytes[..count], offset).map_err(Error::io("write", &aside))?;
+        offset += count as u64;
+    }
+}
+
+/// Bytes copied at a time.
+const COPY_BYTES: usize = 256 << 10;
+
+/// The first free name of a file with `.cut` and a number behind it.
+fn aside(log: &Log, path: &Path) -> Result<PathBuf, Error> {
     for number in 0_u32.. {
         let aside = path.with_extension(format!("wal.cut{number}"));
         if !log.source.disk.exists(&aside).map_err(Error::io("look for", &aside))? {
-            return log.source.disk.rename(path, &aside).map_err(Error::io("rename", path));
+            return Ok(aside);
         }
     }
     unreachable!("a directory holds fewer than four billion names")

@@ -19,8 +19,8 @@ pub struct Salvaged {
 }
 
 impl Log {
-    /// Cuts a damaged log before its first damage, so that it can be written again; none where it is whole. Segments
-    /// behind the damage stay beside the log as `.cut` files, and the damaged bytes stay in theirs.
+    /// Cuts a damaged log before its first damage, so that it can be written again; none where it is whole. The segment
+    /// with the damage and those behind it stay beside the log as `.cut` files.
     pub fn salvage(&self, wait: Duration) -> Result<Option<Salvaged>, Error> {
         let mut salvaged = None;
         let turn = self.take(wait, |writer| {

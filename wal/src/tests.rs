@@ -6,6 +6,8 @@ mod faults;
 mod golden;
 mod group;
 mod head;
+#[cfg(feature = "model")]
+mod model;
 mod processes;
 mod salvage;
 mod tail;

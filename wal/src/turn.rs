@@ -13,7 +13,7 @@ use crate::position::Position;
 use crate::record;
 use crate::recovery;
 use crate::segment::{self, OpenSegment};
-use parking_lot::MutexGuard;
+use crate::sync::MutexGuard;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use crate::head::{Entry, Head};
 use crate::position::Position;
 use crate::reader::Source;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::sync::OnceLock;
 
 /// Follows the durable head of a log.

@@ -2,8 +2,8 @@
 
 use crate::run::{Done, Step, is_installed};
 
-/// Seconds that each fuzz target runs.
-const FUZZ_SECONDS: &str = "5";
+/// Seconds of fuzzing over all targets, two at a time.
+const FUZZ_SECONDS: &str = "300";
 
 /// Runs every check; ends at the first that fails.
 pub fn run() -> Done {
@@ -19,6 +19,8 @@ pub fn run() -> Done {
     Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]).run()?;
     Step::cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings").run()?;
     Step::new("fuzz/run.sh", &[FUZZ_SECONDS]).run()?;
-    crate::reliability(&[])?;
+    // Among the tests below too; here it says which anomalies were looked for.
+    let interleavings = ["--workspace", "--quiet", "--test", "main", "fourteen_interleavings"];
+    Step::cargo(&["test"]).args(&interleavings).args(&["--", "--nocapture"]).run()?;
     crate::test(&[])
 }

@@ -4,6 +4,7 @@
 //! fail where something is missing, and say what to install; nothing is skipped.
 
 mod check;
+mod models;
 mod run;
 mod setup;
 
@@ -16,7 +17,9 @@ usage: cargo xtask COMMAND
   check         format, house rules, lints, documentation, fuzz smoke, tests: all that CI runs
   reliability [--long]
                 power cuts, single faults and bit rot on a simulated disk, and bugs planted to see that they are noticed
-  setup         only set up what the tests need";
+  setup         only set up what the tests need
+  miri          mvcc and the codecs under miri (nightly)
+  schedules     commits and publication under many schedules of their threads";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +29,8 @@ fn main() -> ExitCode {
         ["check"] => check::run(),
         ["reliability", rest @ ..] => reliability(rest),
         ["setup"] => setup::run(),
+        ["miri"] => models::miri(),
+        ["schedules"] => models::schedules(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

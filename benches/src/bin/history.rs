@@ -2,6 +2,7 @@
 //!
 //!     history ingest     --data DIR --store DIR [--from N] [--versions N]      durable commits, one after the other
 //!     history checkpoint --store DIR
+//!     history compact    --store DIR                                           a checkpoint, then all that can be better
 //!     history read       --data DIR --store DIR --what open|scan|lookup|diff --at V [--to V]
 //!     history plain      --data FILE.parquet --threads N            the limit of a scan: that column of a plain file
 //!
@@ -13,12 +14,13 @@ use asof_benches::data::{Failure, History, columns, same_sum, sum};
 use asof_benches::report::{Stopwatch, mean, print, quantile, sizes, work};
 use asof_engine::arrow::array::{RecordBatch, StringArray};
 use asof_engine::arrow::compute::filter_record_batch;
+use asof_engine::compact::Parameters;
 use asof_engine::{CommitOptions, Database, DiffKind, Options, ScanOptions, Version};
 use serde_json::{Map, json};
 use std::path::Path;
 
 const TABLE: &str = "t";
-const USAGE: &str = "usage: history ingest|checkpoint|read|plain --data DIR --store DIR [--versions N] \
+const USAGE: &str = "usage: history ingest|checkpoint|compact|read|plain --data DIR --store DIR [--versions N] \
                      [--what open|scan|lookup|diff --at V [--to V]]";
 
 fn main() -> Result<(), Failure> {
@@ -26,6 +28,7 @@ fn main() -> Result<(), Failure> {
     match arguments.command.as_str() {
         "ingest" => ingest(&arguments),
         "checkpoint" => checkpoint(&arguments),
+        "compact" => compact(&arguments),
         "read" => read(&arguments),
         "plain" => plain(&arguments),
         other => arguments.refuse(&format!("unknown command {other}")),
@@ -100,6 +103,27 @@ fn checkpoint(arguments: &Arguments) -> Result<(), Failure> {
     let line = json!({
         "workload": "history", "command": "checkpoint", "system": "asof", "seconds": seconds,
         "files_written": report.files, "bytes_written": report.bytes, "rows_written": report.rows,
+        "bytes": asof_benches::report::directory_bytes(&store), "sizes": sizes,
+    });
+    print(line, Map::new());
+    Ok(())
+}
+
+fn compact(arguments: &Arguments) -> Result<(), Failure> {
+    let store = arguments.path("store");
+    let watch = Stopwatch::start();
+    let database = Database::open(&store, Options::default())?;
+    database.checkpoint()?;
+    let report = database.compact(None, &Parameters::BY_HAND)?;
+    // Removes what the manifest before the last was the last to name.
+    database.checkpoint()?;
+    let (seconds, cpu) = (watch.seconds(), watch.cpu_ms() / 1e3);
+    let sizes = sizes(&database)?;
+    drop(database);
+    let line = json!({
+        "workload": "history", "command": "compact", "system": "asof", "seconds": seconds, "cpu_seconds": cpu,
+        "files_read": report.files_read, "files_written": report.files_written, "rows_written": report.rows,
+        "bytes_read": report.bytes_read, "bytes_written": report.bytes_written,
         "bytes": asof_benches::report::directory_bytes(&store), "sizes": sizes,
     });
     print(line, Map::new());

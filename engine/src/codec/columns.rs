@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use arrow::array::*;
-use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::*;
 use std::sync::Arc;
 
@@ -29,7 +29,15 @@ pub fn encode_columns(batch: &RecordBatch) -> Vec<u8> {
 
 /// Decodes a block that fills `bytes` exactly into rows of `schema`, of at most `rows_max`.
 pub fn decode_columns(bytes: &[u8], schema: &SchemaRef, rows_max: usize) -> Result<RecordBatch> {
-    let mut reader = Reader { bytes, at: 0 };
+    decode_block(Reader { bytes, at: 0, kept: None }, schema, rows_max)
+}
+
+/// As [`decode_columns`]; long texts and binaries are not copied, but keep the buffer that they lie in.
+pub fn decode_kept_columns(block: &Buffer, schema: &SchemaRef, rows_max: usize) -> Result<RecordBatch> {
+    decode_block(Reader { bytes: block.as_slice(), at: 0, kept: Some(block) }, schema, rows_max)
+}
+
+fn decode_block(mut reader: Reader, schema: &SchemaRef, rows_max: usize) -> Result<RecordBatch> {
     let rows = reader.varint()?;
     let rows = usize::try_from(rows)
         .ok()
@@ -44,8 +52,8 @@ pub fn decode_columns(bytes: &[u8], schema: &SchemaRef, rows_max: usize) -> Resu
                 .map_err(|error| error.at(format_args!("column '{}'", field.name())))
         })
         .collect::<Result<Vec<_>>>()?;
-    if reader.at < bytes.len() {
-        return Err(reader.damaged(format!("{} bytes after the last column", bytes.len() - reader.at)));
+    if reader.left() > 0 {
+        return Err(reader.damaged(format!("{} bytes after the last column", reader.left())));
     }
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
@@ -185,7 +193,12 @@ fn elements_of(list: &ListArray, nulls: Option<&NullBuffer>) -> ArrayRef {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// What `bytes` are, where arrays may keep it.
+    kept: Option<&'a Buffer>,
 }
+
+/// Values that take fewer bytes are copied, so that a short one does not keep all of a block.
+const KEPT_BYTES_MIN: usize = 16 << 10;
 
 impl<'a> Reader<'a> {
     fn damaged(&self, what: impl std::fmt::Display) -> Error {
@@ -205,6 +218,16 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// Takes bytes that an array will hold.
+    fn take_buffer(&mut self, count: usize) -> Result<Buffer> {
+        let start = self.at;
+        let taken = self.take(count)?;
+        Ok(match self.kept {
+            Some(kept) if count >= KEPT_BYTES_MIN => kept.slice_with_length(start, count),
+            _ => Buffer::from_vec(taken.to_vec()),
+        })
+    }
+
     fn take_values(&mut self, count: usize, width: usize) -> Result<&'a [u8]> {
         let bytes =
             count.checked_mul(width).ok_or_else(|| self.damaged("more values than memory has bytes"))?;
@@ -212,6 +235,13 @@ impl<'a> Reader<'a> {
     }
 
     fn varint(&mut self) -> Result<u64> {
+        // Most numbers are short.
+        if let Some(&byte) = self.bytes.get(self.at)
+            && byte < 0x80
+        {
+            self.at += 1;
+            return Ok(u64::from(byte));
+        }
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];
@@ -330,11 +360,11 @@ fn decode_column(
             }
             let offsets = reader.offsets(rows, nulls.as_ref())?;
             let bytes =
-                reader.take(*offsets.last().expect("offsets have one more than rows") as usize)?.to_vec();
+                reader.take_buffer(*offsets.last().expect("offsets have one more than rows") as usize)?;
             if *data_type == DataType::Binary {
-                Arc::new(BinaryArray::new(offsets, bytes.into(), nulls))
+                Arc::new(BinaryArray::new(offsets, bytes, nulls))
             } else {
-                let array = StringArray::try_new(offsets, bytes.into(), nulls);
+                let array = StringArray::try_new(offsets, bytes, nulls);
                 Arc::new(array.map_err(|error| reader.damaged(error))?)
             }
         }

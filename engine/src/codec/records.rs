@@ -1,16 +1,18 @@
 //! The structures inside log payloads, manifests and the commit log, and their way to and from the
 //! types of the engine. FORMAT.md describes each field.
 
-use super::columns::{decode_columns, encode_columns};
-use super::{BYTES_MAX, decode, decompress, encode, put_varint, take_varint};
+use super::columns::{decode_columns, decode_kept_columns, encode_columns};
+use super::{BYTES_MAX, borrow_decode, decode, decompress, encode, put_varint, take_varint};
 use crate::api::{CommitInfo, Counts, Tag};
 use crate::error::{Error, Result};
 use crate::files::hex;
 use crate::manifest::DataFileRecord;
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::datatypes::{Field, Schema};
 use asof_mvcc::{Column, ColumnType, CommitTime, FileId, Keys, Table, TableId, TableSchema, Version};
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -172,8 +174,10 @@ pub enum CatalogChange {
 pub enum Target {
     /// There is none: the row is new.
     None,
-    /// Not in a data file yet: found by key.
+    /// Not in a data file yet: found by key. (What was logged before there was [`Target::Born`].)
     Memory,
+    /// Not in a data file yet: the nth row of this table that a version made.
+    Born(Version, u32),
     /// In a data file.
     File(FileId, u32),
 }
@@ -192,6 +196,11 @@ fn encode_targets(targets: &[Target]) -> Vec<u8> {
                 put_varint(&mut out, *file);
                 put_varint(&mut out, *row as u64);
             }
+            Target::Born(version, nth) => {
+                out.push(3);
+                put_varint(&mut out, version.0);
+                put_varint(&mut out, u64::from(*nth));
+            }
         }
     }
     out
@@ -208,10 +217,12 @@ fn decode_targets(mut input: &[u8], count: usize) -> Option<Vec<Target>> {
     for _ in 0..count {
         let (&tag, rest) = input.split_first()?;
         input = rest;
+        let place = |input: &mut &[u8]| Some((take_varint(input)?, u32::try_from(take_varint(input)?).ok()?));
         targets.push(match tag {
             0 => Target::None,
             1 => Target::Memory,
-            2 => Target::File(take_varint(&mut input)?, u32::try_from(take_varint(&mut input)?).ok()?),
+            2 => place(&mut input).map(|(file, row)| Target::File(file, row))?,
+            3 => place(&mut input).map(|(version, nth)| Target::Born(Version(version), nth))?,
             _ => return None,
         });
     }
@@ -249,8 +260,8 @@ pub fn decode_keys(mut input: &[u8]) -> Option<Keys> {
 }
 
 /// What a commit changed in the rows of one table, on disk.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-struct TableChangeRecord {
+#[derive(Clone, Debug, PartialEq, Encode, BorrowDecode)]
+struct TableChangeRecord<'a> {
     table: u32,
     /// Index of the schema that the rows have.
     schema: u32,
@@ -259,13 +270,13 @@ struct TableChangeRecord {
     /// Tables without key: the hidden row id of the first row.
     first_row_id: Option<u64>,
     /// A column block: the rows born, in key order.
-    rows: Vec<u8>,
+    rows: Cow<'a, [u8]>,
     /// For each row born, the row it replaces.
-    replaced: Vec<u8>,
+    replaced: Cow<'a, [u8]>,
     /// Keys of the rows that die without a successor.
-    deleted: Vec<u8>,
+    deleted: Cow<'a, [u8]>,
     /// Where those lie.
-    deleted_at: Vec<u8>,
+    deleted_at: Cow<'a, [u8]>,
     /// Data files that hold rows of this commit instead of `rows` (bulk loads).
     files: Vec<DataFileRecord>,
 }
@@ -283,6 +294,8 @@ pub struct TableChange {
     pub first_row_id: Option<u64>,
     /// The rows born.
     pub rows: RecordBatch,
+    /// Their keys.
+    pub keys: Keys,
     /// For each row born, the row it replaces.
     pub replaced: Vec<Target>,
     /// Keys of the rows that die without a successor.
@@ -300,10 +313,18 @@ pub struct CommitContent {
     pub changes: Vec<TableChange>,
 }
 
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-struct ContentRecord {
+/// The content of a commit, on disk.
+#[derive(Encode)]
+struct ContentParts<'a> {
+    catalog: &'a [CatalogChange],
+    changes: Vec<TableChangeRecord<'a>>,
+}
+
+/// The same, read back.
+#[derive(BorrowDecode)]
+struct ContentRecord<'a> {
     catalog: Vec<CatalogChange>,
-    changes: Vec<TableChangeRecord>,
+    changes: Vec<TableChangeRecord<'a>>,
 }
 
 /// Rows changed in a table, on disk.
@@ -438,49 +459,79 @@ impl CommitHeader {
 
     /// The digest that chains this header and its content to all commits before it.
     pub fn chain_after(&self, previous: &[u8; 32]) -> [u8; 32] {
-        let unchained = CommitHeader { chain_digest: [0; 32], ..self.clone() };
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"asof commit chain 1");
-        hasher.update(previous);
-        hasher.update(&self.content_digest);
-        hasher.update(blake3::hash(&encode(&unchained)).as_bytes());
-        *hasher.finalize().as_bytes()
+        let mut encoded = encode(self);
+        let place = encoded.len() - DIGEST_BYTES;
+        encoded[place..].fill(0);
+        chain(previous, &self.content_digest, &encoded)
     }
+}
+
+const DIGEST_BYTES: usize = 32;
+
+/// The chain digest of a commit whose encoded header ends with zeros in its place.
+fn chain(previous: &[u8; 32], content: &[u8; 32], header: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"asof commit chain 1");
+    hasher.update(previous);
+    hasher.update(content);
+    hasher.update(blake3::hash(header).as_bytes());
+    *hasher.finalize().as_bytes()
 }
 
 /// The format of payloads, and of the headers in them.
 pub const PAYLOAD_FORMAT: u8 = 1;
 const PAYLOAD_PREFIX: usize = 16;
 /// Content of at least this many bytes is compressed where that pays.
-const COMPRESS_FROM: usize = 512;
+const COMPRESS_FROM: usize = 4 << 10;
+/// What is compressed first, to see whether it pays.
+const SAMPLE_BYTES: usize = 32 << 10;
 
-/// Encodes a commit as a log payload; gives the header with its digests filled in.
+/// The content compressed, where that halves it at least: the log is written once, and read back at the speed of the
+/// disk, so that less does not pay for the time it takes.
+fn compress(content: &[u8]) -> Option<Vec<u8>> {
+    let halved = |plain: &[u8]| {
+        let compressed = zstd::bulk::compress(plain, 1).ok()?;
+        (compressed.len() <= plain.len() / 2).then_some(compressed)
+    };
+    match content.len() {
+        ..COMPRESS_FROM => None,
+        COMPRESS_FROM..=SAMPLE_BYTES => halved(content),
+        // The middle is rows, not schemas, and not keys alone.
+        length => {
+            halved(&content[(length - SAMPLE_BYTES) / 2..][..SAMPLE_BYTES]).and_then(|_| halved(content))
+        }
+    }
+}
+
+/// Rows as a column block: what [`encode_commit`] takes, so that they may be encoded before a commit's turn.
+pub fn encode_rows(rows: &RecordBatch) -> Vec<u8> {
+    if rows.num_rows() > 0 { encode_columns(rows) } else { Vec::new() }
+}
+
+/// Encodes a commit as a log payload; fills in the header's digests. `rows` are the blocks of the content's changes, one
+/// for each.
 ///
 /// `{format u8, compressed u8, zero u16, header length u32, content length u64}`, the header, the content (zstd where
-/// that is shorter; the length is the one before). A content longer than any reader accepts is refused.
+/// that is much shorter; the length is the one before). A content longer than any reader accepts is refused.
 pub fn encode_commit(
-    mut header: CommitHeader,
+    header: &mut CommitHeader,
     content: &CommitContent,
+    rows: &[&[u8]],
     previous_chain: &[u8; 32],
-) -> Result<(CommitHeader, Vec<u8>)> {
-    let record = ContentRecord {
-        catalog: content.catalog.clone(),
-        changes: content
-            .changes
-            .iter()
-            .map(|change| TableChangeRecord {
-                table: change.table,
-                schema: change.schema as u32,
-                truncate: change.truncate,
-                first_row_id: change.first_row_id,
-                rows: if change.rows.num_rows() > 0 { encode_columns(&change.rows) } else { Vec::new() },
-                replaced: encode_targets(&change.replaced),
-                deleted: encode_keys(&change.deleted),
-                deleted_at: encode_targets(&change.deleted_at),
-                files: Vec::new(),
-            })
-            .collect(),
-    };
+) -> Result<Vec<u8>> {
+    assert_eq!(content.changes.len(), rows.len(), "each change has a block of rows");
+    let changes = content.changes.iter().zip(rows).map(|(change, rows)| TableChangeRecord {
+        table: change.table,
+        schema: change.schema as u32,
+        truncate: change.truncate,
+        first_row_id: change.first_row_id,
+        rows: Cow::Borrowed(*rows),
+        replaced: encode_targets(&change.replaced).into(),
+        deleted: encode_keys(&change.deleted).into(),
+        deleted_at: encode_targets(&change.deleted_at).into(),
+        files: Vec::new(),
+    });
+    let record = ContentParts { catalog: &content.catalog, changes: changes.collect() };
     let content = encode(&record);
     if content.len() > BYTES_MAX {
         let found = content.len();
@@ -489,12 +540,12 @@ pub fn encode_commit(
         )));
     }
     header.content_digest = *blake3::hash(&content).as_bytes();
-    header.chain_digest = header.chain_after(previous_chain);
-    let header_bytes = encode(&header);
-    let compressed = (content.len() >= COMPRESS_FROM)
-        .then(|| zstd::bulk::compress(&content, 1).ok())
-        .flatten()
-        .filter(|compressed| compressed.len() < content.len() - content.len() / 16);
+    header.chain_digest = [0; DIGEST_BYTES];
+    let mut header_bytes = encode(header);
+    header.chain_digest = chain(previous_chain, &header.content_digest, &header_bytes);
+    let place = header_bytes.len() - DIGEST_BYTES;
+    header_bytes[place..].copy_from_slice(&header.chain_digest);
+    let compressed = compress(&content);
     let body = compressed.as_deref().unwrap_or(&content);
     let mut payload = Vec::with_capacity(PAYLOAD_PREFIX + header_bytes.len() + body.len());
     payload.extend_from_slice(&[PAYLOAD_FORMAT, compressed.is_some() as u8, 0, 0]);
@@ -502,19 +553,34 @@ pub fn encode_commit(
     payload.extend_from_slice(&(content.len() as u64).to_le_bytes());
     payload.extend_from_slice(&header_bytes);
     payload.extend_from_slice(body);
-    Ok((header, payload))
+    Ok(payload)
 }
 
-/// A commit's payload with its header decoded and its content still as bytes.
+/// A commit's payload with its header and its changes of the catalog decoded.
 pub struct CommitPayload {
     /// The header.
     pub header: CommitHeader,
-    record: ContentRecord,
+    catalog: Vec<CatalogChange>,
+    content: Buffer,
 }
 
 impl CommitPayload {
     /// Decodes a log payload and checks the content's digest.
     pub fn decode(payload: &[u8]) -> Result<CommitPayload> {
+        let payload = CommitPayload::decode_unproven(payload.to_vec())?;
+        if *blake3::hash(&payload.content).as_bytes() != payload.header.content_digest {
+            return Err(Error::corrupt(format!(
+                "the content of version {} does not match its digest",
+                payload.header.version
+            )));
+        }
+        Ok(payload)
+    }
+
+    /// Decodes a log payload whose bytes the log's checksum has just vouched for; the digest is for who verifies. Rows
+    /// keep the payload, as far as they need not be copied.
+    pub fn decode_unproven(payload: Vec<u8>) -> Result<CommitPayload> {
+        let payload = Buffer::from_vec(payload);
         let short = || Error::corrupt("a commit's payload is too short");
         let (prefix, rest) = payload.split_at_checked(PAYLOAD_PREFIX).ok_or_else(short)?;
         if prefix[0] != PAYLOAD_FORMAT {
@@ -531,9 +597,10 @@ impl CommitPayload {
         let (header, body) = rest.split_at_checked(header_bytes).ok_or_else(short)?;
         let header: CommitHeader = decode(header, "a commit's header")?;
         let content = match prefix[1] {
-            0 => Some(body.to_vec()).filter(|content| content.len() as u64 == content_bytes),
+            0 if body.len() as u64 == content_bytes => Some(payload.slice(PAYLOAD_PREFIX + header_bytes)),
+            0 => None,
             _ if content_bytes > BYTES_MAX as u64 => None,
-            _ => decompress(body, content_bytes),
+            _ => decompress(body, content_bytes).map(Buffer::from_vec),
         };
         let content = content.ok_or_else(|| {
             let version = header.version;
@@ -541,18 +608,13 @@ impl CommitPayload {
                 "the content of version {version} is not the {content_bytes} bytes it says"
             ))
         })?;
-        if *blake3::hash(&content).as_bytes() != header.content_digest {
-            return Err(Error::corrupt(format!(
-                "the content of version {} does not match its digest",
-                header.version
-            )));
-        }
-        Ok(CommitPayload { header, record: decode(&content, "a commit's content")? })
+        let catalog = content_record(&content)?.catalog;
+        Ok(CommitPayload { header, catalog, content })
     }
 
     /// The changes of the catalog.
     pub fn catalog(&self) -> &[CatalogChange] {
-        &self.record.catalog
+        &self.catalog
     }
 
     /// The changes of rows. `schema_of` gives the schema of a table by index.
@@ -560,7 +622,8 @@ impl CommitPayload {
         &self,
         schema_of: impl Fn(TableId, usize) -> Option<Arc<TableSchema>>,
     ) -> Result<Vec<TableChange>> {
-        let changes = self.record.changes.iter().map(|record| {
+        let content = content_record(&self.content)?;
+        let changes = content.changes.iter().map(|record| {
             let damaged =
                 |what: &str| Error::corrupt(format!("version {} has damaged {what}", self.header.version));
             let schema =
@@ -569,7 +632,9 @@ impl CommitPayload {
             let rows = if record.rows.is_empty() {
                 RecordBatch::new_empty(arrow_schema)
             } else {
-                decode_columns(&record.rows, &arrow_schema, u32::MAX as usize)?
+                let start = record.rows.as_ptr() as usize - self.content.as_ptr() as usize;
+                let block = self.content.slice_with_length(start, record.rows.len());
+                decode_kept_columns(&block, &arrow_schema, u32::MAX as usize)?
             };
             let deleted = decode_keys(&record.deleted).ok_or_else(|| damaged("keys"))?;
             if !record.files.is_empty() {
@@ -584,7 +649,12 @@ impl CommitPayload {
             if record.first_row_id.is_some_and(|first| first.checked_add(rows.num_rows() as u64).is_none()) {
                 return Err(damaged("row ids"));
             }
+            let keys = match record.first_row_id {
+                Some(first) => Keys::of_row_ids((first..).take(rows.num_rows())),
+                None => Keys::of_batch(&schema, &rows)?,
+            };
             Ok(TableChange {
+                keys,
                 table: record.table,
                 schema: record.schema as usize,
                 truncate: record.truncate,
@@ -599,6 +669,10 @@ impl CommitPayload {
         });
         changes.collect()
     }
+}
+
+fn content_record(content: &Buffer) -> Result<ContentRecord<'_>> {
+    borrow_decode(content, "a commit's content")
 }
 
 /// A tag on disk.

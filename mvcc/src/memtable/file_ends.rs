@@ -1,5 +1,8 @@
 //! When rows of one data file died: sorted runs of (row, end), each longer than the one after it, merged as they
 //! grow. 8 bytes for each dead row; adding one costs a few moves, looking one up a few bisections.
+//!
+//! A row that is said to die again (by a damaged log: looking for it would cost more than adding it) died when it was
+//! said first.
 
 /// A row's position and its end, counted from the memtable's base.
 type End = (u32, u32);
@@ -15,15 +18,15 @@ pub(super) struct FileEnds {
 }
 
 impl FileEnds {
-    /// Adds a row that is not there yet.
+    /// Adds a row.
     pub fn insert(&mut self, row: u32, end: u32) {
-        debug_assert_eq!(self.end_of(row), None, "a row dies once");
         self.loose.push((row, end));
         if self.loose.len() < LOOSE_MAX {
             return;
         }
         let mut run = std::mem::take(&mut self.loose);
         run.sort_unstable();
+        run.dedup_by_key(|(row, _)| *row);
         while let Some(last) = self.runs.pop_if(|last| last.len() <= run.len() * 2) {
             run = merge(&last, &run);
         }
@@ -38,7 +41,8 @@ impl FileEnds {
             let found = run.binary_search_by_key(&row, |(other, _)| *other).ok()?;
             Some(run[found].1)
         };
-        loose.map(|(_, end)| *end).or_else(|| self.runs.iter().find_map(in_run))
+        let in_runs = self.runs.iter().find_map(in_run);
+        in_runs.or(loose.map(|(_, end)| *end))
     }
 
     /// All ends, ascending by row.
@@ -48,10 +52,11 @@ impl FileEnds {
         all.extend_from_slice(&self.loose);
         // Finds the sorted runs and merges them.
         all.sort();
+        all.dedup_by_key(|(row, _)| *row);
         all
     }
 
-    /// How many rows died.
+    /// How many rows died, at most.
     pub fn len(&self) -> usize {
         self.runs.iter().map(Vec::len).sum::<usize>() + self.loose.len()
     }
@@ -68,6 +73,7 @@ fn merge(a: &[End], b: &[End]) -> Vec<End> {
     all.extend_from_slice(a);
     all.extend_from_slice(b);
     all.sort();
+    all.dedup_by_key(|(row, _)| *row);
     all
 }
 
@@ -93,5 +99,17 @@ mod tests {
         assert_eq!(ends.end_of(65_536), None);
         assert_eq!(ends.len(), count as usize);
         assert!(ends.memory_bytes() < count as usize * 16 + 1024, "{}", ends.memory_bytes());
+    }
+
+    #[test]
+    fn a_row_that_dies_again_died_the_first_time() {
+        let mut ends = FileEnds::default();
+        for round in 0..5 {
+            for row in 0..40 {
+                ends.insert(row, round * 100 + row);
+                assert_eq!(ends.end_of(row), Some(row), "round {round}");
+            }
+        }
+        assert_eq!(ends.sorted(), (0..40).map(|row| (row, row)).collect::<Vec<_>>());
     }
 }

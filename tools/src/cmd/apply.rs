@@ -39,6 +39,9 @@ pub struct ApplyArgs {
     /// JSON Lines; standard input where it is - or missing
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Keep other processes from writing until the end
+    #[arg(long)]
+    pub exclusive: bool,
     /// End at the first line that fails
     #[arg(long)]
     pub stop_on_error: bool,
@@ -158,7 +161,8 @@ fn place(index: usize, operation: &Operation) -> String {
 /// Commits the lines of a file, or of standard input as they come.
 pub fn run(args: ApplyArgs, context: &Context) -> Result {
     let (name, mut input) = open(args.file.as_deref())?;
-    let database = context.open_or_create(&args.database)?;
+    let options = asof_engine::Options { exclusive: args.exclusive, ..context.options() };
+    let database = context.open_or_create_with(&args.database, options)?;
     let applier = Applier { database, isolation: args.isolation, context };
     let mut out = context.out();
     let mut line = Vec::new();

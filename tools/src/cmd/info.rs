@@ -45,7 +45,8 @@ pub fn run(args: InfoArgs, context: &Context) -> Result {
     write!(out, "\n{grid}")?;
     for lease in &info.leases {
         let holder = lease.pid.map_or("an unknown process".to_string(), |pid| format!("process {pid}"));
-        writeln!(out, "lease         {holder} keeps the files of manifest {}", lease.manifest)?;
+        let age = lease.age_seconds.map(|age| format!(", running for {age} s,")).unwrap_or_default();
+        writeln!(out, "lease         {holder}{age} keeps the files of manifest {}", lease.manifest)?;
     }
     out.flush()?;
     Ok(Status::Done)

@@ -24,5 +24,6 @@ pub mod schema;
 pub mod show;
 pub mod tables;
 pub mod tag;
+pub mod torture;
 pub mod umount;
 pub mod verify;

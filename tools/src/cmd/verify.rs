@@ -1,4 +1,4 @@
-//! `verify`: every checksum and invariant, with the damage file by file.
+//! `verify`: every checksum and invariant, with the damage file by file; and the salvage of a damaged log.
 
 use crate::args::VerifyArgs;
 use crate::print::count_text;
@@ -7,7 +7,14 @@ use std::io::Write;
 
 /// Checks everything; status 4 where there is damage.
 pub fn run(args: VerifyArgs, context: &Context) -> Result {
-    let report = context.open_read_only(&args.database)?.verify()?;
+    if args.salvage {
+        salvage(&args, context)?;
+    }
+    let database = context.open_read_only(&args.database)?;
+    let report = match args.sample {
+        Some(percent) => database.verify_sample(percent)?,
+        None => database.verify()?,
+    };
     let status = if report.findings.is_empty() { Status::Done } else { Status::Damaged };
     if context.json {
         context.print_json(&asof_engine::json::verify_to_json(&report))?;
@@ -20,7 +27,15 @@ pub fn run(args: VerifyArgs, context: &Context) -> Result {
         let place = if finding.message.contains(&place) { String::new() } else { format!(" {place}") };
         writeln!(out, "{}{place}: {}", context.shown(&finding.file), context.shown(&finding.message))?;
     }
+    for (file, bytes) in &report.aside {
+        let bytes = print::bytes_text(*bytes);
+        writeln!(
+            out,
+            "{file}: {bytes} that a salvage cut off the log; nothing reads it, and it may be removed"
+        )?;
+    }
     let verdict = match report.findings.len() as u64 {
+        0 if report.sampled_percent.is_some() => "no damage in the sample".to_string(),
         0 => "no damage".to_string(),
         count => count_text(count, "finding"),
     };
@@ -35,4 +50,17 @@ pub fn run(args: VerifyArgs, context: &Context) -> Result {
     )?;
     out.flush()?;
     Ok(status)
+}
+
+/// Cuts a damaged log before its damage, and says so. What is left is verified as ever.
+fn salvage(args: &VerifyArgs, context: &Context) -> Result<()> {
+    let salvaged = context.open(&args.database)?.salvage()?;
+    match salvaged {
+        None => context.note("nothing to salvage: the log is whole"),
+        Some(salvaged) => context.note(format_args!(
+            "{}; kept everything up to version {}, put the rest aside",
+            salvaged.damage, salvaged.version
+        )),
+    }
+    Ok(())
 }

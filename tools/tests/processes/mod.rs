@@ -1,6 +1,8 @@
 //! Real processes on real files: killed at any moment, several at once, and watched by the kernel's eyes.
 
+mod holders;
 mod kills;
+mod readers;
 mod trace;
 mod turns;
 

@@ -16,6 +16,7 @@ pub mod full_disk;
 pub mod killer;
 pub mod kills;
 pub mod recorder;
+pub mod suite;
 pub mod sweep;
 pub mod told;
 pub mod workload;

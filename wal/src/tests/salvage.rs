@@ -43,6 +43,9 @@ fn a_damaged_log_is_cut_before_its_damage_and_can_be_written_again() {
         check_salvaged(&disk, &written);
         let names: Vec<_> = disk.process().list(Path::new(DIR)).unwrap();
         assert!(names.iter().any(|entry| entry.name.contains(".cut")), "the rest is kept aside");
+        let damaged = segment_path(salvaged.end.segment);
+        let kept = disk.read(&damaged.with_extension("wal.cut0")).unwrap();
+        assert_eq!(kept, disk.read(&damaged).unwrap(), "and so is a copy of the segment with the damage");
     }
 }
 

@@ -1,0 +1,124 @@
+//! Damaged data files, ends files, ids, running sums and commit logs behind checksums that are right: every answer of
+//! the database is one, or an error.
+
+#![no_main]
+
+use asof_fuzz::{Base, Edit, edited, exercise, frame};
+use asof_wal::sim::SimDisk;
+use libfuzzer_sys::fuzz_target;
+use std::path::Path;
+
+/// The most that an ends file unpacks to here.
+const ENDS_BYTES_MAX: usize = 1 << 20;
+const BLOCK_BYTES: usize = 16 << 10;
+
+// Which file, what changes in it, and where it is cut off.
+fuzz_target!(|input: (u8, Vec<Edit>, Option<u16>)| {
+    let (which, edits, cut) = input;
+    let base = Base::get();
+    let path = &base.files[usize::from(which) % base.files.len()];
+    let disk = base.disk();
+    let bytes = disk.read(path).expect("it is there");
+    let class = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    match class {
+        "data" => put_data(base, &disk, path, edited(bytes, &edits, cut)),
+        "ends" => {
+            let body = zstd::bulk::decompress(&bytes[64..], ENDS_BYTES_MAX).expect("it is whole");
+            let body = edited(body, &edits, cut);
+            let mut packed = (body.len() as u64).to_le_bytes().to_vec();
+            packed.extend(zstd::bulk::compress(&body, 1).expect("bytes in memory compress"));
+            put_framed(base, &disk, path, frame(b"ASOFENDS", &packed));
+        }
+        "ids" => {
+            put_framed(base, &disk, path, frame(b"ASOFIDS\0", &edited(bytes[56..].to_vec(), &edits, cut)))
+        }
+        _ => put_history(base, &disk, path, edited(bytes, &edits, cut)),
+    }
+    exercise(&disk);
+});
+
+/// The number in a file's name behind a minus, or all of it.
+fn number(path: &Path) -> u64 {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let digits = stem.rsplit('-').next().unwrap_or_default();
+    u64::from_str_radix(digits, 16).expect("names are numbers")
+}
+
+/// A data file: checksums of its blocks, of its tail, of all of it.
+fn put_data(base: &Base, disk: &SimDisk, path: &Path, mut bytes: Vec<u8>) {
+    let mut manifest = base.manifest.clone();
+    let id = number(path);
+    let Some(record) = manifest.data_files.iter_mut().find(|record| record.id == id) else { return };
+    let checksum = |block: u64, bytes: &[u8]| {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&id.to_le_bytes());
+        hasher.update(&block.to_le_bytes());
+        hasher.update(bytes);
+        hasher.finalize()
+    };
+    let tail = (record.tail_offset as usize).min(bytes.len());
+    let checksums: Vec<u32> =
+        (0..).zip(bytes[..tail].chunks(BLOCK_BYTES)).map(|(block, bytes)| checksum(block, bytes)).collect();
+    for (index, crc) in checksums.iter().enumerate() {
+        if let Some(place) = bytes.get_mut(tail + 16 + 4 * index..tail + 20 + 4 * index) {
+            place.copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+    record.tail_crc = checksum(u64::MAX, &bytes[tail..]);
+    record.bytes = bytes.len() as u64;
+    record.digest = *blake3::hash(&bytes).as_bytes();
+    disk.overwrite(path, &bytes).expect("it is there");
+    base.put_manifest(disk, &manifest);
+}
+
+fn put_framed(base: &Base, disk: &SimDisk, path: &Path, bytes: Vec<u8>) {
+    let mut manifest = base.manifest.clone();
+    let (id, digest) = (number(path), *blake3::hash(&bytes).as_bytes());
+    for record in manifest.ends_files.iter_mut().filter(|record| record.id == id) {
+        (record.bytes, record.digest) = (bytes.len() as u64, digest);
+    }
+    for record in manifest.ids_files.iter_mut().filter(|record| record.id == id) {
+        (record.bytes, record.digest) = (bytes.len() as u64, digest);
+    }
+    disk.overwrite(path, &bytes).expect("it is there");
+    base.put_manifest(disk, &manifest);
+}
+
+/// Running sums, the commit log and its index: checksums of entries.
+fn put_history(base: &Base, disk: &SimDisk, path: &Path, mut bytes: Vec<u8>) {
+    let id = &base.manifest.database_id;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let index_path = path.with_file_name("commits.idx");
+    if name.ends_with(".changes") {
+        let table = (number(path) as u32).to_le_bytes();
+        for (number, entry) in (0u64..).zip(bytes.chunks_exact_mut(48)) {
+            let crc = crc_of(&[id, &table, &number.to_le_bytes(), &entry[..44]]);
+            entry[44..].copy_from_slice(&crc.to_le_bytes());
+        }
+    } else {
+        let mut index =
+            if name == "commits.idx" { bytes.clone() } else { disk.read(&index_path).expect("it is there") };
+        for (version, entry) in (1u64..).zip(index.chunks_exact_mut(32)) {
+            let place = u64::from_le_bytes(entry[8..16].try_into().expect("eight bytes")) as usize;
+            let length = u32::from_le_bytes(entry[16..20].try_into().expect("four bytes")) as usize;
+            if name == "commits.log"
+                && let Some(header) = bytes.get(place..place.saturating_add(length))
+            {
+                entry[20..24].copy_from_slice(&crc_of(&[header]).to_le_bytes());
+            }
+            let crc = crc_of(&[id, &version.to_le_bytes(), &entry[..28]]);
+            entry[28..].copy_from_slice(&crc.to_le_bytes());
+        }
+        match name {
+            "commits.idx" => bytes = index,
+            _ => disk.overwrite(&index_path, &index).expect("it is there"),
+        }
+    }
+    disk.overwrite(path, &bytes).expect("it is there");
+}
+
+fn crc_of(parts: &[&[u8]]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize()
+}

@@ -1,0 +1,122 @@
+//! `verify --salvage` and `verify --sample`, on real damage.
+
+use super::support::*;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A database of 31 commits with a log that is damaged about a third of the way, and a whole copy of it; gives the
+/// damaged segment.
+fn damaged() -> (Scratch, PathBuf) {
+    let scratch = Scratch::new();
+    scratch.ok(&["create-table", "db", "t", "id int64, note text, primary key (id)"]);
+    let lines: String = (0..30)
+        .map(|id| {
+            let note: String =
+                (0..40).map(|nth| format!("{:x} ", (id * 7919 + nth * 104_729) % 65_521)).collect();
+            let rows = serde_json::json!([{"id": id, "note": note}]);
+            serde_json::json!({"ops": [{"op": "upsert", "table": "t", "rows": rows}]}).to_string() + "\n"
+        })
+        .collect();
+    scratch.apply(&lines);
+    let database = scratch.path("db");
+    for file in files_below(&database) {
+        let target = scratch.path("whole").join(file.strip_prefix(&database).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(&file, target).unwrap();
+    }
+    let used = scratch.json(&["info", "db"])["log_used_bytes"].as_u64().unwrap() as usize;
+    let segment = segments(&database).pop().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // More than what lies between two records.
+    bytes[used / 3..used / 3 + 64].iter_mut().for_each(|byte| *byte ^= 0x55);
+    std::fs::write(&segment, bytes).unwrap();
+    (scratch, segment)
+}
+
+/// The last version before the damage: what a message says after `up to version `.
+fn kept_version(message: &str) -> u64 {
+    let number = message.split("up to version ").nth(1).unwrap_or_else(|| panic!("{message}"));
+    let version = number.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+    assert!((5..=20).contains(&version), "{message}");
+    version
+}
+
+fn segments(database: &Path) -> Vec<PathBuf> {
+    let mut found = files_below(&database.join("wal"));
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    found
+}
+
+#[test]
+fn a_log_damaged_in_its_middle_is_read_up_to_there_and_not_written() {
+    let (scratch, segment) = damaged();
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    for version in ["2", "4"] {
+        let read = |name: &str| scratch.ok(&["cat", name, "t", "-q", "--as-of", version]);
+        assert_eq!(read("db"), read("whole"));
+    }
+    let error = scratch.fails(4, &["create-table", "db", "other", "id int64"]);
+    assert!(error.contains(name) && error.contains("at offset"), "{error}");
+    let ran = scratch.run(&["verify", "db"]);
+    assert_eq!(ran.status, 4);
+    assert!(ran.text().contains(name) && ran.text().contains("expected"), "{}", ran.text());
+    assert_eq!(segments(&scratch.path("db")), [segment], "nothing was done about it");
+}
+
+#[test]
+fn a_salvage_keeps_the_prefix_puts_the_rest_aside_and_lets_writers_in() {
+    let (scratch, segment) = damaged();
+    let before = std::fs::read(&segment).unwrap();
+    let ran = scratch.run(&["verify", "db", "--salvage"]);
+    assert_eq!(ran.status, 0, "{} {}", ran.text(), ran.stderr);
+    assert!(ran.stderr.contains("is damaged at offset"), "{}", ran.stderr);
+    let version = kept_version(&ran.stderr);
+    assert!(ran.text().contains(".wal.cut0: "), "{}", ran.text());
+    assert!(ran.text().contains(&format!("no damage: {version} versions")), "{}", ran.text());
+    let report = scratch.json(&["verify", "db"]);
+    let aside = report["aside"][0]["file"].as_str().unwrap();
+    assert_eq!(std::fs::read(scratch.path("db").join(aside)).unwrap(), before, "every byte is there still");
+    // It is a database like any other again.
+    let kept = scratch.ok(&["cat", "db", "t", "-q"]);
+    assert_eq!(kept, scratch.ok(&["cat", "whole", "t", "-q", "--as-of", &version.to_string()]));
+    scratch.apply("{\"ops\":[{\"op\":\"delete\",\"table\":\"t\",\"keys\":[{\"id\":0}]}]}\n");
+    scratch.ok(&["checkpoint", "db"]);
+    scratch.ok(&["verify", "db"]);
+    assert_eq!(scratch.ok(&["cat", "db", "t", "-q", "--as-of", &version.to_string()]), kept);
+    assert_eq!(scratch.ok(&["cat", "db", "t", "-q"]).lines().count(), kept.lines().count() - 1);
+    assert_eq!(scratch.json(&["info", "db"])["version"], version + 1);
+}
+
+#[test]
+fn a_whole_log_is_not_touched_by_a_salvage() {
+    let shop = shop();
+    let before = segments(&shop.path("db"));
+    let ran = shop.run(&["verify", "db", "--salvage"]);
+    assert_eq!(ran.status, 0);
+    assert!(ran.stderr.contains("nothing to salvage"), "{}", ran.stderr);
+    assert_eq!(segments(&shop.path("db")), before);
+    assert_eq!(shop.json(&["verify", "db"])["aside"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_sample_reads_a_share_of_the_rows_and_finds_what_lies_in_it() {
+    let shop = shop();
+    shop.ok(&["checkpoint", "db"]);
+    let report = shop.json(&["verify", "db", "--sample", "5%"]);
+    assert_eq!((&report["ok"], &report["sampled_percent"]), (&Value::from(true), &Value::from(5.0)));
+    assert!(shop.ok(&["verify", "db", "--sample", "100"]).starts_with("no damage in the sample: 4 versions"));
+    assert_eq!(shop.json(&["verify", "db"])["sampled_percent"], Value::Null);
+    for wrong in ["0%", "101%", "-1", "x", "NaN"] {
+        shop.fails(2, &["verify", "db", &format!("--sample={wrong}")]);
+    }
+    // Small files have one row group, and one of each file is always read.
+    for file in files_below(&shop.path("db/data")) {
+        let whole = std::fs::read(&file).unwrap();
+        let mut bytes = whole.clone();
+        bytes[8] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let ran = shop.run(&["verify", "db", "--sample", "1%"]);
+        assert_eq!(ran.status, 4, "{}: {}", file.display(), ran.text());
+        std::fs::write(&file, whole).unwrap();
+    }
+}
