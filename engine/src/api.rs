@@ -265,7 +265,7 @@ pub enum Filter {
 }
 
 /// What a scan gives.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ScanOptions {
     /// Column names in the order wanted; `None` for all.
     pub columns: Option<Vec<String>>,
@@ -273,6 +273,15 @@ pub struct ScanOptions {
     pub filter: Option<Filter>,
     /// At most this many rows.
     pub limit: Option<u64>,
+    /// Whether rows come in key order (order of insertion where there is no key). Without it a scan is faster, and reads
+    /// no key that it does not give.
+    pub ordered: bool,
+}
+
+impl Default for ScanOptions {
+    fn default() -> ScanOptions {
+        ScanOptions { columns: None, filter: None, limit: None, ordered: true }
+    }
 }
 
 /// What happened to a row in a diff.

@@ -11,6 +11,7 @@ use crate::generation::Generation;
 use crate::history::ids::hash_id;
 use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout};
 use crate::manifest::{self, Leased, Manifest};
+use crate::open_files::OpenFiles;
 use crate::options::Options;
 use crate::replay::{Tail, replay};
 use crate::snapshot::Snapshot;
@@ -215,7 +216,8 @@ impl Database {
             manifest_seen: 0,
         };
         let id = manifest.database_id;
-        let generation = Generation::new(disk.clone(), layout.clone(), leased, options.key_cache_bytes())?;
+        let open_files = Arc::new(OpenFiles::new(options.key_cache_bytes(), options.read_threads));
+        let generation = Generation::new(disk.clone(), layout.clone(), leased, open_files)?;
         let inner = Inner {
             layout,
             options,
@@ -633,7 +635,8 @@ impl Inner {
 
     fn generation(&self, leased: Leased) -> Result<Arc<Generation>> {
         let (disk, layout) = (self.disk.clone(), self.layout.clone());
-        Ok(Arc::new(Generation::new(disk, layout, leased, self.options.key_cache_bytes())?))
+        let open_files = self.state().generation.open_files().clone();
+        Ok(Arc::new(Generation::new(disk, layout, leased, open_files)?))
     }
 
     /// Forgets what was applied but could not be made durable: others may put something else in its place.
@@ -706,6 +709,7 @@ impl From<asof_wal::Error> for Error {
             asof_wal::Error::Corrupt { .. } | asof_wal::Error::Missing { .. } => ErrorKind::Corrupt,
             asof_wal::Error::Unsupported { .. } => ErrorKind::Unsupported,
             asof_wal::Error::Locked { .. } => ErrorKind::Locked,
+            asof_wal::Error::Poisoned { .. } if error.is_full() => ErrorKind::Full,
             asof_wal::Error::Poisoned { .. } => ErrorKind::Poisoned,
             asof_wal::Error::ReadOnly => ErrorKind::ReadOnly,
             asof_wal::Error::TooLarge { .. } => ErrorKind::Invalid,

@@ -7,12 +7,16 @@ use crate::error::{Error, Result};
 use crate::scan::{Life, row_versions};
 use crate::snapshot::{all_columns, unknown_table};
 use crate::state::State;
-use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
-use arrow::compute::interleave_record_batch;
+use crate::store::chunk::{Chunk, Chunks};
+use arrow::array::{
+    ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{filter_record_batch, interleave_record_batch, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::row::{RowConverter, SortField};
 use asof_mvcc::{Column, KeyBytes, Table, TableId, TableSchema, Version};
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows of a batch that a diff gives.
@@ -24,7 +28,7 @@ const BATCH_ROWS: usize = 8_192;
 /// In a net diff, version and time are those of the commit that made or ended the row last.
 pub struct Diff {
     schema: SchemaRef,
-    batches: VecDeque<RecordBatch>,
+    batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
 }
 
 impl Diff {
@@ -38,7 +42,7 @@ impl Iterator for Diff {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {
-        self.batches.pop_front().map(Ok)
+        self.batches.next()
     }
 }
 
@@ -100,6 +104,13 @@ impl Database {
             }
             DiffKind::Feed => feed.iter().map(|feed| feed.column.clone()).collect(),
         };
+        if let (DiffKind::Net, [entry]) = (kind, &concerned[..])
+            && entry.exists_at(to)
+            && entry.lives.iter().all(|(begin, _)| *begin <= from)
+        {
+            let net = NetStream::new(state, entry, columns, from, to)?;
+            return Ok(Diff { schema: net.schema.clone(), batches: Box::new(net) });
+        }
         let mut lines = Vec::new();
         let mut batches = Vec::new();
         for entry in &concerned {
@@ -354,7 +365,8 @@ fn feed_lines(key_space: usize, events: Vec<Event>, from: Version, to: Version, 
     }
 }
 
-fn render(state: &State, lines: &[Line], columns: &[Column], batches: &[RecordBatch]) -> Result<Diff> {
+/// The schema of a diff's batches.
+fn diff_schema(columns: &[Column]) -> SchemaRef {
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let mut fields = vec![
         Field::new("_change_type", DataType::Utf8, false),
@@ -362,20 +374,236 @@ fn render(state: &State, lines: &[Line], columns: &[Column], batches: &[RecordBa
         Field::new("_commit_timestamp", utc, false),
     ];
     fields.extend(columns.iter().map(|column| column.to_field().with_nullable(true)));
-    let schema = Arc::new(Schema::new(fields));
+    Arc::new(Schema::new(fields))
+}
+
+/// Commit times by version: a diff has many lines of few versions.
+#[derive(Default)]
+struct Times(HashMap<Version, i64>);
+
+impl Times {
+    fn of(&mut self, state: &State, version: Version) -> Result<i64> {
+        if let Some(time) = self.0.get(&version) {
+            return Ok(*time);
+        }
+        let time = state.time(version)?.0;
+        self.0.insert(version, time);
+        Ok(time)
+    }
+}
+
+/// What happened, by which version, before the columns of rows.
+fn with_changes(
+    state: &State,
+    times: &mut Times,
+    schema: &SchemaRef,
+    changes: &[(ChangeType, Version)],
+    rows: &RecordBatch,
+) -> Result<RecordBatch> {
+    let commits = changes.iter().map(|(_, version)| times.of(state, *version));
+    let commits = commits.collect::<Result<Vec<i64>>>()?;
+    let mut arrays: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(changes.iter().map(|(change, _)| change.name()))),
+        Arc::new(UInt64Array::from_iter_values(changes.iter().map(|(_, version)| version.0))),
+        Arc::new(TimestampMicrosecondArray::from(commits).with_timezone("UTC")),
+    ];
+    arrays.extend(rows.columns().iter().cloned());
+    Ok(RecordBatch::try_new(schema.clone(), arrays)?)
+}
+
+fn render(state: &State, lines: &[Line], columns: &[Column], batches: &[RecordBatch]) -> Result<Diff> {
+    let schema = diff_schema(columns);
     let sources: Vec<&RecordBatch> = batches.iter().collect();
-    let mut given = VecDeque::new();
+    let mut times = Times::default();
+    let mut given = Vec::new();
     for lines in lines.chunks(BATCH_ROWS) {
         let picks: Vec<(usize, usize)> = lines.iter().map(|line| line.row).collect();
         let rows = interleave_record_batch(&sources, &picks)?;
-        let times = lines.iter().map(|line| Ok(state.time(line.version)?.0)).collect::<Result<Vec<i64>>>()?;
-        let mut arrays: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(lines.iter().map(|line| line.change.name()))),
-            Arc::new(UInt64Array::from_iter_values(lines.iter().map(|line| line.version.0))),
-            Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
-        ];
-        arrays.extend(rows.columns().iter().cloned());
-        given.push_back(RecordBatch::try_new(schema.clone(), arrays)?);
+        let changes: Vec<_> = lines.iter().map(|line| (line.change, line.version)).collect();
+        given.push(with_changes(state, &mut times, &schema, &changes, &rows)?);
     }
-    Ok(Diff { schema, batches: given })
+    Ok(Diff { schema, batches: Box::new(given.into_iter().map(Ok)) })
+}
+
+/// A net diff of a table that was there all along, as a stream: row versions come in order of keys, so that what a key
+/// was and what it is follow each other.
+struct NetStream {
+    state: Arc<State>,
+    table: Arc<Table>,
+    chunks: Chunks,
+    /// Every column that the table ever had, and those of the diff.
+    own: Vec<Column>,
+    columns: Vec<Column>,
+    loose: SchemaRef,
+    schema: SchemaRef,
+    from: Version,
+    to: Version,
+    times: Times,
+    /// A row that was, whose key may still turn out to be updated.
+    was: Option<(Vec<u8>, Version, RecordBatch)>,
+    done: bool,
+}
+
+/// Lines of a diff while they are gathered.
+#[derive(Default)]
+struct Gathered {
+    batches: Vec<RecordBatch>,
+    picks: Vec<(usize, usize)>,
+    changes: Vec<(ChangeType, Version)>,
+}
+
+impl Gathered {
+    fn add(&mut self, change: ChangeType, version: Version, row: (usize, usize)) {
+        self.changes.push((change, version));
+        self.picks.push(row);
+    }
+}
+
+impl NetStream {
+    fn new(
+        state: Arc<State>,
+        table: &Arc<Table>,
+        columns: Vec<Column>,
+        from: Version,
+        to: Version,
+    ) -> Result<NetStream> {
+        let own = all_columns(table);
+        let chunks = row_versions(&state, table, &own, Life::Touched { after: from, up_to: to })?;
+        Ok(NetStream {
+            chunks,
+            state,
+            table: table.clone(),
+            own,
+            loose: crate::adapt::loose_schema(&columns),
+            schema: diff_schema(&columns),
+            columns,
+            from,
+            to,
+            times: Times::default(),
+            was: None,
+            done: false,
+        })
+    }
+
+    /// Lines of a chunk's rows. The last row that was may be updated by the first row of the next chunk: it waits.
+    fn gather(&mut self, chunk: &Chunk) -> Result<Gathered> {
+        let (earlier, later) = (self.table.schema_at(self.from), self.table.schema_at(self.to));
+        let mut gathered = Gathered::default();
+        let after = by_name(&chunk.rows, later, earlier, &self.own, &self.columns, &self.loose)?;
+        let before = match Arc::ptr_eq(earlier, later) {
+            true => after.clone(),
+            false => by_name(&chunk.rows, earlier, later, &self.own, &self.columns, &self.loose)?,
+        };
+        gathered.batches = vec![before, after];
+        // The row that was last: (key, end, where).
+        let mut was: Option<(Vec<u8>, Version, (usize, usize))> = None;
+        if let Some((key, end, row)) = self.was.take() {
+            gathered.batches.push(row);
+            was = Some((key, end, (2, 0)));
+        }
+        for row in 0..chunk.len() {
+            let (key, begin, end) = (chunk.keys.get(row), chunk.begins[row], chunk.ends[row]);
+            let existed = begin <= self.from && self.from < end;
+            let exists = begin <= self.to && self.to < end;
+            if existed == exists {
+                continue;
+            }
+            let known = was.take();
+            if exists && known.as_ref().is_some_and(|(other, ..)| other == key) {
+                let (_, _, before) = known.expect("it has this key");
+                gathered.add(ChangeType::UpdatePreimage, begin, before);
+                gathered.add(ChangeType::UpdatePostimage, begin, (1, row));
+                continue;
+            }
+            if let Some((_, end, before)) = known {
+                gathered.add(ChangeType::Delete, end, before);
+            }
+            if exists {
+                gathered.add(ChangeType::Insert, begin, (1, row));
+            } else {
+                was = Some((key.to_vec(), end, (0, row)));
+            }
+        }
+        self.was = was.map(|(key, end, (batch, row))| (key, end, gathered.batches[batch].slice(row, 1)));
+        Ok(gathered)
+    }
+
+    /// The lines as a batch, without updates that changed nothing.
+    fn give(&mut self, gathered: Gathered) -> Result<Option<RecordBatch>> {
+        let Gathered { batches, picks, mut changes } = gathered;
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let mut rows = interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &picks)?;
+        let is_pair = |(change, _): &(ChangeType, Version)| *change == ChangeType::UpdatePreimage;
+        let pairs: Vec<u32> =
+            changes.iter().enumerate().filter(|(_, line)| is_pair(line)).map(|(at, _)| at as u32).collect();
+        if !pairs.is_empty() {
+            let equal = equal_pairs(&rows, &pairs)?;
+            if equal.contains(&true) {
+                let mut keep = vec![true; changes.len()];
+                for (&at, _) in pairs.iter().zip(&equal).filter(|(_, equal)| **equal) {
+                    (keep[at as usize], keep[at as usize + 1]) = (false, false);
+                }
+                let mut flags = keep.iter();
+                changes.retain(|_| *flags.next().expect("one for each line"));
+                rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
+            }
+        }
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        with_changes(&self.state, &mut self.times, &self.schema, &changes, &rows).map(Some)
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        while !self.done {
+            let gathered = match self.chunks.next() {
+                Some(chunk) => self.gather(&chunk?)?,
+                None => {
+                    self.done = true;
+                    let mut last = Gathered::default();
+                    if let Some((_, end, row)) = self.was.take() {
+                        last.batches.push(row);
+                        last.add(ChangeType::Delete, end, (0, 0));
+                    }
+                    last
+                }
+            };
+            if let Some(batch) = self.give(gathered)? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for NetStream {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        let next = self.next_batch();
+        self.done |= next.is_err();
+        next.transpose()
+    }
+}
+
+/// For each of these rows, whether it equals the row behind it.
+fn equal_pairs(rows: &RecordBatch, pairs: &[u32]) -> Result<Vec<bool>> {
+    let first = UInt32Array::from(pairs.to_vec());
+    let second = UInt32Array::from_iter_values(pairs.iter().map(|row| row + 1));
+    let mut equal = vec![true; pairs.len()];
+    for column in rows.columns() {
+        let (first, second) = (take(column, &first, None)?, take(column, &second, None)?);
+        if column.data_type().is_nested() {
+            let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
+            let (first, second) =
+                (converter.convert_columns(&[first])?, converter.convert_columns(&[second])?);
+            equal.iter_mut().enumerate().for_each(|(at, equal)| *equal &= first.row(at) == second.row(at));
+        } else {
+            let same = not_distinct(&first, &second)?;
+            equal.iter_mut().zip(same.values()).for_each(|(equal, same)| *equal &= same);
+        }
+    }
+    Ok(equal)
 }

@@ -6,16 +6,18 @@ use crate::history::changes::ChangesFile;
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{IdEntry, read_run};
 use crate::layout::Layout;
-use crate::manifest::{DataFileRecord, Leased, Manifest, SumsRecord};
-use crate::store::data_file::DataFile;
+use crate::manifest::{DataFileRecord, EndsFileRecord, Leased, Manifest, SumsRecord};
+use crate::open_files::{OpenFiles, TableEnds};
+use crate::store::bloom;
+use crate::store::data_file::{DataFile, partition_point};
 use crate::store::ends::{self, Ends};
-use asof_mvcc::{Catalog, Column, FileId, Keys, TableId, Version};
+use asof_mvcc::{Catalog, Column, FileId, TableId, Version};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// The dead rows of one data file: (position, end), ascending.
-pub type Dead = Arc<Vec<(u32, Version)>>;
+pub use crate::open_files::Dead;
 
 /// A leased manifest with what has been opened of it.
 #[derive(Debug)]
@@ -28,44 +30,15 @@ pub struct Generation {
     data_bytes: u64,
     disk: Arc<CountingDisk>,
     layout: Layout,
-    files: Mutex<HashMap<FileId, Arc<DataFile>>>,
+    open_files: Arc<OpenFiles>,
+    /// For each table its data files: places in the manifest.
+    files_of: HashMap<TableId, Vec<usize>>,
+    named: HashSet<FileId>,
     ends: Mutex<HashMap<TableId, Arc<HashMap<FileId, Dead>>>>,
-    keys: Mutex<KeyCache>,
+    /// Tables of which some ends files were read already.
+    asked_in_part: Mutex<HashSet<TableId>>,
     ids: Mutex<Option<Arc<Vec<IdEntry>>>>,
     changes: Mutex<HashMap<TableId, Arc<ChangesFile>>>,
-}
-
-#[derive(Debug)]
-struct KeyCache {
-    groups: HashMap<(FileId, usize), (Arc<Keys>, u64)>,
-    bytes: u64,
-    bytes_max: u64,
-    clock: u64,
-}
-
-impl KeyCache {
-    fn get(&mut self, group: (FileId, usize)) -> Option<Arc<Keys>> {
-        self.clock += 1;
-        let clock = self.clock;
-        self.groups.get_mut(&group).map(|(keys, used)| {
-            *used = clock;
-            keys.clone()
-        })
-    }
-
-    fn put(&mut self, group: (FileId, usize), keys: Arc<Keys>) {
-        self.clock += 1;
-        self.bytes += keys.memory_bytes() as u64;
-        self.groups.insert(group, (keys, self.clock));
-        while self.bytes > self.bytes_max
-            && self.groups.len() > 1
-            && let Some(oldest) =
-                self.groups.iter().min_by_key(|(_, (_, used))| *used).map(|(group, _)| *group)
-            && let Some((keys, _)) = self.groups.remove(&oldest)
-        {
-            self.bytes -= keys.memory_bytes() as u64;
-        }
-    }
 }
 
 impl Generation {
@@ -74,7 +47,7 @@ impl Generation {
         disk: Arc<CountingDisk>,
         layout: Layout,
         leased: Leased,
-        key_cache_bytes: u64,
+        open_files: Arc<OpenFiles>,
     ) -> Result<Generation> {
         let manifest = &leased.manifest;
         let tables = manifest.tables.iter().map(|record| record.to_table()).collect::<Result<Vec<_>>>()?;
@@ -85,6 +58,12 @@ impl Generation {
             manifest.version(),
             manifest.commit_log_bytes,
         );
+        let mut files_of: HashMap<TableId, Vec<usize>> = HashMap::new();
+        for (place, record) in manifest.data_files.iter().enumerate() {
+            files_of.entry(record.table).or_default().push(place);
+        }
+        let named: HashSet<FileId> = manifest.data_files.iter().map(|record| record.id).collect();
+        open_files.retain(&named);
         Ok(Generation {
             data_bytes: manifest.data_files.iter().map(|file| file.bytes).sum(),
             catalog: Arc::new(Catalog::new(tables)),
@@ -92,14 +71,11 @@ impl Generation {
             leased,
             disk,
             layout,
-            files: Mutex::default(),
+            open_files,
+            files_of,
+            named,
             ends: Mutex::default(),
-            keys: Mutex::new(KeyCache {
-                groups: HashMap::new(),
-                bytes: 0,
-                bytes_max: key_cache_bytes,
-                clock: 0,
-            }),
+            asked_in_part: Mutex::default(),
             ids: Mutex::default(),
             changes: Mutex::default(),
         })
@@ -120,12 +96,17 @@ impl Generation {
         self.disk.counts()
     }
 
+    /// What generations share.
+    pub fn open_files(&self) -> &Arc<OpenFiles> {
+        &self.open_files
+    }
+
     /// The data files of a table that a version reads.
     pub fn data_files(&self, table: TableId, version: Version) -> impl Iterator<Item = &DataFileRecord> {
-        let files = self.manifest().data_files.iter();
-        files.filter(move |file| {
-            file.table == table && file.valid_from <= version.0 && version.0 < file.valid_to
-        })
+        let places = self.files_of.get(&table).into_iter().flatten();
+        places
+            .map(|place| &self.manifest().data_files[*place])
+            .filter(move |file| file.valid_from <= version.0 && version.0 < file.valid_to)
     }
 
     /// Bytes of all data files.
@@ -135,7 +116,7 @@ impl Generation {
 
     /// Whether the manifest names a data file.
     pub fn has_file(&self, file: FileId) -> bool {
-        self.manifest().data_files.iter().any(|record| record.id == file)
+        self.named.contains(&file)
     }
 
     /// Whether a data file that the manifest names is of a table and has so many rows.
@@ -146,45 +127,140 @@ impl Generation {
 
     /// Opens a data file, or gives it again.
     pub fn open(&self, record: &DataFileRecord) -> Result<Arc<DataFile>> {
-        if let Some(file) = self.files.lock().get(&record.id) {
-            return Ok(file.clone());
+        if let Some(file) = self.open_files.file(record.id) {
+            return Ok(file);
         }
         let file = Arc::new(DataFile::open(&*self.disk, &self.layout, record, self.counts().clone())?);
-        Ok(self.files.lock().entry(record.id).or_insert(file).clone())
+        Ok(self.open_files.keep(file))
+    }
+
+    /// The dead rows of a table's data files, as far as ends files tell.
+    fn table_ends(&self, table: TableId) -> Result<Arc<HashMap<FileId, Dead>>> {
+        if let Some(ends) = self.ends.lock().get(&table) {
+            return Ok(ends.clone());
+        }
+        let records = || self.manifest().ends_files.iter().filter(|record| record.table == table);
+        let known = self.open_files.ends(table);
+        // What an earlier generation read counts as far as all of it is named still.
+        let goes_on = known.read.iter().all(|read| records().any(|record| record.id == *read));
+        let (mut read, mut dead) =
+            if goes_on { (known.read, (*known.dead).clone()) } else { Default::default() };
+        let mut more: HashMap<FileId, Vec<(u32, Version)>> = HashMap::new();
+        for record in records() {
+            if read.contains(&record.id) {
+                continue;
+            }
+            let ends: Ends = ends::read(&*self.disk, &self.layout, record)?;
+            for (file, dead) in ends {
+                more.entry(file).or_default().extend(dead);
+            }
+            read.push(record.id);
+        }
+        for (file, mut more) in more {
+            more.extend(dead.get(&file).into_iter().flat_map(|dead| dead.iter().copied()));
+            more.sort_unstable();
+            dead.insert(file, Arc::new(more));
+        }
+        let dead = Arc::new(dead);
+        self.open_files.keep_ends(table, TableEnds { read, dead: dead.clone() });
+        Ok(self.ends.lock().entry(table).or_insert(dead).clone())
+    }
+
+    /// The dead rows of a table's data files, those at least that died in (after, up_to]. Where little of that is
+    /// asked, little is read.
+    pub fn dead_within(
+        &self,
+        table: TableId,
+        after: Version,
+        up_to: Version,
+    ) -> Result<Arc<HashMap<FileId, Dead>>> {
+        if let Some(ends) = self.ends.lock().get(&table) {
+            return Ok(ends.clone());
+        }
+        let of_table = || self.manifest().ends_files.iter().filter(|record| record.table == table);
+        let within = |record: &&EndsFileRecord| record.max_end > after.0 && record.min_end <= up_to.0;
+        let (some, all) = (of_table().filter(within).count(), of_table().count());
+        // Who asks again gets all, to be kept.
+        if some == all || !self.asked_in_part.lock().insert(table) {
+            return self.table_ends(table);
+        }
+        let mut dead: HashMap<FileId, Vec<(u32, Version)>> = HashMap::new();
+        for record in of_table().filter(within) {
+            for (file, more) in ends::read(&*self.disk, &self.layout, record)? {
+                dead.entry(file).or_default().extend(more);
+            }
+        }
+        let sorted = dead.into_iter().map(|(file, mut dead)| {
+            dead.sort_unstable();
+            (file, Arc::new(dead))
+        });
+        Ok(Arc::new(sorted.collect()))
     }
 
     /// The dead rows of a data file, as far as ends files tell.
     pub fn dead(&self, table: TableId, file: FileId) -> Result<Dead> {
-        let ends = self.ends.lock().get(&table).cloned();
-        let ends = match ends {
-            Some(ends) => ends,
-            None => {
-                let mut all: HashMap<FileId, Vec<(u32, Version)>> = HashMap::new();
-                for record in self.manifest().ends_files.iter().filter(|record| record.table == table) {
-                    let ends: Ends = ends::read(&*self.disk, &self.layout, record)?;
-                    for (file, dead) in ends {
-                        all.entry(file).or_default().extend(dead);
-                    }
-                }
-                let sorted = all.into_iter().map(|(file, mut dead)| {
-                    dead.sort_unstable();
-                    (file, Arc::new(dead))
-                });
-                let ends = Arc::new(sorted.collect::<HashMap<_, _>>());
-                self.ends.lock().entry(table).or_insert(ends).clone()
-            }
-        };
-        Ok(ends.get(&file).cloned().unwrap_or_default())
+        Ok(self.table_ends(table)?.get(&file).cloned().unwrap_or_default())
     }
 
-    /// The keys of a row group.
-    pub fn group_keys(&self, file: &DataFile, group: usize, key: &[Column]) -> Result<Arc<Keys>> {
-        if let Some(keys) = self.keys.lock().get((file.record.id, group)) {
-            return Ok(keys);
+    /// Whether the filter of a row group allows a key. The first time one block of it is read; who asks again gets all
+    /// of it, to be kept.
+    fn filter_allows(&self, file: &DataFile, group: usize, key: &[u8]) -> Result<bool> {
+        if file.groups[group].filter_bytes == 0 || !file.probed_before(group) {
+            return file.filter_allows(group, key);
         }
-        let keys = Arc::new(file.group_keys(group, key)?);
-        self.keys.lock().put((file.record.id, group), keys.clone());
-        Ok(keys)
+        let filter = match self.open_files.filter(file.record.id, group) {
+            Some(filter) => filter,
+            None => {
+                let filter = file.filter(group)?;
+                self.open_files.keep_filter(file.record.id, group, filter.clone());
+                filter
+            }
+        };
+        Ok(bloom::allows(&filter, bloom::hash(key)))
+    }
+
+    /// Where in a row group the rows of a key lie, oldest first.
+    pub fn rows_of_key(
+        &self,
+        file: &DataFile,
+        group: usize,
+        key_columns: &[Column],
+        key: &[u8],
+    ) -> Result<Range<u32>> {
+        let within = file.rows_with_key(group, key);
+        let page_rows = match file.groups[group].page_rows {
+            0 => within.len().max(1) as u32,
+            rows => rows,
+        };
+        // Where the page's keys are at hand, the filter would tell nothing new.
+        let id = |start: u32| (file.record.id, group as u32, start);
+        let at_hand = self.open_files.keys(id(within.start));
+        if at_hand.is_none() && !self.filter_allows(file, group, key)? {
+            return Ok(0..0);
+        }
+        let mut at_hand = at_hand.map(|keys| (within.start, keys));
+        let mut found: Option<Range<u32>> = None;
+        let mut start = within.start;
+        while start < within.end {
+            let page = start..start.saturating_add(page_rows).min(within.end);
+            start = page.end;
+            let known = at_hand.take().filter(|(start, _)| *start == page.start).map(|(_, keys)| keys);
+            let keys = match known.or_else(|| self.open_files.keys(id(page.start))) {
+                Some(keys) => keys,
+                None => {
+                    let keys = Arc::new(file.keys_within(group, page.clone(), key_columns)?);
+                    self.open_files.keep_keys(id(page.start), keys.clone());
+                    keys
+                }
+            };
+            let first = partition_point(&keys, |other| other < key) as u32;
+            let last = partition_point(&keys, |other| other <= key) as u32;
+            if first < last {
+                let begin = found.map_or(page.start + first, |found| found.start);
+                found = Some(begin..page.start + last);
+            }
+        }
+        Ok(found.unwrap_or(0..0))
     }
 
     /// Where the row of a key lies that no ends file has ended, if there is one.
@@ -194,21 +270,23 @@ impl Generation {
         key_columns: &[Column],
         key: &[u8],
     ) -> Result<Option<(FileId, u32)>> {
-        for record in self.data_files(table, self.version()) {
-            if record.history || key < &record.min_key[..] || key > &record.max_key[..] {
+        // The newest files first: what changes often lies there.
+        let places = self.files_of.get(&table).into_iter().flatten().rev();
+        let version = self.version();
+        for record in places.map(|place| &self.manifest().data_files[*place]) {
+            let valid = record.valid_from <= version.0 && version.0 < record.valid_to;
+            if !valid || record.history || key < &record.min_key[..] || key > &record.max_key[..] {
                 continue;
             }
             let file = self.open(record)?;
             for group in file.groups_with_key(key) {
-                if !file.filter_allows(group, key)? {
-                    continue;
-                }
-                let keys = self.group_keys(&file, group, key_columns)?;
-                let Some(row) = find_key(&keys, key) else { continue };
-                let position = file.group_start(group) + row as u32;
-                let dead = self.dead(table, record.id)?;
-                if dead.binary_search_by_key(&position, |(row, _)| *row).is_err() {
-                    return Ok(Some((record.id, position)));
+                let rows = self.rows_of_key(&file, group, key_columns, key)?;
+                for row in rows.rev() {
+                    let position = file.group_start(group) + row;
+                    let dead = self.dead(table, record.id)?;
+                    if dead.binary_search_by_key(&position, |(row, _)| *row).is_err() {
+                        return Ok(Some((record.id, position)));
+                    }
                 }
             }
         }
@@ -251,18 +329,4 @@ impl Generation {
             .map(|(_, version)| *version)
             .collect())
     }
-}
-
-/// The first row of a key in ordered keys.
-pub fn find_key(keys: &Keys, key: &[u8]) -> Option<usize> {
-    let (mut low, mut high) = (0, keys.len());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if keys.get(middle) < key {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    (low < keys.len() && keys.get(low) == key).then_some(low)
 }

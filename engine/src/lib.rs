@@ -38,7 +38,9 @@ mod layout;
 pub mod manifest;
 #[cfg(all(test, feature = "model"))]
 mod model_tests;
+mod open_files;
 pub mod options;
+mod pool;
 mod queue;
 mod replace;
 mod replay;

@@ -48,6 +48,8 @@ pub struct Options {
     /// Bytes of log after which a checkpoint is made; 0 never. A database whose data files are less than eight times as
     /// long makes one sooner: after an eighth of their length, but not below [`CHECKPOINT_LOG_BYTES_MIN`].
     pub checkpoint_log_bytes: u64,
+    /// How many threads a scan decodes on; with 1 everything is read in the caller's, in order.
+    pub read_threads: usize,
     /// How long after a commit a checkpoint is made at the latest, by a thread of upkeep.
     pub checkpoint_age: Duration,
     /// How long a commit waits where the changes in memory have no room left.
@@ -76,6 +78,7 @@ impl Default for Options {
             exclusive: false,
             upkeep: Upkeep::default(),
             checkpoint_log_bytes: CHECKPOINT_LOG_BYTES_DEFAULT,
+            read_threads: crate::pool::default_width(),
             checkpoint_age: CHECKPOINT_AGE_DEFAULT,
             room_wait: ROOM_WAIT_DEFAULT,
             memory_bytes: MEMORY_BYTES_DEFAULT,

@@ -1,25 +1,29 @@
-//! From data files and memtable to an ordered stream of record batches.
+//! From data files and memtable to streams of rows: which row groups hold anything of what is asked, in
+//! which order they have to be merged, if at all, and what of them is read.
+
+mod filter;
 
 use crate::adapt::{adapt, batch_of, loose_schema};
-use crate::api::{Comparison, Filter, ScanOptions};
-use crate::error::{Error, Result};
+use crate::api::{Filter, ScanOptions};
+use crate::error::Result;
 use crate::generation::Dead;
-use crate::manifest::DataFileRecord;
+use crate::pool;
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks, merge};
-use crate::store::data_file::{DataFile, GroupRows, LifeFilter, Wanted};
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar};
-use arrow::compute::kernels::cmp;
-use arrow::compute::{
-    and, and_kleene, filter_record_batch, interleave_record_batch, is_null, not, or_kleene,
-};
+use crate::store::data_file::{DataFile, Wanted};
+use crate::store::group_scan::{BATCH_ROWS, Choice, Detail, GroupTask, LifeFilter, mask_of, within_mask};
+use crate::store::read::as_wanted;
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
-use asof_mvcc::{Column, Keys, Memtable, Table, TableSchema, Version};
+use asof_mvcc::{Column, FileId, Keys, Memtable, Selection, Table, TableSchema, Version};
 use parking_lot::RwLock;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows of a chunk from memory.
-const CHUNK_ROWS: usize = 8_192;
+/// Sources that are read ahead of being merged, at most: each holds some chunks in memory.
+const AHEAD_SOURCES_MAX: usize = 64;
 
 /// Which row versions to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,31 +58,16 @@ impl Life {
         }
     }
 
-    /// The rows of a data file's row groups that may be wanted.
-    fn groups(self, file: &DataFile, dead: &Dead) -> Vec<GroupRows> {
-        let groups = file.groups.iter().enumerate();
-        let chosen = groups.filter_map(|(index, group)| match self {
-            Life::VisibleAt(version) => {
-                (group.min_begin <= version.0 && version.0 < group.max_end).then_some((index, None))
-            }
+    /// Whether row versions within these begins and ends may be wanted. Rows that died since the file was written are
+    /// not accounted for.
+    fn may_want(self, begins: (u64, u64), ends: (u64, u64)) -> bool {
+        match self {
+            Life::VisibleAt(version) => begins.0 <= version.0 && version.0 < ends.1,
             Life::Touched { after, up_to } => {
-                let born = group.max_begin > after.0 && group.min_begin <= up_to.0;
-                let died = file.record.history && group.max_end > after.0 && group.min_end <= up_to.0;
-                if born || died {
-                    return Some((index, None));
-                }
-                let start = file.group_start(index);
-                let first = dead.partition_point(|(row, _)| *row < start);
-                let positions: Vec<u32> = dead[first..]
-                    .iter()
-                    .take_while(|(row, _)| row - start < group.rows)
-                    .filter(|(_, end)| *end > after && *end <= up_to)
-                    .map(|(row, _)| row - start)
-                    .collect();
-                (!positions.is_empty()).then_some((index, Some(positions)))
+                let overlap = |range: (u64, u64)| range.1 > after.0 && range.0 <= up_to.0;
+                overlap(begins) || overlap(ends)
             }
-        });
-        chosen.collect()
+        }
     }
 }
 
@@ -88,57 +77,209 @@ pub fn wanted(table: &Table, columns: &[Column]) -> Wanted {
     Wanted { columns: columns.into(), schema: loose_schema(columns), key: key.into() }
 }
 
-/// Row versions of a table, in order of key, then begin.
-pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life) -> Result<Chunks> {
-    let wanted = wanted(table, columns);
-    let newest = life.newest();
-    let memtable = if newest > state.generation.version() { state.memtable(table.id) } else { None };
-    let mut sources: Vec<Chunks> = Vec::new();
-    for record in state.generation.data_files(table.id, newest) {
-        let touches = match life {
-            Life::VisibleAt(version) => record.min_begin <= version.0 && version.0 < record.max_end,
-            Life::Touched { up_to, .. } => record.min_begin <= up_to.0,
+/// When rows of a table's data files died, as far as a question depends on it.
+struct TableDead {
+    settled: Arc<HashMap<FileId, Dead>>,
+    tail: HashMap<FileId, Vec<(u32, Version)>>,
+}
+
+impl TableDead {
+    fn of(
+        state: &State,
+        table: &Table,
+        memtable: Option<&RwLock<Memtable>>,
+        life: Life,
+    ) -> Result<TableDead> {
+        let after = match life {
+            Life::VisibleAt(_) => Version::ZERO,
+            Life::Touched { after, .. } => after,
         };
-        if !touches {
+        let newest = life.newest();
+        let settled = state.generation.dead_within(table.id, after, newest)?;
+        let mut tail: HashMap<FileId, Vec<(u32, Version)>> = HashMap::new();
+        if let Some(memtable) = memtable {
+            for (file, row, end) in memtable.read().file_ends_within(after, newest) {
+                tail.entry(file).or_default().push((row, end));
+            }
+        }
+        Ok(TableDead { settled, tail })
+    }
+
+    /// Those of a row group, by position within it.
+    fn in_group(&self, file: &DataFile, group: usize) -> Vec<(u32, Version)> {
+        let dead_in = |dead: Option<&[(u32, Version)]>| file.dead_in(group, dead.unwrap_or_default());
+        let mut dead = dead_in(self.settled.get(&file.record.id).map(|dead| &dead[..]));
+        let tail = dead_in(self.tail.get(&file.record.id).map(|dead| &dead[..]));
+        if !tail.is_empty() {
+            dead.extend(tail);
+            dead.sort_unstable();
+        }
+        dead
+    }
+}
+
+/// The dead among some rows of a row group, by position within it: for lookups, which ask for few.
+pub(crate) fn dead_among(
+    state: &State,
+    memtable: Option<&RwLock<Memtable>>,
+    file: &DataFile,
+    group: usize,
+    rows: Range<u32>,
+    newest: Version,
+) -> Result<Vec<(u32, Version)>> {
+    let settled = state.generation.dead(file.record.table, file.record.id)?;
+    let memtable = memtable.map(RwLock::read);
+    let start = file.group_start(group);
+    let mut dead = Vec::new();
+    for row in rows {
+        let position = start + row;
+        if let Ok(index) = settled.binary_search_by_key(&position, |(row, _)| *row) {
+            dead.push((row, settled[index].1));
+        } else if let Some(end) = memtable.as_ref().and_then(|m| m.file_end(file.record.id, position))
+            && end <= newest
+        {
+            dead.push((row, end));
+        }
+    }
+    Ok(dead)
+}
+
+/// The row groups that may hold row versions that are wanted, file by file, run by run: each run's tasks in order.
+fn runs_of(
+    state: &State,
+    table: &Table,
+    memtable: Option<&RwLock<Memtable>>,
+    life: Life,
+) -> Result<Vec<Vec<GroupTask>>> {
+    let newest = life.newest();
+    let dead = TableDead::of(state, table, memtable, life)?;
+    let mut runs = Vec::new();
+    for record in state.generation.data_files(table.id, newest) {
+        let begins = (record.min_begin, record.max_begin);
+        let ends = (record.min_end, record.max_end);
+        // Rows of files that are not history die without the file knowing.
+        let may_die = matches!(life, Life::Touched { .. }) && !record.history;
+        if record.min_begin > newest.0 || !(may_die || life.may_want(begins, ends)) {
             continue;
         }
-        let dead = dead_rows(state, memtable.as_deref(), record, newest)?;
         let file = state.generation.open(record)?;
-        let mut groups = life.groups(&file, &dead).into_iter().peekable();
-        // In each run keys begin anew.
         for run in file.runs() {
-            let of_run: Vec<GroupRows> =
-                std::iter::from_fn(|| groups.next_if(|(group, _)| run.contains(group))).collect();
-            if !of_run.is_empty() {
-                sources.push(file.scan(wanted.clone(), of_run, dead.clone(), life.filter()));
+            let tasks: Vec<GroupTask> = run
+                .filter_map(|group| {
+                    let extent = &file.groups[group];
+                    let possible =
+                        life.may_want((extent.min_begin, extent.max_begin), (extent.min_end, extent.max_end));
+                    if !possible && !may_die {
+                        return None;
+                    }
+                    let dead = dead.in_group(&file, group);
+                    let wanted = match life {
+                        Life::VisibleAt(version) => {
+                            let gone = dead.iter().filter(|(_, end)| *end <= version).count();
+                            possible && gone < extent.rows as usize
+                        }
+                        Life::Touched { after, up_to } => {
+                            possible || dead.iter().any(|(_, end)| after < *end && *end <= up_to)
+                        }
+                    };
+                    let (file, choice) = (file.clone(), Choice::Life(life));
+                    wanted.then_some(GroupTask { file, group, rows: None, dead, choice })
+                })
+                .collect();
+            if !tasks.is_empty() {
+                runs.push(tasks);
             }
         }
     }
-    if let Some(memtable) = memtable {
-        let chunks = memory_chunks(&memtable, table, &wanted, life)?;
-        if !chunks.is_empty() {
-            sources.push(Box::new(chunks.into_iter().map(Ok)));
-        }
-    }
-    Ok(merge(sources))
+    Ok(runs)
 }
 
-/// The dead rows of a data file: those that ends files tell of, and those that died since, up to `newest`.
-pub(crate) fn dead_rows(
+fn memtable_for(state: &State, table: &Table, life: Life) -> Option<Arc<RwLock<Memtable>>> {
+    if life.newest() > state.generation.version() { state.memtable(table.id) } else { None }
+}
+
+/// Row versions of a table, in order of key, then begin.
+pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life) -> Result<Chunks> {
+    let wanted = wanted(table, columns);
+    let memtable = memtable_for(state, table, life);
+    let runs = runs_of(state, table, memtable.as_deref(), life)?;
+    let memory = match &memtable {
+        Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
+        None => Vec::new(),
+    };
+    let threads = state.generation.open_files().threads;
+    Ok(merged(runs, memory, &wanted, Detail { keys: true, lives: true }, threads))
+}
+
+/// Row versions of a table, as they lie, without their keys.
+pub fn unordered_row_versions(
     state: &State,
-    memtable: Option<&RwLock<Memtable>>,
-    record: &DataFileRecord,
-    newest: Version,
-) -> Result<Dead> {
-    let dead = state.generation.dead(record.table, record.id)?;
-    let more = memtable.map(|memtable| memtable.read().file_ends(record.id, newest)).unwrap_or_default();
-    if more.is_empty() {
-        return Ok(dead);
+    table: &Table,
+    columns: &[Column],
+    life: Life,
+) -> Result<Chunks> {
+    let wanted = wanted(table, columns);
+    let memtable = memtable_for(state, table, life);
+    let runs = runs_of(state, table, memtable.as_deref(), life)?;
+    let memory = match &memtable {
+        Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
+        None => Vec::new(),
+    };
+    let threads = state.generation.open_files().threads;
+    let detail = Detail { keys: false, lives: true };
+    let read = move |task: GroupTask| task.chunks(wanted.clone(), detail).collect::<Result<Vec<Chunk>>>();
+    let groups = pool::ahead(threads, runs.into_iter().flatten(), read);
+    Ok(Box::new(groups.flat_map(flatten).chain(memory.into_iter().map(Ok))))
+}
+
+/// What a job gave, item by item.
+fn flatten<T>(given: Result<Result<Vec<T>>>) -> Box<dyn Iterator<Item = Result<T>> + Send>
+where
+    T: Send + 'static,
+{
+    match given.and_then(|given| given) {
+        Ok(items) => Box::new(items.into_iter().map(Ok)),
+        Err(error) => Box::new(std::iter::once(Err(error))),
     }
-    let mut all = dead.to_vec();
-    all.extend(more);
-    all.sort_unstable();
-    Ok(Arc::new(all))
+}
+
+/// Runs and rows from memory as one ordered stream.
+fn merged(
+    runs: Vec<Vec<GroupTask>>,
+    memory: Vec<Chunk>,
+    wanted: &Wanted,
+    detail: Detail,
+    threads: usize,
+) -> Chunks {
+    let ahead = threads > 1 && runs.len() <= AHEAD_SOURCES_MAX;
+    // The longest run is read by whole row groups on all threads, so that the others do not wait for it.
+    let longest = runs.iter().map(Vec::len).max().filter(|groups| *groups > 1);
+    let longest = runs.iter().position(|tasks| Some(tasks.len()) == longest);
+    let mut sources: Vec<Chunks> = Vec::with_capacity(runs.len() + 1);
+    for (run, tasks) in runs.into_iter().enumerate() {
+        let wanted = wanted.clone();
+        // A single chunk is not worth handing to another thread.
+        let short = tasks.iter().map(GroupTask::rows_expected).sum::<usize>() <= BATCH_ROWS;
+        if ahead && Some(run) == longest {
+            let read = move |task: GroupTask| task.chunks(wanted.clone(), detail).collect::<Result<Vec<_>>>();
+            sources.push(Box::new(pool::ahead(threads, tasks.into_iter(), read).flat_map(flatten)));
+            continue;
+        }
+        let chunks = tasks.into_iter().flat_map(move |task| task.chunks(wanted.clone(), detail));
+        sources.push(if ahead && !short { Box::new(pool::one_ahead(chunks)) } else { Box::new(chunks) });
+    }
+    if !memory.is_empty() {
+        sources.push(Box::new(memory.into_iter().map(Ok)));
+    }
+    merge(sources)
+}
+
+/// The memtable's row versions that `life` wants, batch by batch.
+fn memory_selections(memtable: &Memtable, life: Life) -> Vec<Selection> {
+    match life {
+        Life::VisibleAt(version) => memtable.visible_at(version),
+        Life::Touched { after, up_to } => memtable.touched(after, up_to),
+    }
 }
 
 /// The memtable's row versions that `life` wants, in order.
@@ -149,10 +290,7 @@ fn memory_chunks(
     life: Life,
 ) -> Result<Vec<Chunk>> {
     // Locked no longer than this: commits go on while the rows are put in order.
-    let selections = match life {
-        Life::VisibleAt(version) => memtable.read().visible_at(version),
-        Life::Touched { after, up_to } => memtable.read().touched(after, up_to),
-    };
+    let selections = memory_selections(&memtable.read(), life);
     let mut batches = Vec::with_capacity(selections.len());
     let mut order: Vec<(&[u8], Version, usize, usize)> = Vec::new();
     for (index, selection) in selections.iter().enumerate() {
@@ -164,7 +302,7 @@ fn memory_chunks(
     }
     order.sort_unstable();
     let batches: Vec<&RecordBatch> = batches.iter().collect();
-    let chunks = order.chunks(CHUNK_ROWS).map(|rows| {
+    let chunks = order.chunks(BATCH_ROWS).map(|rows| {
         let picks: Vec<(usize, usize)> =
             rows.iter().map(|(_, _, index, nth)| (*index, selections[*index].rows[*nth] as usize)).collect();
         let mut keys = Keys::with_capacity(rows.len());
@@ -178,22 +316,48 @@ fn memory_chunks(
             keys,
             begins: rows.iter().map(|(_, begin, ..)| *begin).collect(),
             ends: rows.iter().map(|(_, _, index, nth)| selections[*index].ends[*nth]).collect(),
-            positions: Vec::new(),
         })
     });
     chunks.collect()
 }
 
-/// Rows of a table at a version, in key order (order of insertion where there is no key), as a stream of batches.
+/// Rows of a table at a version as a stream of batches: in key order (order of insertion where there is no key), or as
+/// they lie.
 pub struct Scan {
-    chunks: Chunks,
+    stages: VecDeque<Stage>,
+    current: Option<Batches>,
     /// Keeps the files while the scan reads them.
     _state: Arc<State>,
-    filter: Option<Filter>,
-    /// Positions in the chunks' batches of the columns to give.
-    projection: Vec<usize>,
-    schema: SchemaRef,
+    question: Arc<Question>,
+    threads: usize,
     left: u64,
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// What a scan asks of each row group.
+struct Question {
+    /// The columns to give, then those that the filter needs beside them.
+    columns: Arc<[Column]>,
+    given: usize,
+    filter: Option<Filter>,
+    /// Which of `columns` the filter reads.
+    filtered: Vec<usize>,
+    /// The schema of what is given, and of all columns, nullable.
+    schema: SchemaRef,
+    loose: SchemaRef,
+    key: Arc<[Column]>,
+    limit: u64,
+}
+
+/// A part of a scan.
+enum Stage {
+    /// Row groups one after the other.
+    Groups(Vec<GroupTask>),
+    /// Rows whose keys interleave.
+    Merged(Vec<Vec<GroupTask>>, Vec<Chunk>),
+    /// Rows from memory.
+    Memory(Vec<RecordBatch>),
 }
 
 impl Scan {
@@ -211,50 +375,99 @@ impl Scan {
                 .map(|name| Ok(schema.columns[schema.index_of(name)?].clone()))
                 .collect::<Result<Vec<_>>>()?,
         };
-        let projection = (0..columns.len()).collect::<Vec<_>>();
+        let given = columns.len();
         let output =
             Arc::new(arrow::datatypes::Schema::new(columns.iter().map(Column::to_field).collect::<Vec<_>>()));
+        let mut filtered = Vec::new();
         if let Some(filter) = &options.filter {
             let mut names = Vec::new();
             filter.columns(&mut names);
             for name in names {
-                let index = schema.index_of(name)?;
-                if !columns.iter().any(|column| column.name == name) {
-                    columns.push(schema.columns[index].clone());
+                let column = &schema.columns[schema.index_of(name)?];
+                let place = columns.iter().position(|known| known.name == column.name);
+                filtered.push(place.unwrap_or_else(|| {
+                    columns.push(column.clone());
+                    columns.len() - 1
+                }));
+            }
+            filtered.sort_unstable();
+            filtered.dedup();
+            filter.check(&columns)?;
+        }
+        let life = Life::VisibleAt(version);
+        let all = wanted(table, &columns);
+        let memtable = memtable_for(&state, table, life);
+        let mut runs = runs_of(&state, table, memtable.as_deref(), life)?;
+        if let Some(filter) = &options.filter {
+            for run in &mut runs {
+                let mut kept = Vec::with_capacity(run.len());
+                for task in run.drain(..) {
+                    if filter.may_pass(&task.file, task.group, &columns)? {
+                        kept.push(task);
+                    }
                 }
+                *run = kept;
+            }
+            runs.retain(|run| !run.is_empty());
+        }
+        let mut stages = VecDeque::new();
+        if options.ordered {
+            let memory = match &memtable {
+                Some(memtable) => memory_chunks(memtable, table, &all, life)?,
+                None => Vec::new(),
+            };
+            stages.extend(parts_of(runs, memory));
+        } else {
+            stages.push_back(Stage::Groups(runs.into_iter().flatten().collect()));
+            if let Some(memtable) = &memtable {
+                stages.push_back(Stage::Memory(memory_batches(&memtable.read(), table, &all, life)?));
             }
         }
-        let chunks = row_versions(&state, table, &columns, Life::VisibleAt(version))?;
-        Ok(Scan {
-            chunks,
-            _state: state,
+        let threads = state.generation.open_files().threads;
+        let limit = options.limit.unwrap_or(u64::MAX);
+        let question = Question {
+            columns: all.columns,
+            given,
             filter: options.filter,
-            projection,
+            filtered,
             schema: output,
-            left: options.limit.unwrap_or(u64::MAX),
-        })
+            loose: all.schema,
+            key: all.key,
+            limit,
+        };
+        Ok(Scan { stages, current: None, _state: state, question: Arc::new(question), threads, left: limit })
     }
 
     /// The schema of the batches: the projected columns.
     pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.question.schema.clone()
     }
 
-    fn give(&mut self, chunk: Chunk) -> Result<Option<RecordBatch>> {
-        let mut rows = chunk.rows;
-        if let Some(filter) = &self.filter {
-            rows = filter_record_batch(&rows, &filter.evaluate(&rows)?)?;
+    fn begin(&self, stage: Stage) -> Batches {
+        let question = self.question.clone();
+        match stage {
+            Stage::Groups(tasks) => {
+                let threads = if tasks.len() > 1 { self.threads } else { 1 };
+                let read = move |task| question.read(task);
+                Box::new(pool::ahead(threads, tasks.into_iter(), read).flat_map(flatten))
+            }
+            Stage::Merged(runs, memory) => {
+                let (columns, schema, key) =
+                    (question.columns.clone(), question.loose.clone(), question.key.clone());
+                let wanted = Wanted { columns, schema, key };
+                let detail = Detail { keys: true, lives: false };
+                let chunks = merged(runs, memory, &wanted, detail, self.threads);
+                Box::new(chunks.map(move |chunk| question.pass(chunk?.rows)))
+            }
+            Stage::Memory(batches) => Box::new(batches.into_iter().map(move |batch| question.pass(batch))),
         }
-        if rows.num_rows() as u64 > self.left {
-            rows = rows.slice(0, self.left as usize);
-        }
-        self.left -= rows.num_rows() as u64;
-        if rows.num_rows() == 0 {
-            return Ok(None);
-        }
-        let columns: Vec<ArrayRef> =
-            self.projection.iter().map(|index| rows.column(*index).clone()).collect();
-        batch_of(self.schema.clone(), columns, rows.num_rows()).map(Some)
+    }
+
+    fn give(&mut self, batch: RecordBatch) -> RecordBatch {
+        let batch =
+            if batch.num_rows() as u64 > self.left { batch.slice(0, self.left as usize) } else { batch };
+        self.left -= batch.num_rows() as u64;
+        batch
     }
 }
 
@@ -263,75 +476,176 @@ impl Iterator for Scan {
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {
         while self.left > 0 {
-            let given = match self.chunks.next()? {
-                Ok(chunk) => self.give(chunk),
-                Err(error) => Err(error),
-            };
-            match given {
-                Ok(None) => {}
-                Ok(Some(batch)) => return Some(Ok(batch)),
-                Err(error) => {
+            if self.current.is_none() {
+                let stage = self.stages.pop_front()?;
+                self.current = Some(self.begin(stage));
+            }
+            match self.current.as_mut().and_then(Iterator::next) {
+                None => self.current = None,
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                Some(Ok(batch)) => return Some(Ok(self.give(batch))),
+                Some(Err(error)) => {
                     self.left = 0;
                     return Some(Err(error));
                 }
             }
         }
+        self.current = None;
         None
     }
 }
 
-impl Filter {
-    fn columns<'a>(&'a self, names: &mut Vec<&'a str>) {
-        match self {
-            Filter::Compare { column, .. } | Filter::IsNull(column) => names.push(column),
-            Filter::And(a, b) | Filter::Or(a, b) => {
-                a.columns(names);
-                b.columns(names);
+impl Question {
+    /// The columns to give of rows with all columns that pass the filter.
+    fn pass(&self, rows: RecordBatch) -> Result<RecordBatch> {
+        let rows = match &self.filter {
+            Some(filter) => filter_record_batch(&rows, &filter.evaluate(&rows)?)?,
+            None => rows,
+        };
+        batch_of(self.schema.clone(), rows.columns()[..self.given].to_vec(), rows.num_rows())
+    }
+
+    /// The rows of a row group: columns that the filter reads first, others of the rows that pass alone.
+    fn read(&self, task: GroupTask) -> Result<Vec<RecordBatch>> {
+        let chosen = task.choose(false)?;
+        let (file, group) = (&task.file, task.group);
+        let of_group = file.groups[group].rows as usize;
+        let (mut mask, mut count) = (chosen.mask, chosen.count);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let Some(filter) = &self.filter else {
+            if count as u64 > self.limit {
+                let rows = mask.as_ref().map(|mask| mask.set_indices().map(|row| row as u32));
+                let limit = self.limit as usize;
+                mask = Some(match rows {
+                    Some(rows) => mask_of(of_group, rows.take(limit)),
+                    None => mask_of(of_group, 0..limit as u32),
+                });
+                count = limit;
             }
-            Filter::Not(inner) => inner.columns(names),
+            if self.given == 0 {
+                return Ok(vec![batch_of(self.schema.clone(), Vec::new(), count)?]);
+            }
+            let ids: Vec<u32> = self.columns.iter().map(|column| column.id).collect();
+            let mut reader = file.read_group(&ids, group, mask.as_ref(), chosen.counted, BATCH_ROWS)?;
+            let mut batches = Vec::new();
+            while let Some(batch) = reader.next_batch(file)? {
+                let rows = as_wanted(file, &batch, reader.columns(), &self.columns, &self.loose)?;
+                batches.push(batch_of(self.schema.clone(), rows.columns().to_vec(), rows.num_rows())?);
+            }
+            return Ok(batches);
+        };
+        let tested: Vec<Column> = self.filtered.iter().map(|index| self.columns[*index].clone()).collect();
+        let tested_schema = loose_schema(&tested);
+        let ids: Vec<u32> = tested.iter().map(|column| column.id).collect();
+        let (batch, from) = file.read_whole(&ids, group, mask.as_ref(), chosen.counted)?;
+        let batch = match batch.num_columns() {
+            // None of them is in the file: they are all defaults.
+            0 => batch_of(batch.schema(), Vec::new(), count)?,
+            _ => batch,
+        };
+        let rows = as_wanted(file, &batch, &from, &tested, &tested_schema)?;
+        let passes = filter.evaluate(&rows)?;
+        let passed = passes.true_count();
+        if passed == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = if passed < count { filter_record_batch(&rows, &passes)? } else { rows };
+        let others: Vec<usize> = (0..self.given).filter(|index| !self.filtered.contains(index)).collect();
+        let mut arrays: Vec<Option<ArrayRef>> = vec![None; self.given];
+        for (place, array) in self.filtered.iter().zip(rows.columns()) {
+            if *place < self.given {
+                arrays[*place] = Some(array.clone());
+            }
+        }
+        if !others.is_empty() {
+            if passed < count {
+                let flags: Vec<bool> = passes.values().iter().collect();
+                mask = Some(within_mask(of_group, mask.as_ref(), &flags));
+            }
+            let other: Vec<Column> = others.iter().map(|index| self.columns[*index].clone()).collect();
+            let ids: Vec<u32> = other.iter().map(|column| column.id).collect();
+            // Each of these rows was counted when the filter read it.
+            let (batch, from) = file.read_whole(&ids, group, mask.as_ref(), usize::MAX)?;
+            let batch = match batch.num_columns() {
+                0 => batch_of(batch.schema(), Vec::new(), passed)?,
+                _ => batch,
+            };
+            let rows = as_wanted(file, &batch, &from, &other, &loose_schema(&other))?;
+            others.iter().zip(rows.columns()).for_each(|(index, array)| arrays[*index] = Some(array.clone()));
+        }
+        let arrays = arrays.into_iter().map(|array| array.expect("every column was read")).collect();
+        Ok(vec![batch_of(self.schema.clone(), arrays, passed)?])
+    }
+}
+
+/// Parts of an ordered scan: keys of one are all before those of the next. Only where keys of several runs interleave
+/// is there anything to merge.
+fn parts_of(runs: Vec<Vec<GroupTask>>, memory: Vec<Chunk>) -> Vec<Stage> {
+    enum What {
+        Group(usize, GroupTask),
+        Memory,
+    }
+    let mut items: Vec<(Vec<u8>, Vec<u8>, What)> = Vec::new();
+    let run_count = runs.len();
+    for (run, tasks) in runs.into_iter().enumerate() {
+        for task in tasks {
+            let extent = &task.file.groups[task.group];
+            items.push((extent.min_key.clone(), extent.max_key.clone(), What::Group(run, task)));
         }
     }
-
-    /// Which rows of a batch pass. Null (a comparison with null) does not.
-    fn evaluate(&self, rows: &RecordBatch) -> Result<BooleanArray> {
-        let result = self.evaluate_three_valued(rows)?;
-        Ok(match result.nulls() {
-            Some(nulls) if nulls.null_count() > 0 => and(
-                &BooleanArray::new(result.values().clone(), None),
-                &BooleanArray::new(nulls.inner().clone(), None),
-            )?,
-            _ => result,
-        })
+    if let (Some(first), Some(last)) = (memory.first(), memory.last()) {
+        let (first, last) = (first.keys.get(0).to_vec(), last.keys.get(last.len() - 1).to_vec());
+        items.push((first, last, What::Memory));
     }
+    // Stable: row groups of a run stay in their order.
+    items.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut memory = Some(memory);
+    let mut stages: Vec<Stage> = Vec::new();
+    let mut items = items.into_iter().peekable();
+    while let Some((_, mut max, what)) = items.next() {
+        let mut part = vec![what];
+        while let Some((_, other, what)) = items.next_if(|(min, ..)| *min <= max) {
+            max = max.max(other);
+            part.push(what);
+        }
+        let mut of_runs: Vec<Vec<GroupTask>> = (0..run_count).map(|_| Vec::new()).collect();
+        let mut from_memory = Vec::new();
+        for what in part {
+            match what {
+                What::Group(run, task) => of_runs[run].push(task),
+                What::Memory => from_memory = memory.take().unwrap_or_default(),
+            }
+        }
+        of_runs.retain(|tasks| !tasks.is_empty());
+        match (&mut of_runs[..], from_memory.is_empty()) {
+            ([tasks], true) => match stages.last_mut() {
+                Some(Stage::Groups(before)) => before.append(tasks),
+                _ => stages.push(Stage::Groups(std::mem::take(tasks))),
+            },
+            ([], _) => stages.push(Stage::Memory(from_memory.into_iter().map(|chunk| chunk.rows).collect())),
+            _ => stages.push(Stage::Merged(of_runs, from_memory)),
+        }
+    }
+    stages
+}
 
-    fn evaluate_three_valued(&self, rows: &RecordBatch) -> Result<BooleanArray> {
-        let column = |name: &str| {
-            rows.column_by_name(name).ok_or_else(|| Error::invalid(format!("there is no column '{name}'")))
+/// The memtable's rows that `life` wants, as they lie.
+fn memory_batches(
+    memtable: &Memtable,
+    table: &Table,
+    wanted: &Wanted,
+    life: Life,
+) -> Result<Vec<RecordBatch>> {
+    let batches = memory_selections(memtable, life).into_iter().map(|selection| {
+        let (_, schema) = &table.schemas[selection.batch.schema];
+        let rows = if selection.rows.len() == selection.batch.rows.num_rows() {
+            selection.batch.rows.clone()
+        } else {
+            take_record_batch(&selection.batch.rows, &UInt32Array::from(selection.rows))?
         };
-        Ok(match self {
-            Filter::Compare { column: name, comparison, value } => {
-                let array = column(name)?;
-                if value.len() != 1 || value.data_type() != array.data_type() {
-                    return Err(Error::invalid(format!(
-                        "column '{name}' is compared with something of another type"
-                    )));
-                }
-                let value = Scalar::new(value.clone());
-                match comparison {
-                    Comparison::Equal => cmp::eq(array, &value)?,
-                    Comparison::NotEqual => cmp::neq(array, &value)?,
-                    Comparison::Less => cmp::lt(array, &value)?,
-                    Comparison::LessOrEqual => cmp::lt_eq(array, &value)?,
-                    Comparison::Greater => cmp::gt(array, &value)?,
-                    Comparison::GreaterOrEqual => cmp::gt_eq(array, &value)?,
-                }
-            }
-            Filter::IsNull(name) => is_null(column(name)?)?,
-            Filter::And(a, b) => {
-                and_kleene(&a.evaluate_three_valued(rows)?, &b.evaluate_three_valued(rows)?)?
-            }
-            Filter::Or(a, b) => or_kleene(&a.evaluate_three_valued(rows)?, &b.evaluate_three_valued(rows)?)?,
-            Filter::Not(inner) => not(&inner.evaluate_three_valued(rows)?)?,
-        })
-    }
+        adapt(&rows, &schema.columns, &wanted.columns, &wanted.schema)
+    });
+    batches.collect()
 }

@@ -4,11 +4,11 @@ use crate::adapt::{adapt, conform};
 use crate::api::{RowVersion, ScanOptions, TableInfo};
 use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
-use crate::generation::find_key;
 use crate::resolve::{did_you_mean, nearest_names};
-use crate::scan::{Life, Scan, dead_rows, row_versions, wanted};
+use crate::scan::{Life, Scan, dead_among, row_versions, wanted};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
+use crate::store::group_scan::{Choice, Detail, GroupTask};
 use crate::sums::entry_at;
 use crate::text;
 use crate::view::{Format, View, ViewKey};
@@ -228,30 +228,36 @@ pub(crate) fn versions_of_key(
 ) -> Result<Vec<Chunk>> {
     let wanted = wanted(table, columns);
     let newest = life.newest();
-    let life = life.filter();
     let memtable = if newest > state.generation.version() { state.memtable(table.id) } else { None };
+    let detail = Detail { keys: false, lives: true };
     let mut chunks = Vec::new();
     for record in state.generation.data_files(table.id, newest) {
-        if record.min_begin > newest.0 || key < &record.min_key[..] || key > &record.max_key[..] {
+        let alive = !matches!(life, Life::VisibleAt(version) if record.max_end <= version.0);
+        let in_range = key >= &record.min_key[..] && key <= &record.max_key[..];
+        if record.min_begin > newest.0 || !alive || !in_range {
             continue;
         }
         let file = state.generation.open(record)?;
-        for group in file.groups_with_key(key).collect::<Vec<_>>() {
-            if !file.filter_allows(group, key)? {
+        for group in file.groups_with_key(key) {
+            let extent = &file.groups[group];
+            if extent.min_begin > newest.0
+                || matches!(life, Life::VisibleAt(version) if extent.max_end <= version.0)
+            {
                 continue;
             }
-            let keys = state.generation.group_keys(&file, group, &wanted.key)?;
-            let Some(first) = find_key(&keys, key) else { continue };
-            let rows: Vec<u32> = (first as u32..)
-                .take_while(|row| (*row as usize) < keys.len() && keys.get(*row as usize) == key)
-                .collect();
-            let dead = dead_rows(state, memtable.as_deref(), record, newest)?;
-            let scan = file.scan(wanted.clone(), vec![(group, Some(rows))], dead, life.clone());
-            for chunk in scan {
+            let rows = state.generation.rows_of_key(&file, group, &wanted.key, key)?;
+            if rows.is_empty() {
+                continue;
+            }
+            let dead = dead_among(state, memtable.as_deref(), &file, group, rows.clone(), newest)?;
+            let rows = Some(rows.collect());
+            let task = GroupTask { file: file.clone(), group, rows, dead, choice: Choice::Life(life) };
+            for chunk in task.chunks(wanted.clone(), detail) {
                 chunks.push(chunk?);
             }
         }
     }
+    let life = life.filter();
     if let Some(memtable) = memtable {
         let memtable = memtable.read();
         let mut slots: Vec<_> = memtable.slots_of(key).collect();
@@ -265,13 +271,7 @@ pub(crate) fn versions_of_key(
                     adapt(&batch.rows.slice(row, 1), &schema.columns, &wanted.columns, &wanted.schema)?;
                 let mut keys = Keys::default();
                 keys.push(key);
-                chunks.push(Chunk {
-                    rows,
-                    keys,
-                    begins: vec![begin],
-                    ends: vec![end],
-                    positions: Vec::new(),
-                });
+                chunks.push(Chunk { rows, keys, begins: vec![begin], ends: vec![end] });
             }
         }
     }

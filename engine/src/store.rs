@@ -6,8 +6,10 @@ pub mod data_file;
 pub mod data_writer;
 pub mod encode;
 pub mod ends;
+pub mod group_scan;
 pub mod index_block;
 pub mod output;
+pub mod read;
 mod sink;
 pub mod verified;
 

@@ -5,7 +5,7 @@
 use crate::adapt::default_array;
 use crate::error::Result;
 use crate::history::changes::ChangeEntry;
-use crate::scan::{Life, row_versions};
+use crate::scan::{Life, unordered_row_versions};
 use crate::state::State;
 use crate::text::{cell_bytes, cell_bytes_of_rows};
 use asof_mvcc::{Column, Table, TableSchema, Version};
@@ -121,7 +121,9 @@ fn settle_epoch(
     tail.columns = columns_under(state, table, schema, before, tail)?;
     let mut deltas: BTreeMap<Version, Delta> = BTreeMap::new();
     let up_to = *epoch.last().expect("an epoch has a change");
-    for chunk in row_versions(state, table, &schema.columns, Life::Touched { after: before, up_to })? {
+    for chunk in
+        unordered_row_versions(state, table, &schema.columns, Life::Touched { after: before, up_to })?
+    {
         let chunk = chunk?;
         for (versions, sign) in [(&chunk.begins, 1), (&chunk.ends, -1)] {
             let mut rows_of: BTreeMap<Version, Vec<u32>> = BTreeMap::new();
@@ -193,7 +195,7 @@ fn columns_under(
         });
     }
     if !recounted.is_empty() {
-        for chunk in row_versions(state, table, &recounted, Life::VisibleAt(before))? {
+        for chunk in unordered_row_versions(state, table, &recounted, Life::VisibleAt(before))? {
             let chunk = chunk?;
             for (index, column) in recounted.iter().enumerate() {
                 let (csv, json) = cell_bytes(column, chunk.rows.column(index), one_column);

@@ -335,6 +335,11 @@ impl Memtable {
         ends
     }
 
+    /// When a row of a data file ended here, if it did.
+    pub fn file_end(&self, file: FileId, row: u32) -> Option<Version> {
+        self.file_ends.get(&file)?.end_of(row).map(|end| self.version(end))
+    }
+
     /// Whether a row of a data file ended here.
     pub fn has_file_end(&self, file: FileId, row: u32) -> bool {
         self.file_ends.get(&file).is_some_and(|ends| ends.end_of(row).is_some())

@@ -22,7 +22,7 @@ pub struct Catch {
 /// The check to begin with: the others follow where it finds nothing.
 fn likely(bug: Bug) -> &'static str {
     match bug {
-        Bug::SyncErrorIgnored | Bug::PoisonIgnored | Bug::ShortWriteIgnored | Bug::ReadErrorIsEnd => FAULT,
+        Bug::SyncErrorIgnored | Bug::PoisonIgnored | Bug::ShortWriteIgnored => FAULT,
         Bug::RecordChecksumIgnored
         | Bug::SyncedThroughIgnored
         | Bug::LogRetiredTooEarly

@@ -136,7 +136,6 @@ pub trait DiskFile: Send + Sync + Debug {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if planted(Bug::ReadErrorIsEnd) => break,
                 Err(error) => return Err(error),
             }
         }

@@ -61,6 +61,8 @@ pub enum Error {
     Poisoned {
         /// The text of the first error.
         reason: String,
+        /// Whether the disk (or a quota) was full.
+        full: bool,
     },
     /// The log was opened for reading only.
     #[error("the log is open for reading only")]
@@ -87,6 +89,7 @@ impl Error {
             Error::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
+            Error::Poisoned { full, .. } => *full,
             _ => false,
         }
     }

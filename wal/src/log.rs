@@ -126,6 +126,8 @@ pub(crate) struct State {
     pub syncing: bool,
     /// The text of the error after which this handle refuses to work.
     pub poison: Option<Arc<str>>,
+    /// That error was for want of room.
+    pub poisoned_by_full_disk: bool,
     pub generation: u64,
 }
 
@@ -208,6 +210,7 @@ impl Log {
             queue: Vec::new(),
             syncing: false,
             poison: None,
+            poisoned_by_full_disk: false,
             generation: 0,
         };
         let log = Log {
@@ -321,6 +324,7 @@ impl Log {
         if state.poison.is_none() {
             let hint = if error.is_full() { "; reopening works once space exists" } else { "" };
             state.poison = Some(format!("{error}{hint}").into());
+            state.poisoned_by_full_disk = error.is_full();
         }
         state.queue.clear();
         self.synced.notify_all();

@@ -42,8 +42,6 @@ bugs! {
     PoisonIgnored,
     /// A short write counts as done.
     ShortWriteIgnored,
-    /// An error while reading counts as the end of the file.
-    ReadErrorIsEnd,
     /// The checksum of a record's header is not checked.
     RecordChecksumIgnored,
     /// The checksum of a record's payload is not checked.

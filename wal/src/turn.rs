@@ -297,7 +297,9 @@ impl Drop for Acquiring<'_> {
 pub(crate) fn refuse_if_poisoned(state: &State) -> Result<(), Error> {
     match &state.poison {
         Some(_) if planted(Bug::PoisonIgnored) => Ok(()),
-        Some(reason) => Err(Error::Poisoned { reason: reason.to_string() }),
+        Some(reason) => {
+            Err(Error::Poisoned { reason: reason.to_string(), full: state.poisoned_by_full_disk })
+        }
         None => Ok(()),
     }
 }

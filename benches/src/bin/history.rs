@@ -148,7 +148,7 @@ fn read(arguments: &Arguments) -> Result<(), Failure> {
                 "open" => line["ok"] = true.into(),
                 "scan" => {
                     let columns = Some(vec!["price".to_string()]);
-                    let options = ScanOptions { columns, ..ScanOptions::default() };
+                    let options = ScanOptions { columns, ordered: false, ..ScanOptions::default() };
                     let (mut rows, mut prices) = (0, 0.0);
                     for batch in snapshot.scan(TABLE, options)? {
                         let batch = batch?;

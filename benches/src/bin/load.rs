@@ -34,7 +34,7 @@ fn main() -> Result<(), Failure> {
     let (seconds, cpu) = (watch.seconds(), watch.cpu_ms() / 1e3);
     drop(database);
     let database = Database::open_read_only(&store, Options::default())?;
-    let options = ScanOptions { columns: Some(Vec::new()), ..ScanOptions::default() };
+    let options = ScanOptions { columns: Some(Vec::new()), ordered: false, ..ScanOptions::default() };
     let mut found = 0;
     for batch in database.at("latest")?.scan(TABLE, options)? {
         found += batch?.num_rows();

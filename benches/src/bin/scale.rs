@@ -107,7 +107,11 @@ fn scan(arguments: &Arguments) -> Result<(), Failure> {
     for version in [newest, Version(1)] {
         let watch = Stopwatch::start();
         let database = Database::open_read_only(&store, Options::default())?;
-        let options = ScanOptions { columns: Some(vec!["value".to_string()]), ..ScanOptions::default() };
+        let options = ScanOptions {
+            columns: Some(vec!["value".to_string()]),
+            ordered: false,
+            ..ScanOptions::default()
+        };
         let snapshot = database.snapshot(version)?;
         let (mut count, mut values) = (0, 0.0);
         for batch in snapshot.scan(TABLE, options)? {

@@ -10,8 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::generation::{Dead, Generation};
 use crate::manifest::DataFileRecord;
 use crate::store::chunk::{Chunk, Chunks, merge};
-use crate::store::data_file::{DataFile, GroupRows, LifeFilter, Wanted};
+use crate::store::data_file::{DataFile, Wanted};
 use crate::store::data_writer::FileKind;
+use crate::store::group_scan::{GroupRows, LifeFilter};
 use crate::store::output::{Output, OutputRow, RowsOutput};
 use arrow::array::RecordBatch;
 use asof_mvcc::{Column, Table, Version};
@@ -79,7 +80,7 @@ impl Rewrite<'_> {
             sources.push(Source { file: self.generation.open(record)?, dead });
         }
         let (mut dead, weight, living) = self.lives(&sources, pace)?;
-        let columns = self.columns(&sources);
+        let columns = self.columns(&sources)?;
         let wanted = crate::scan::wanted(self.table, &columns);
         let runs = live_runs(&living.into_iter().collect::<Vec<_>>(), self.visible, self.parameters);
         let mut writing = output.rows(self.table, &columns, FileKind::Live);
@@ -158,18 +159,19 @@ impl Rewrite<'_> {
     }
 
     /// Every column that the files have, by id, each under its newest name and type.
-    fn columns(&self, sources: &[Source]) -> Vec<Column> {
+    fn columns(&self, sources: &[Source]) -> Result<Vec<Column>> {
+        let footers = sources.iter().map(|source| source.file.footer()).collect::<Result<Vec<_>>>()?;
         let mut columns: Vec<Column> = Vec::new();
         for (_, schema) in self.table.schemas.iter().rev() {
             for column in &schema.columns {
                 let known = columns.iter().any(|known| known.id == column.id);
-                if !known && sources.iter().any(|source| source.file.has_column(column.id)) {
+                if !known && footers.iter().any(|footer| footer.column(column.id).is_some()) {
                     columns.push(column.clone());
                 }
             }
         }
         crate::checkpoint::part_names(&mut columns);
-        columns
+        Ok(columns)
     }
 
     fn row_bytes(&self) -> u64 {

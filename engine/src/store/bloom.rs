@@ -63,13 +63,18 @@ pub fn may_hold(block: &[u8], hash: u64) -> bool {
     words.zip(masks(hash)).all(|(word, mask)| word & mask != 0)
 }
 
+/// Whether a whole filter may hold the key of a hash.
+pub fn allows(filter: &[u8], hash: u64) -> bool {
+    let block = offset_of(hash, filter.len()).and_then(|at| filter.get(at..at + BLOCK_BYTES));
+    block.is_some_and(|block| may_hold(block, hash))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn holds(filter: &[u8], key: &[u8]) -> bool {
-        let at = offset_of(hash(key), filter.len()).unwrap();
-        may_hold(&filter[at..at + BLOCK_BYTES], hash(key))
+        allows(filter, hash(key))
     }
 
     #[test]

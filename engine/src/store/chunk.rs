@@ -4,33 +4,30 @@ use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use asof_mvcc::{Keys, Version};
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 
 /// Row versions in order of key, then begin.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     /// The rows.
     pub rows: RecordBatch,
-    /// Their keys.
+    /// Their keys; empty where they were not asked for.
     pub keys: Keys,
-    /// When each begins.
+    /// When each begins; empty where lives were not asked for, as the ends are.
     pub begins: Vec<Version>,
     /// When each ends; [`Version::FOREVER`] while alive.
     pub ends: Vec<Version>,
-    /// In chunks of a data file: each row's position in it.
-    pub positions: Vec<u32>,
 }
 
 impl Chunk {
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.rows.num_rows()
     }
 
     /// Whether there are none.
+    #[allow(dead_code, reason = "goes with the length")]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.len() == 0
     }
 }
 
@@ -40,120 +37,165 @@ pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
 /// Rows of a merged chunk.
 const MERGED_ROWS: usize = 8_192;
 
-/// Merges ordered streams into one. Positions are lost.
+/// Merges ordered streams into one.
 pub fn merge(mut sources: Vec<Chunks>) -> Chunks {
     match sources.len() {
         0 => Box::new(std::iter::empty()),
         1 => sources.pop().expect("there is one"),
-        _ => Box::new(Merge {
-            sources,
-            cursors: Vec::new(),
-            heap: BinaryHeap::new(),
-            started: false,
-            failed: false,
-        }),
+        _ => {
+            Box::new(Merge { sources, cursors: Vec::new(), order: Vec::new(), started: false, failed: false })
+        }
     }
 }
 
+/// Copies stretches of rows rather than rows: from the source whose next row comes first, all rows up to the next row
+/// of any other.
 struct Merge {
     sources: Vec<Chunks>,
     /// The current chunk of each source, and the next row in it.
     cursors: Vec<Option<(Chunk, usize)>>,
-    heap: BinaryHeap<Head>,
+    /// Sources with rows left: a binary heap, the one whose row comes first on top.
+    order: Vec<usize>,
     started: bool,
     failed: bool,
 }
 
-/// The next row of a source; the heap's greatest is the one to come first.
-struct Head {
-    key: Box<[u8]>,
-    begin: Version,
-    source: usize,
+/// What rows are ordered by. Begins tell only where they are known.
+type Place<'a> = (&'a [u8], Option<&'a Version>);
+
+fn place(chunk: &Chunk, row: usize) -> Place<'_> {
+    (chunk.keys.get(row), chunk.begins.get(row))
 }
 
-impl Ord for Head {
-    fn cmp(&self, other: &Head) -> Ordering {
-        (&other.key, other.begin, other.source).cmp(&(&self.key, self.begin, self.source))
+/// The first row at or after `from` that is not before `limit`, looked for in growing steps.
+fn gallop(chunk: &Chunk, from: usize, limit: Place<'_>) -> usize {
+    let (mut low, mut step) = (from, 1);
+    while low + step < chunk.len() && place(chunk, low + step) < limit {
+        low += step;
+        step *= 2;
     }
-}
-
-impl PartialOrd for Head {
-    fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
-        Some(self.cmp(other))
+    let mut high = (low + step).min(chunk.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if place(chunk, middle) < limit {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
     }
+    low
 }
-
-impl PartialEq for Head {
-    fn eq(&self, other: &Head) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Head {}
 
 impl Merge {
-    /// Puts a source's next row into the heap; loads its next chunk where the current one is used up.
-    fn push_head(&mut self, source: usize) -> Result<()> {
+    fn head(&self, source: usize) -> (Place<'_>, usize) {
+        let (chunk, row) = self.cursors[source].as_ref().expect("a source in order has a row");
+        (place(chunk, *row), source)
+    }
+
+    /// Restores the order below a place of the heap.
+    fn sift_down(&mut self, mut at: usize) {
         loop {
-            if let Some((chunk, row)) = &self.cursors[source]
-                && *row < chunk.len()
-            {
-                let (key, begin) = (chunk.keys.get(*row).into(), chunk.begins[*row]);
-                self.heap.push(Head { key, begin, source });
-                return Ok(());
+            let mut least = at;
+            for child in [2 * at + 1, 2 * at + 2] {
+                if child < self.order.len() && self.head(self.order[child]) < self.head(self.order[least]) {
+                    least = child;
+                }
+            }
+            if least == at {
+                return;
+            }
+            self.order.swap(at, least);
+            at = least;
+        }
+    }
+
+    /// Makes a source's next row its head; loads its next chunk where the current one is used up.
+    fn load(&mut self, source: usize) -> Result<bool> {
+        loop {
+            if self.cursors[source].as_ref().is_some_and(|(chunk, row)| *row < chunk.len()) {
+                return Ok(true);
             }
             match self.sources[source].next() {
                 Some(chunk) => self.cursors[source] = Some((chunk?, 0)),
                 None => {
                     self.cursors[source] = None;
-                    return Ok(());
+                    return Ok(false);
                 }
             }
         }
     }
 
-    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        if !self.started {
-            self.started = true;
-            self.cursors = self.sources.iter().map(|_| None).collect();
-            for source in 0..self.sources.len() {
-                self.push_head(source)?;
+    fn start(&mut self) -> Result<()> {
+        self.cursors = self.sources.iter().map(|_| None).collect();
+        for source in 0..self.sources.len() {
+            if self.load(source)? {
+                self.order.push(source);
             }
+        }
+        for at in (0..self.order.len() / 2).rev() {
+            self.sift_down(at);
+        }
+        Ok(())
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        if !std::mem::replace(&mut self.started, true) {
+            self.start()?;
         }
         let mut used: Vec<RecordBatch> = Vec::new();
         // Which of `used` the current chunk of a source is.
         let mut slots: Vec<Option<usize>> = vec![None; self.sources.len()];
-        let mut picks = Vec::with_capacity(MERGED_ROWS);
-        let mut keys = Keys::with_capacity(MERGED_ROWS);
-        let (mut begins, mut ends) = (Vec::new(), Vec::new());
-        while picks.len() < MERGED_ROWS
-            && let Some(head) = self.heap.pop()
+        let mut stretches: Vec<(usize, usize, usize)> = Vec::new();
+        let (mut keys, mut begins, mut ends) = (Keys::with_capacity(MERGED_ROWS), Vec::new(), Vec::new());
+        while keys.len() < MERGED_ROWS
+            && let Some(&source) = self.order.first()
         {
-            let source = head.source;
-            let (chunk, row) = self.cursors[source].as_mut().expect("a head comes from a chunk");
+            let (chunk, row) = self.cursors[source].as_ref().expect("a source in order has a row");
+            let others = [1, 2].into_iter().filter_map(|at| self.order.get(at));
+            let limit = others.map(|other| self.head(*other)).min();
+            let until = match limit {
+                // A tie: the source that comes first gives one row.
+                Some((limit, _)) => gallop(chunk, *row, limit).max(row + 1),
+                None => chunk.len(),
+            };
+            let until = until.min(row + MERGED_ROWS - keys.len());
             let slot = *slots[source].get_or_insert_with(|| {
                 used.push(chunk.rows.clone());
                 used.len() - 1
             });
-            picks.push((slot, *row));
-            keys.push(&head.key);
-            begins.push(chunk.begins[*row]);
-            ends.push(chunk.ends[*row]);
-            *row += 1;
-            if *row == chunk.len() {
+            stretches.push((slot, *row, until - row));
+            (*row..until).for_each(|row| keys.push(chunk.keys.get(row)));
+            if !chunk.begins.is_empty() {
+                begins.extend_from_slice(&chunk.begins[*row..until]);
+                ends.extend_from_slice(&chunk.ends[*row..until]);
+            }
+            let whole = until == chunk.len();
+            self.cursors[source].as_mut().expect("it has one").1 = until;
+            if whole {
                 slots[source] = None;
             }
-            self.push_head(source)?;
+            if !self.load(source)? {
+                self.order.swap_remove(0);
+            }
+            self.sift_down(0);
         }
-        if picks.is_empty() {
+        if keys.is_empty() {
             return Ok(None);
         }
-        let rows = if used[0].num_columns() == 0 {
-            crate::adapt::batch_of(used[0].schema(), Vec::new(), picks.len())?
-        } else {
-            interleave_record_batch(&used.iter().collect::<Vec<_>>(), &picks)?
+        let rows = match &stretches[..] {
+            [(slot, first, count)] => used[*slot].slice(*first, *count),
+            _ if used[0].num_columns() == 0 => {
+                crate::adapt::batch_of(used[0].schema(), Vec::new(), keys.len())?
+            }
+            _ => {
+                let picks: Vec<(usize, usize)> = stretches
+                    .iter()
+                    .flat_map(|(slot, first, count)| (*first..first + count).map(|row| (*slot, row)))
+                    .collect();
+                interleave_record_batch(&used.iter().collect::<Vec<_>>(), &picks)?
+            }
         };
-        Ok(Some(Chunk { rows, keys, begins, ends, positions: Vec::new() }))
+        Ok(Some(Chunk { rows, keys, begins, ends }))
     }
 }
 

@@ -141,7 +141,6 @@ impl DataWriter {
     }
 
     /// Ends the open row group: the rows that follow begin anew in the order of keys.
-    #[allow(dead_code, reason = "for compaction and bulk loads")]
     pub fn begin_run(&mut self) -> Result<()> {
         self.end_group()?;
         self.starts_run = true;
@@ -149,14 +148,13 @@ impl DataWriter {
     }
 
     /// Rows written so far, those of the open row group included.
-    #[allow(dead_code, reason = "for compaction and bulk loads")]
     pub fn rows(&self) -> u64 {
         let open = self.open_group.as_ref().map_or(0, |group| group.extent.rows as u64);
         self.groups.iter().map(|group| group.rows as u64).sum::<u64>() + open
     }
 
     /// Bytes in the file so far.
-    #[allow(dead_code, reason = "for compaction and bulk loads")]
+    #[allow(dead_code, reason = "for bulk loads")]
     pub fn bytes(&self) -> u64 {
         self.writer.bytes_written() as u64
     }

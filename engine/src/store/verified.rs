@@ -9,6 +9,7 @@ use bytes::Bytes;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Gives verified ranges of a data file to the Parquet reader. Cheap to clone.
@@ -47,7 +48,7 @@ impl VerifiedFile {
     /// Reads `length` bytes at `start`, verifying every block they touch.
     pub fn read(&self, start: u64, length: usize) -> io::Result<Bytes> {
         let shared = &*self.shared;
-        let end = start + length as u64;
+        let end = start.saturating_add(length as u64);
         let past_end = || {
             let message = format!("{} has no bytes {start} to {end}", shared.name);
             io::Error::new(io::ErrorKind::UnexpectedEof, message)
@@ -128,5 +129,60 @@ impl Read for VerifiedRead {
         let count = out.len().min(self.buffer.len());
         out[..count].copy_from_slice(&self.buffer.split_to(count));
         Ok(count)
+    }
+}
+
+/// Ranges of a verified file, read at once.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    file: VerifiedFile,
+    /// Where each range begins, ascending, and its bytes.
+    ranges: Arc<[(u64, Bytes)]>,
+}
+
+impl Fetched {
+    /// Reads ranges that ascend and do not overlap.
+    pub fn read(file: &VerifiedFile, ranges: Vec<Range<u64>>) -> io::Result<Fetched> {
+        let read = |range: Range<u64>| {
+            let limit = file.shared.tail_offset;
+            if range.start > range.end || range.end > limit {
+                let message = format!("{} has no bytes {} to {}", file.shared.name, range.start, range.end);
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+            }
+            Ok((range.start, file.read(range.start, (range.end - range.start) as usize)?))
+        };
+        Ok(Fetched { file: file.clone(), ranges: ranges.into_iter().map(read).collect::<io::Result<_>>()? })
+    }
+
+    fn find(&self, start: u64, length: usize) -> Option<Bytes> {
+        let index = self.ranges.partition_point(|(first, _)| *first <= start).checked_sub(1)?;
+        let (first, bytes) = &self.ranges[index];
+        let from = (start - first) as usize;
+        let to = from.checked_add(length)?;
+        (to <= bytes.len()).then(|| bytes.slice(from..to))
+    }
+}
+
+impl Length for Fetched {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl ChunkReader for Fetched {
+    type T = VerifiedRead;
+
+    fn get_read(&self, start: u64) -> ParquetResult<VerifiedRead> {
+        self.file.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        match self.find(start, length) {
+            Some(bytes) => {
+                self.file.shared.counts.add_pages_decoded(1);
+                Ok(bytes)
+            }
+            None => self.file.get_bytes(start, length),
+        }
     }
 }

@@ -13,6 +13,7 @@ mod isolation;
 mod list_append;
 mod model;
 mod readers;
+mod scans;
 mod support;
 mod threads;
 mod upkeep;

@@ -34,7 +34,7 @@ pub fn run(args: CatArgs, context: &Context) -> Result {
         None => info.schema,
         Some(columns) => Arc::new(project(&info.schema, columns).map_err(|error| error.at(&args.table))?),
     };
-    let options = ScanOptions { columns: args.columns, filter: None, limit: args.limit };
+    let options = ScanOptions { columns: args.columns, limit: args.limit, ..ScanOptions::default() };
     let scan = snapshot.scan(&args.table, options)?;
     let binary = matches!(format, CatFormat::Parquet | CatFormat::Arrow);
     output::write(context, args.output.as_deref(), binary, |out| match format {

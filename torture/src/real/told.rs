@@ -180,7 +180,7 @@ impl Told {
             return Err(fail(format!("version {next} follows version {newest}")));
         }
         if chance.one_in(2) {
-            database.checkpoint().map_err(error("a checkpoint fails"))?;
+            workload::compact(&database).map_err(error("checkpoint and compaction fail"))?;
             self.compare(&database, newest, path, &mut checked)?;
         }
         if chance.one_in(4) {

@@ -8,6 +8,7 @@
 use super::chance_of;
 use crate::Chance;
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use asof_engine::compact::Parameters;
 use asof_engine::{
     Column, ColumnType, CommitOptions, Database, Error, ErrorKind, Result, ScanOptions, Tag, Version, text,
 };
@@ -62,6 +63,8 @@ pub enum Step {
     Tag(String),
     /// A checkpoint.
     Checkpoint,
+    /// A checkpoint, and all the compaction that would pay if it were asked for by hand.
+    Compact,
     /// The database is closed and opened again.
     Reopen,
 }
@@ -77,7 +80,8 @@ pub struct Own {
 pub fn step(seed: u64, writer: u64, number: u64, own: &Own) -> Step {
     let mut chance = chance_of(&[seed, writer, number]);
     match chance.below(100) {
-        0..=6 => Step::Checkpoint,
+        0..=4 => Step::Checkpoint,
+        5 | 6 => Step::Compact,
         7..=9 => Step::Tag(format!("tag-{writer}-{}", number % 5)),
         10..=12 => Step::Reopen,
         _ => Step::Write(write(&mut chance, writer, number, own)),
@@ -258,6 +262,12 @@ fn put_rows(transaction: &mut asof_engine::Transaction, write: &Write) -> Result
         transaction.upsert(SHARED, &batch(columns)?)?;
     }
     Ok(())
+}
+
+/// A checkpoint and all the compaction that pays.
+pub fn compact(database: &Database) -> Result<()> {
+    database.checkpoint()?;
+    database.compact(None, &Parameters::BY_HAND).map(drop)
 }
 
 /// A name for the newest version, moved where it is there.

@@ -51,6 +51,10 @@ impl Writer {
                 database.checkpoint()?;
                 Done::Other
             }
+            Step::Compact => {
+                workload::compact(&database)?;
+                Done::Other
+            }
             Step::Reopen => return Ok(Done::Other),
         };
         self.database = Some(database);

@@ -73,6 +73,7 @@ impl Machine {
             clock: self.clock.clone(),
             upkeep: Upkeep::Off,
             checkpoint_log_bytes: 0,
+            read_threads: 1,
             wait: Duration::from_millis(200),
             // Small ones grow and follow one another soon.
             log: LogOptions {

@@ -21,7 +21,7 @@ fn with_fault(fault: impl Fn(&SimDisk, u64)) -> (SimDisk, Log, Error) {
 #[test]
 fn a_failed_sync_poisons_the_log_and_nothing_is_acknowledged_afterwards() {
     let (disk, log, error) = with_fault(|disk, next| disk.plan(next + 1, Fault::Error(ErrorKind::Other)));
-    assert!(matches!(&error, Error::Poisoned { reason } if reason.contains("sync")), "{error}");
+    assert!(matches!(&error, Error::Poisoned { reason, full: false } if reason.contains("sync")), "{error}");
     assert!(log.is_poisoned());
     assert!(matches!(append(&log, b"three"), Err(Error::Poisoned { .. })));
     assert_eq!(payloads(&log), [b"one"], "the unsynced record is not served");
@@ -52,6 +52,14 @@ fn a_full_disk_says_that_reopening_works_once_space_exists() {
     let log = open(&disk, Access::ReadWrite);
     append(&log, b"two").unwrap();
     assert_eq!(payloads(&log), [b"one", b"two"]);
+}
+
+#[test]
+fn a_full_disk_is_told_from_a_broken_one() {
+    let (_, log, error) = with_fault(|disk, next| disk.plan(next, Fault::Error(ErrorKind::StorageFull)));
+    assert!(error.is_full(), "{error}");
+    let error = append(&log, b"three").unwrap_err();
+    assert!(error.is_full() && error.to_string().contains("reopening works once space exists"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,328 @@
+//! Reads columns of a data file's row groups, whole or in part: the bytes of what is asked for are read
+//! and verified at once, then decoded by pages.
+
+use super::data_file::DataFile;
+use super::data_writer::{ROW_ID_FIELD_ID, has_null, parquet_error, reader_error};
+use super::verified::{Fetched, VerifiedFile};
+use crate::adapt::{adapt, batch_of};
+use crate::error::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{SchemaRef, UInt64Type};
+use asof_mvcc::{Column, ColumnType, Keys};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes between two things wanted that are read as well, so that both are read at once.
+const GAP_BYTES: u64 = 32 << 10;
+/// Where more than one row in this many is wanted, all are decoded and the others dropped.
+const SPARSE: usize = 3;
+
+/// A data file's Parquet metadata, read when a column is first needed.
+#[derive(Debug)]
+pub struct Footer {
+    pub(super) metadata: ArrowReaderMetadata,
+    /// The file's columns by field id, internal ones included.
+    columns: Vec<Column>,
+}
+
+impl Footer {
+    /// Parses what lies in the tail, which is verified already.
+    pub(super) fn read(reader: &VerifiedFile, rows: &[u32], name: &str) -> Result<Footer> {
+        let options = ArrowReaderOptions::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Required);
+        let metadata =
+            ArrowReaderMetadata::load(reader, options).map_err(|error| parquet_error(error).at(name))?;
+        let columns = metadata
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| {
+                let id = field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse().ok());
+                let id =
+                    id.ok_or_else(|| Error::corrupt(format!("{name}: column {} has no id", field.name())))?;
+                Ok(Column {
+                    id,
+                    ..Column::new(field.name().clone(), ColumnType::from_arrow(field.data_type())?)
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let found = metadata.metadata().row_groups().iter().map(|group| group.num_rows());
+        if !found.eq(rows.iter().map(|rows| *rows as i64)) {
+            return Err(Error::corrupt(format!("{name}: index block and footer differ in their row groups")));
+        }
+        Ok(Footer { metadata, columns })
+    }
+
+    /// The column with an id, if the file has it, and its place among the file's columns.
+    pub fn column(&self, id: u32) -> Option<(usize, &Column)> {
+        self.columns.iter().enumerate().find(|(_, column)| column.id == id)
+    }
+}
+
+/// Columns of rows of one row group, as the file has them, batch by batch.
+pub struct GroupReader {
+    reader: Option<ParquetRecordBatchReader>,
+    /// The columns read, in the file's order.
+    columns: Vec<Column>,
+    /// Where all rows are decoded though not all are wanted: which are.
+    filter: Option<BooleanBuffer>,
+    done: usize,
+    /// Rows that are left to give where no column is read.
+    left: usize,
+    batch_rows: usize,
+    /// Rows to come that were counted already.
+    counted: usize,
+}
+
+impl DataFile {
+    /// Reads columns, those that the file has of `ids`, of a row group's rows: all, or those of a mask. As many rows as
+    /// `counted` says were read, and counted, for other columns before.
+    pub fn read_group(
+        &self,
+        ids: &[u32],
+        group: usize,
+        rows: Option<&BooleanBuffer>,
+        counted: usize,
+        batch_rows: usize,
+    ) -> Result<GroupReader> {
+        if ids.is_empty() {
+            let count = rows.map_or(self.groups[group].rows as usize, BooleanBuffer::count_set_bits);
+            return Ok(GroupReader::of_nothing(Vec::new(), count, batch_rows));
+        }
+        let footer = self.footer()?;
+        let (roots, columns): (Vec<usize>, Vec<Column>) = footer
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| ids.contains(&column.id))
+            .map(|(index, column)| (index, column.clone()))
+            .unzip();
+        let of_group = self.groups[group].rows as usize;
+        let wanted = rows.map_or(of_group, |rows| rows.count_set_bits());
+        if roots.is_empty() || wanted == 0 {
+            return Ok(GroupReader::of_nothing(columns, wanted, batch_rows));
+        }
+        let metadata = footer.metadata.metadata();
+        let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), roots);
+        let selection = rows
+            .filter(|_| wanted * SPARSE < of_group)
+            .map(|rows| RowSelection::from_boolean_buffer(rows.clone()));
+        let filter = rows.filter(|_| selection.is_none() && wanted < of_group).cloned();
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let offsets = metadata.offset_index().and_then(|index| index.get(group));
+        for (leaf, chunk) in metadata.row_group(group).columns().iter().enumerate() {
+            if !mask.leaf_included(leaf) {
+                continue;
+            }
+            let (start, length) = chunk.byte_range();
+            let pages = offsets.and_then(|offsets| offsets.get(leaf)).map(|offsets| offsets.page_locations());
+            match (&selection, pages) {
+                (Some(selection), Some(pages)) => {
+                    let first = pages.first().map_or(start, |page| page.offset.max(0) as u64);
+                    if first > start {
+                        // The dictionary.
+                        ranges.push(start..first);
+                    }
+                    ranges.extend(selection.scan_ranges(pages));
+                }
+                _ => ranges.push(start..start + length),
+            }
+        }
+        let source = self.fetch(ranges)?;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, footer.metadata.clone())
+            .with_projection(mask)
+            .with_row_groups(vec![group])
+            .with_batch_size(batch_rows.clamp(1, of_group));
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+        }
+        let reader = builder.build().map_err(|error| parquet_error(error).at(self.name()))?;
+        Ok(GroupReader { reader: Some(reader), columns, filter, done: 0, left: 0, batch_rows, counted })
+    }
+
+    /// Reads ranges of the file, verified, those that lie close together at once.
+    fn fetch(&self, mut ranges: Vec<Range<u64>>) -> Result<Fetched> {
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut merged: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.start <= last.end.saturating_add(GAP_BYTES) => {
+                    last.end = last.end.max(range.end);
+                }
+                _ => merged.push(range),
+            }
+        }
+        Fetched::read(self.reader(), merged)
+            .map_err(|error| parquet_error(ParquetError::External(Box::new(error))))
+    }
+
+    /// All of a reader's rows in one batch.
+    pub fn read_whole(
+        &self,
+        ids: &[u32],
+        group: usize,
+        rows: Option<&BooleanBuffer>,
+        counted: usize,
+    ) -> Result<(RecordBatch, Vec<Column>)> {
+        let mut reader = self.read_group(ids, group, rows, counted, usize::MAX)?;
+        let mut batches = Vec::new();
+        while let Some(batch) = reader.next_batch(self)? {
+            batches.push(batch);
+        }
+        let batch = match &batches[..] {
+            [one] => one.clone(),
+            [] => {
+                // Nothing selected: an empty batch of the columns' types.
+                let footer = self.footer()?;
+                let fields: Vec<_> = reader
+                    .columns
+                    .iter()
+                    .filter_map(|column| footer.column(column.id))
+                    .map(|(index, _)| footer.metadata.schema().field(index).clone())
+                    .collect();
+                RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::new(fields)))
+            }
+            more => arrow::compute::concat_batches(&more[0].schema(), more)?,
+        };
+        Ok((batch, reader.columns))
+    }
+
+    fn numbers_of(&self, array: &ArrayRef, id: u32) -> Result<Vec<u64>> {
+        match array.as_primitive_opt::<UInt64Type>() {
+            Some(numbers) if !has_null(array) => Ok(numbers.values().to_vec()),
+            _ => Err(Error::corrupt(format!("{}: the column with id {id} is not numbers", self.name()))),
+        }
+    }
+
+    /// The lowest and highest value of a column in a row group, or bounds of them, where statistics tell.
+    pub fn bounds(&self, group: usize, column: &Column) -> Result<Option<(ArrayRef, ArrayRef)>> {
+        let footer = self.footer()?;
+        let Some((index, known)) = footer.column(column.id) else { return Ok(None) };
+        if known.column_type != column.column_type {
+            return Ok(None);
+        }
+        let schema = footer.metadata.schema();
+        let parquet = footer.metadata.parquet_schema();
+        let name = schema.field(index).name();
+        let Ok(converter) = StatisticsConverter::try_new(name, schema, parquet) else { return Ok(None) };
+        let of_group = || std::iter::once(footer.metadata.metadata().row_group(group));
+        let bounds = converter.row_group_mins(of_group()).and_then(|lowest| {
+            let highest = converter.row_group_maxes(of_group())?;
+            Ok((lowest, highest))
+        });
+        let wanted = column.column_type.to_arrow();
+        let fits = |bounds: &(ArrayRef, ArrayRef)| {
+            [&bounds.0, &bounds.1].iter().all(|bound| bound.data_type() == &wanted && bound.is_valid(0))
+        };
+        Ok(bounds.ok().filter(fits))
+    }
+
+    /// The keys of rows read with their key columns.
+    pub fn keys_of(&self, batch: &RecordBatch, columns: &[Column], key: &[Column]) -> Result<Keys> {
+        let column_of = |id: u32| {
+            let index = columns.iter().position(|column| column.id == id);
+            let column = index.and_then(|index| batch.columns().get(index));
+            column.ok_or_else(|| Error::corrupt(format!("{} has no column with id {id}", self.name())))
+        };
+        if key.is_empty() {
+            let ids = self.numbers_of(column_of(ROW_ID_FIELD_ID)?, ROW_ID_FIELD_ID)?;
+            return Ok(Keys::of_row_ids(ids.into_iter()));
+        }
+        let arrays = key.iter().map(|column| Ok((column.name.as_str(), column_of(column.id)?)));
+        let arrays = arrays.collect::<Result<Vec<_>>>()?;
+        Keys::of_columns(&arrays, batch.num_rows())
+            .map_err(|error| Error::corrupt(format!("{}: {error}", self.name())))
+    }
+
+    /// The keys of some consecutive rows of a row group.
+    pub fn keys_within(&self, group: usize, rows: Range<u32>, key: &[Column]) -> Result<Keys> {
+        let mask = self.mask_of(group, rows.clone());
+        let (batch, columns) = self.read_whole(&key_ids(key), group, mask.as_ref(), 0)?;
+        if batch.num_rows() != rows.len() {
+            return Err(Error::corrupt(format!("{}: a row group lacks rows", self.name())));
+        }
+        self.keys_of(&batch, &columns, key)
+    }
+
+    /// A mask of some consecutive rows of a row group; none where it is all of them.
+    pub fn mask_of(&self, group: usize, rows: Range<u32>) -> Option<BooleanBuffer> {
+        let of_group = self.groups[group].rows;
+        (rows != (0..of_group)).then(|| {
+            let mut mask = arrow::array::BooleanBufferBuilder::new(of_group as usize);
+            mask.append_n(rows.start as usize, false);
+            mask.append_n(rows.len(), true);
+            mask.append_n((of_group - rows.end) as usize, false);
+            mask.finish()
+        })
+    }
+}
+
+impl GroupReader {
+    fn of_nothing(columns: Vec<Column>, rows: usize, batch_rows: usize) -> GroupReader {
+        GroupReader { reader: None, columns, filter: None, done: 0, left: rows, batch_rows, counted: 0 }
+    }
+
+    /// The columns read, in the batches' order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The next rows that are wanted; batches may be empty.
+    pub fn next_batch(&mut self, file: &DataFile) -> Result<Option<RecordBatch>> {
+        let Some(reader) = &mut self.reader else {
+            let rows = self.left.min(self.batch_rows);
+            self.left -= rows;
+            let none = Arc::new(arrow::datatypes::Schema::empty());
+            return (rows > 0).then(|| batch_of(none, Vec::new(), rows)).transpose();
+        };
+        let Some(batch) = reader.next() else { return Ok(None) };
+        let batch = batch.map_err(|error| reader_error(error).at(file.name()))?;
+        let rows = batch.num_rows();
+        let new = rows.saturating_sub(self.counted);
+        self.counted -= rows - new;
+        file.counts().add_rows_decoded(new as u64);
+        let first = self.done;
+        self.done += rows;
+        match &self.filter {
+            None => Ok(Some(batch)),
+            Some(filter) if first + rows <= filter.len() => {
+                let chosen = BooleanArray::new(filter.slice(first, rows), None);
+                Ok(Some(filter_record_batch(&batch, &chosen)?))
+            }
+            Some(_) => {
+                Err(Error::corrupt(format!("{}: a row group has more rows than it says", file.name())))
+            }
+        }
+    }
+}
+
+/// The field ids of the columns that make up keys.
+pub fn key_ids(key: &[Column]) -> Vec<u32> {
+    match key.is_empty() {
+        true => vec![ROW_ID_FIELD_ID],
+        false => key.iter().map(|column| column.id).collect(),
+    }
+}
+
+/// Rows read from a file, as rows of the columns wanted.
+pub fn as_wanted(
+    file: &DataFile,
+    batch: &RecordBatch,
+    from: &[Column],
+    to: &[Column],
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    adapt(batch, from, to, schema).map_err(|error| error.at(file.name()))
+}
