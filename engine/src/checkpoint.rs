@@ -26,6 +26,7 @@ use crate::store::output::{Output, OutputRow};
 use crate::sums::settled;
 use arrow::array::RecordBatch;
 use asof_mvcc::{Column, FileId, Memtable, Selection, Table, Version};
+use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, LockKind, OpenMode};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -185,6 +186,9 @@ fn table_up_to(table: &Table, version: Version) -> Option<Table> {
 
 /// Makes the manifest the newest one, tells other processes, and goes on from it. The caller holds the checkpoint lock.
 pub(crate) fn install(inner: &Inner, manifest: &Manifest) -> Result<()> {
+    if planted(Bug::GarbageBeforeManifest) {
+        crate::garbage::remove_unnamed_by(inner, std::slice::from_ref(manifest))?;
+    }
     manifest.write(&*inner.disk, &inner.layout)?;
     let leased = manifest::lease(&*inner.disk, &inner.layout, manifest.number)?;
     inner.take_up(leased.ok_or_else(|| Error::corrupt("the manifest just made is gone; run 'asof verify'"))?)
@@ -218,8 +222,9 @@ impl Part {
     /// Takes note of the rows: the memtable is not needed any longer, and commits go on.
     fn of(memtable: &Memtable, version: Version) -> Part {
         let files: Vec<FileId> = memtable.files_with_ends().collect();
+        let last = if planted(Bug::CheckpointSettlesTooMuch) { Version(version.0 - 1) } else { version };
         Part {
-            survivors: memtable.select(|begin, end| begin <= version && end > version),
+            survivors: memtable.select(|begin, end| begin <= last && end > version),
             dead: memtable.select(|begin, end| begin <= version && end <= version),
             ends: files
                 .into_iter()

@@ -25,6 +25,7 @@ use asof_mvcc::{
     Column, CommitTime, Expect, Keys, ReadSet, RecentWrites, Refusal, Table, TableId, TableSchema,
     TableWrites, Version,
 };
+use asof_wal::planted::{Bug, planted};
 use asof_wal::{Ticket, Turn};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -273,7 +274,9 @@ fn log_all(
     let log = inner.log()?;
     let mut turn = log.take_turn(inner.options.wait)?;
     let mut follower = inner.lock_follower();
-    inner.catch_up(&mut follower)?;
+    if !planted(Bug::CatchUpSkipped) {
+        inner.catch_up(&mut follower)?;
+    }
     loop {
         let requests = lead.take();
         let count = requests.len();
@@ -342,7 +345,9 @@ fn log_one(
     let (changes, blocks, counts) = match resolved {
         Ok(resolved) => resolved,
         Err(error) => {
-            state.memory.write().catalog = catalog_before;
+            if !planted(Bug::RefusedTablesKept) {
+                state.memory.write().catalog = catalog_before;
+            }
             return Err(error);
         }
     };
@@ -440,6 +445,9 @@ fn repeated(
 }
 
 fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) -> Result<()> {
+    if planted(Bug::ConflictsIgnored) {
+        return Ok(());
+    }
     let read = prepared.read_version;
     let refused = |name: &str| {
         let name = name.to_string();
@@ -532,7 +540,9 @@ fn too_old(read: Version, horizon: Version) -> Error {
 }
 
 fn commit_time(given: Option<CommitTime>, last: CommitTime, now: CommitTime) -> Result<CommitTime> {
-    let Some(time) = given else { return Ok(last.after(now)) };
+    let Some(time) = given else {
+        return Ok(if planted(Bug::ClockTrusted) { now } else { last.after(now) });
+    };
     if time <= last {
         return Err(Error::invalid(format!(
             "commit time {} is not later than the last commit's, {}",

@@ -422,7 +422,7 @@ pub(crate) fn find_client_id(state: &State, id: &str) -> Result<Option<Version>>
 }
 
 fn log_options(options: &Options) -> LogOptions {
-    LogOptions { turn_wait: options.wait, ..LogOptions::default() }
+    LogOptions { turn_wait: options.wait, ..options.log.clone() }
 }
 
 impl Inner {

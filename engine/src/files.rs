@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layout::TEMPORARY_SUFFIX;
+use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, DiskFile, OpenMode};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -141,13 +142,14 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>> {
 /// Writes a file so that after a crash it is whole under its name or not there: a temporary name, sync, rename, sync of
 /// the directory (left to the caller where `sync_dir` is false, who then syncs once for many).
 pub fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8], sync_dir: bool) -> Result<()> {
-    let temporary = temporary_path(path);
+    let in_place = planted(Bug::ManifestInPlace) && path.extension().is_some_and(|name| name == "manifest");
+    let temporary = if in_place { path.to_path_buf() } else { temporary_path(path) };
     let file =
         disk.open(&temporary, OpenMode::Create).map_err(|error| io_error("create", &temporary, error))?;
     let written = file
         .set_len(0)
         .and_then(|()| file.write_all_at(bytes, 0))
-        .and_then(|()| file.sync_all())
+        .and_then(|()| if planted(Bug::FileNotSynced) { Ok(()) } else { file.sync_all() })
         .and_then(|()| disk.rename(&temporary, path));
     if let Err(error) = written {
         // Best effort: what stays is removed by the next checkpoint.
@@ -198,6 +200,9 @@ pub fn append_settled(disk: &dyn Disk, path: &Path, length: u64, bytes: &[u8]) -
     file.write_all_at(bytes, length).map_err(fail)?;
     if found > length + bytes.len() as u64 {
         file.set_len(length + bytes.len() as u64).map_err(fail)?;
+    }
+    if planted(Bug::HistoryNotSynced) {
+        return Ok(());
     }
     file.sync_all().map_err(fail)
 }

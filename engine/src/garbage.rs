@@ -6,6 +6,7 @@ use crate::files::{io_error, read_file};
 use crate::layout::{DATA_DIR, ENDS_DIR, IDS_DIR, MANIFEST_DIR, TEMPORARY_SUFFIX, ids_file, table_and_file};
 use crate::manifest::{self, Manifest};
 use asof_mvcc::FileId;
+use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, LockKind, OpenMode, Position};
 use std::collections::HashSet;
 
@@ -25,7 +26,7 @@ pub(crate) fn collect_garbage(inner: &Inner) -> Result<()> {
         let fail = |error| io_error("remove", &path, error);
         if index >= MANIFESTS_KEPT {
             let file = disk.open(&path, OpenMode::Read).map_err(fail)?;
-            if file.try_lock(LockKind::Exclusive).map_err(fail)? {
+            if file.try_lock(LockKind::Exclusive).map_err(fail)? || planted(Bug::LeaseIgnored) {
                 // Whoever opened it before this and locks it after finds it without a name, and looks again.
                 disk.remove_file(&path).map_err(fail)?;
                 removed = true;
@@ -46,6 +47,18 @@ pub(crate) fn collect_garbage(inner: &Inner) -> Result<()> {
         let dir = layout.join(MANIFEST_DIR);
         disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))?;
     }
+    remove_unnamed_by(inner, &kept)?;
+    let oldest =
+        kept.iter().map(|manifest| Position::from(manifest.log_start)).min_by_key(|start| start.sequence);
+    let newest = kept.first().map(|manifest| Position::from(manifest.log_start));
+    if let Some(oldest) = if planted(Bug::LogRetiredTooEarly) { newest } else { oldest } {
+        inner.log()?.retire(oldest)?;
+    }
+    Ok(())
+}
+
+/// Removes data, ends and ids files that none of these manifests names, and unfinished files.
+pub(crate) fn remove_unnamed_by(inner: &Inner, kept: &[Manifest]) -> Result<()> {
     let data: HashSet<FileId> = kept.iter().flat_map(|m| m.data_files.iter().map(|file| file.id)).collect();
     let ends: HashSet<FileId> = kept.iter().flat_map(|m| m.ends_files.iter().map(|file| file.id)).collect();
     let ids: HashSet<FileId> = kept.iter().flat_map(|m| m.ids_files.iter().map(|file| file.id)).collect();
@@ -53,13 +66,7 @@ pub(crate) fn collect_garbage(inner: &Inner) -> Result<()> {
     remove_data_files(inner, &data, &file_of(".parquet"))?;
     remove_unnamed(inner, ENDS_DIR, &ends, &file_of(".ends"))?;
     remove_unnamed(inner, IDS_DIR, &ids, &ids_file)?;
-    remove_unnamed(inner, MANIFEST_DIR, &HashSet::new(), &|_| None)?;
-    let oldest =
-        kept.iter().map(|manifest| Position::from(manifest.log_start)).min_by_key(|start| start.sequence);
-    if let Some(oldest) = oldest {
-        inner.log()?.retire(oldest)?;
-    }
-    Ok(())
+    remove_unnamed(inner, MANIFEST_DIR, &HashSet::new(), &|_| None)
 }
 
 /// Removes data files that are not named, and unfinished ones. Those of loads are locked until their commit is applied:

@@ -1,7 +1,7 @@
 //! How a database is opened; every default is a named constant.
 
 use crate::clock::{Clock, SystemClock};
-use asof_wal::{Disk, RealDisk};
+use asof_wal::{Disk, LogOptions, RealDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,8 @@ pub struct Options {
     pub view_cache_dir: Option<PathBuf>,
     /// The zone of times written without an offset.
     pub time_zone: jiff::tz::TimeZone,
+    /// Sizes of the log's segments, and how long a process keeps its turn; `wait` overrules what it says of waiting.
+    pub log: LogOptions,
     /// The disk.
     pub disk: Arc<dyn Disk>,
     /// The clock.
@@ -83,6 +85,7 @@ impl Default for Options {
             view_cache_bytes: VIEW_CACHE_BYTES_DEFAULT,
             view_cache_dir: None,
             time_zone: jiff::tz::TimeZone::UTC,
+            log: LogOptions::default(),
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock),
         }

@@ -13,6 +13,8 @@ pub mod check;
 pub mod crew;
 pub mod model;
 pub mod perform;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod real;
 pub mod scenario;
 pub mod sim;

@@ -283,7 +283,10 @@ impl Model {
                 self.tags.remove(name);
                 Ok(())
             }
-            (Action::Refused { .. } | Action::Checkpoint | Action::Reopen, Done::Nothing) => Ok(()),
+            (
+                Action::Refused { .. } | Action::Checkpoint | Action::Compact { .. } | Action::Reopen,
+                Done::Nothing,
+            ) => Ok(()),
             (Action::Read { version }, Done::Read { texts }) => {
                 let expected = &self.versions[*version as usize].texts;
                 let same = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));

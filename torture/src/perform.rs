@@ -4,6 +4,7 @@ use crate::model::{header, line};
 use crate::step::{Action, Change, ColumnOf, Columns, Kind, Row, Value};
 use asof_engine::arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use asof_engine::arrow::datatypes::{DataType, Int32Type, Int64Type};
+use asof_engine::compact::Parameters;
 use asof_engine::{
     Alteration, Column, ColumnType, CommitOptions, CommitTime, Database, Error, ErrorKind, Result,
     ScanOptions, Snapshot, Tag, Transaction, Version,
@@ -92,6 +93,10 @@ pub fn perform(database: &Database, other: Option<&Database>, action: &Action) -
         }
         Action::Untag { name } => database.remove_tag(name).map(|()| Done::Nothing),
         Action::Checkpoint => database.checkpoint().map(|_| Done::Nothing),
+        Action::Compact { by_hand } => {
+            let parameters = if *by_hand { Parameters::BY_HAND } else { Parameters::AUTOMATIC };
+            database.compact(None, &parameters).map(|_| Done::Nothing)
+        }
         Action::Reopen => Ok(Done::Nothing),
         Action::Read { version } => {
             database.refresh()?;

@@ -73,7 +73,12 @@ impl Scenario {
     fn action(&mut self, model: &Model) -> Action {
         let one_in = |chance: &mut Chance, count| count > 0 && chance.one_in(count);
         if one_in(&mut self.chance, self.shape.checkpoint_in) {
-            return Action::Checkpoint;
+            // What has no dead rows yet has nothing to compact: checkpoints are more.
+            return match self.chance.below(5) {
+                0 => Action::Compact { by_hand: false },
+                1 => Action::Compact { by_hand: true },
+                _ => Action::Checkpoint,
+            };
         }
         if one_in(&mut self.chance, self.shape.reopen_in) {
             return Action::Reopen;

@@ -117,6 +117,11 @@ pub enum Action {
     },
     /// Makes a checkpoint.
     Checkpoint,
+    /// Compacts whatever it pays to, or what somebody who asks by hand would have compacted.
+    Compact {
+        /// Whether as by hand.
+        by_hand: bool,
+    },
     /// Closes the process's database; the next step opens it again.
     Reopen,
     /// Reads a version.

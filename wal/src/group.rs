@@ -6,6 +6,7 @@
 
 use crate::error::Error;
 use crate::log::{Log, LogOptions, State, Writer};
+use crate::planted::{self, Bug, planted};
 use crate::position::Position;
 use crate::record;
 use crate::segment::{self, SegmentHeader, UnfinishedSegment};
@@ -74,6 +75,9 @@ impl Log {
 
     /// Waits until a record is durable. Every ticket must be waited for: the first waiter writes for all.
     pub fn wait(&self, ticket: Ticket) -> Result<(), Error> {
+        if planted(Bug::EarlyAcknowledgement) {
+            return Ok(());
+        }
         let mut state = self.state.lock();
         loop {
             if ticket.next.sequence <= state.durable.sequence {
@@ -109,7 +113,11 @@ impl Log {
         let segment = writer.segment.as_ref().expect("placed");
         let (file, path) = (&segment.file, &segment.path);
         file.write_all_at(&chunk.bytes, chunk.start.offset).map_err(Error::io("write", path))?;
-        file.sync_data().map_err(Error::io("sync", path))?;
+        if planted(Bug::PublishedBeforeSync) {
+            let last = writer.head.read().map_or(0, |entry| entry.generation);
+            writer.publish(last + 1, chunk.end, false);
+        }
+        planted::sync_batch(&**file, &*writer.head_file).map_err(Error::io("sync", path))?;
         drop(slot);
         let mut state = self.state.lock();
         state.durable = chunk.end;

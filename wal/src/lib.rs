@@ -33,6 +33,7 @@ mod group;
 mod head;
 mod lock;
 mod log;
+pub mod planted;
 mod position;
 mod reader;
 mod record;

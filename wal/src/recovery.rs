@@ -8,6 +8,7 @@
 use crate::disk::OpenMode;
 use crate::error::Error;
 use crate::log::{Log, LogOptions};
+use crate::planted::{Bug, planted};
 use crate::position::Position;
 use crate::reader::{KnownEnd, Records};
 use crate::record;
@@ -21,7 +22,10 @@ pub(crate) fn repair(log: &Log, durable: Option<Position>) -> Result<(OpenSegmen
     let (disk, dir) = (&*log.source.disk, log.path());
     disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     remove_unfinished(log)?;
-    let (tail, end) = find_tail(log, durable.unwrap_or(log.floor()))?;
+    let (mut tail, end) = find_tail(log, durable.unwrap_or(log.floor()))?;
+    if planted(Bug::TailNotRewritten) {
+        tail = end.map_or(tail, |end| end.position);
+    }
     if durable.is_none() {
         sync_segments(log)?;
     }
@@ -189,6 +193,9 @@ fn copy_tail(
     let mut bytes = Vec::new();
     for record in Records::new(log.source.clone(), tail, None, known_end, None) {
         let record = record?;
+        if planted(Bug::TailDropped) {
+            break;
+        }
         bytes.clear();
         record::encode(&mut bytes, &database_id, end, tail.sequence - 1, record.kind, &record.payload);
         target.write(&bytes)?;

@@ -6,6 +6,7 @@
 
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::Error;
+use crate::planted::{Bug, planted};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -235,7 +236,9 @@ impl UnfinishedSegment {
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
         let path = path_of(dir, self.number);
         disk.rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
-        disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+        if !planted(Bug::LogDirectoryNotSynced) {
+            disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+        }
         Ok(OpenSegment { number: self.number, path, file: self.file, allocated })
     }
 }

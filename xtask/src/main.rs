@@ -15,6 +15,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   test [ARGS]   set up what the tests need, then cargo test --workspace ARGS
   check         format, house rules, lints, documentation, fuzz smoke, tests: all that CI runs
+  reliability [--long]
+                power cuts, single faults and bit rot on a simulated disk, and bugs planted to see that they are noticed
   setup         only set up what the tests need
   miri          mvcc and the codecs under miri (nightly)
   schedules     commits and publication under many schedules of their threads";
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test", rest @ ..] => test(rest),
         ["check"] => check::run(),
+        ["reliability", rest @ ..] => reliability(rest),
         ["setup"] => setup::run(),
         ["miri"] => models::miri(),
         ["schedules"] => models::schedules(),
@@ -40,6 +43,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The simulated faults, in a build of its own: bugs can be switched on in it.
+pub(crate) fn reliability(arguments: &[&str]) -> run::Done {
+    let run = [
+        "run",
+        "--quiet",
+        "--package",
+        "asof-torture",
+        "--features",
+        "planted",
+        "--bin",
+        "reliability",
+        "--",
+    ];
+    Step::cargo(&run).args(arguments).run()
 }
 
 /// Everything the tests need, then all tests. What is printed last is the test runner's own.

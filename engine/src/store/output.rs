@@ -17,6 +17,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use asof_mvcc::{Column, FileId, Keys, Table, TableId, Version, decode_row_id};
 use asof_wal::Disk;
+use asof_wal::planted::{Bug, planted};
 use std::sync::Arc;
 
 /// Rows handed to the Parquet writer at a time.
@@ -88,7 +89,9 @@ impl<'a> Output<'a> {
         if !ends.is_empty() {
             let (record, bytes) = ends::encode(table, self.next_id(), ends);
             write_file(&*self.inner.disk, &self.inner.layout.ends(table, record.id), &bytes, false)?;
-            self.ends_files.push(record);
+            if !planted(Bug::EndsFileForgotten) {
+                self.ends_files.push(record);
+            }
         }
         Ok(())
     }
@@ -96,7 +99,7 @@ impl<'a> Output<'a> {
     /// Runs of ids with the new ones; runs that are not much longer than the new one are merged into it.
     pub fn ids(&mut self, old: &[IdsFileRecord], mut new: Vec<IdEntry>) -> Result<Vec<IdsFileRecord>> {
         let mut runs = old.to_vec();
-        if new.is_empty() {
+        if new.is_empty() || planted(Bug::IdsForgotten) {
             return Ok(runs);
         }
         while let Some(last) = runs.last().filter(|last| last.count <= new.len() as u64 * 2) {
@@ -111,6 +114,9 @@ impl<'a> Output<'a> {
 
     /// Makes the names of all files durable.
     pub fn sync_dirs(&self) -> Result<()> {
+        if planted(Bug::DirectoryNotSynced) {
+            return Ok(());
+        }
         for dir in [DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR] {
             let dir = self.inner.layout.join(dir);
             self.inner.disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))?;

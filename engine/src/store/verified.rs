@@ -4,6 +4,7 @@ use super::index_block::{BLOCK_BYTES, block_crc};
 use crate::counting::Counts;
 use asof_mvcc::FileId;
 use asof_wal::DiskFile;
+use asof_wal::planted::{Bug, planted};
 use bytes::Bytes;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
@@ -70,7 +71,7 @@ impl VerifiedFile {
         for (number, block) in (first..).zip(buffer.chunks(BLOCK_BYTES)) {
             let expected = shared.blocks.get(number as usize).copied();
             let found = block_crc(shared.id, number, block);
-            if expected != Some(found) {
+            if expected != Some(found) && !planted(Bug::BlockChecksumIgnored) {
                 let message = format!(
                     "{} is damaged at offset {}: expected checksum {:08x}, found {found:08x}; run 'asof verify'",
                     shared.name,

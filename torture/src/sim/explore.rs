@@ -1,8 +1,10 @@
 //! Cuts the power at every operation of a story, in several ways, and again while what is left recovers.
 
+use super::machine::{DB, Machine};
 use super::recovery::{Thorough, recover};
 use super::story::{Stage, Story};
 use crate::chance::Chance;
+use asof_engine::Database;
 use asof_wal::sim::{Cut, Image, Recorded, SimDisk};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -23,11 +25,21 @@ pub struct Plan {
     pub depth: u32,
     /// Threads.
     pub threads: usize,
+    /// Whether the first finding is enough.
+    pub first_only: bool,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { random: 2, thorough_in: 16, recovery_in: 16, recovery_cuts: 3, depth: 3, threads: 2 }
+        Plan {
+            random: 2,
+            thorough_in: 16,
+            recovery_in: 16,
+            recovery_cuts: 3,
+            depth: 3,
+            threads: 2,
+            first_only: false,
+        }
     }
 }
 
@@ -57,30 +69,89 @@ impl Explored {
     }
 }
 
-/// Explores what was recorded of a story.
-pub fn explore(story: &Story, plan: &Plan) -> Explored {
+impl std::ops::AddAssign for Explored {
+    fn add_assign(&mut self, other: Explored) {
+        self.add(other);
+    }
+}
+
+/// Whether others of many are still to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    GoOn,
+    /// What was found is enough.
+    Stop,
+}
+
+impl Next {
+    /// Stops where the first finding is enough and there is one.
+    pub fn after(first_only: bool, wrong: &[String]) -> Next {
+        if first_only && !wrong.is_empty() { Next::Stop } else { Next::GoOn }
+    }
+}
+
+/// Does something for each of many, on several threads, and adds up what they found.
+pub fn parallel<T: Sync, F: Default + Send + std::ops::AddAssign>(
+    threads: usize,
+    all: &[T],
+    each: impl Fn(&T, &mut F) -> Next + Sync,
+) -> F {
     let next = AtomicUsize::new(0);
-    let all = Mutex::new(Explored::default());
+    let sum = Mutex::new(F::default());
     std::thread::scope(|scope| {
-        for _ in 0..plan.threads.max(1) {
+        for _ in 0..threads.max(1) {
             scope.spawn(|| {
-                let mut explored = Explored::default();
-                while let Some(recorded) = story.recorded.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let seed = story.seed.wrapping_mul(1_000_003).wrapping_add(recorded.number);
-                    let mut chance = Chance::new(seed);
-                    for cut in cuts(plan.random, &mut chance) {
-                        let place = format!("seed {}, operation {}", story.seed, recorded.number);
-                        let crash = Crash { place, stage: story.stage(recorded), recorded, cut, depth: 1 };
-                        explored_one(crash, plan, &mut chance, &mut explored);
+                let mut found = F::default();
+                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if each(one, &mut found) == Next::Stop {
+                        next.store(all.len(), Ordering::Relaxed);
                     }
                 }
-                all.lock().add(explored);
+                *sum.lock() += found;
             });
         }
     });
-    let mut explored = all.into_inner();
+    sum.into_inner()
+}
+
+/// Explores what was recorded of a story.
+pub fn explore(story: &Story, plan: &Plan) -> Explored {
+    let mut explored = parallel(plan.threads, &story.recorded, |recorded, explored: &mut Explored| {
+        let seed = story.seed.wrapping_mul(1_000_003).wrapping_add(recorded.number);
+        let mut chance = Chance::new(seed);
+        let place = format!("seed {}, operation {}", story.seed, recorded.number);
+        let mut stage = story.stage(recorded).clone();
+        // What a reader in another process can see now is on disk, whatever happens next.
+        match seen_now(recorded) {
+            Ok(Some(seen)) if seen <= stage.after.newest => {
+                stage.before.newest = stage.before.newest.max(seen);
+            }
+            Ok(None) => {}
+            seen => explored.wrong.push(format!("{place}: a reader sees {seen:?}")),
+        }
+        for cut in cuts(plan.random, &mut chance) {
+            let crash = Crash { place: place.clone(), stage: &stage, recorded, cut, depth: 1 };
+            explored_one(crash, plan, &mut chance, explored);
+            if Next::after(plan.first_only, &explored.wrong) == Next::Stop {
+                return Next::Stop;
+            }
+        }
+        Next::GoOn
+    });
     explored.wrong.sort();
     explored
+}
+
+/// The newest version that another process would see at this moment; none where there is no database yet.
+fn seen_now(recorded: &Recorded) -> Result<Option<u64>, String> {
+    let machine = Machine::with_disk(SimDisk::from_image(&recorded.image, Cut::Kill), 0);
+    let options = machine.options(&machine.disk.process());
+    if !Database::exists(DB, &options).map_err(|error| error.to_string())? {
+        return Ok(None);
+    }
+    let reader = Database::open_read_only(DB, options).map_err(|error| error.to_string())?;
+    Ok(Some(reader.refresh().map_err(|error| error.to_string())?.0))
 }
 
 fn cuts(random: u64, chance: &mut Chance) -> Vec<Cut> {

@@ -2,7 +2,9 @@
 
 use crate::crew::Crew;
 use asof_engine::clock::Clock;
+use asof_engine::options::Upkeep;
 use asof_engine::{CommitTime, Options};
+use asof_wal::LogOptions;
 use asof_wal::sim::SimDisk;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -69,9 +71,16 @@ impl Machine {
         Options {
             disk: Arc::new(process.clone()),
             clock: self.clock.clone(),
+            upkeep: Upkeep::Off,
             checkpoint_log_bytes: 0,
             read_threads: 1,
             wait: Duration::from_millis(200),
+            // Small ones grow and follow one another soon.
+            log: LogOptions {
+                first_segment_bytes: 8 << 10,
+                max_segment_bytes: 32 << 10,
+                ..LogOptions::default()
+            },
             ..Options::default()
         }
     }

@@ -89,12 +89,12 @@ pub fn recover(
     let shape = Shape { processes: 2, checkpoint_in: 0, reopen_in: 0, ..Shape::default() };
     let mut scenario = Scenario::new(seed, shape).numbered_from(1_000_000 + chance.below(1 << 40));
     let checkpoint = thorough == Thorough::Everything || chance.one_in(4);
-    let kinds = [true, false, true, true];
-    for (index, commits) in kinds.into_iter().enumerate() {
+    let kinds = [None, Some(Action::Checkpoint), None, Some(Action::Compact { by_hand: true }), None];
+    for (index, kind) in kinds.into_iter().enumerate() {
         if index > 0 && !checkpoint {
             break;
         }
-        let action = if commits { scenario.commit(model.tables()) } else { Action::Checkpoint };
+        let action = kind.unwrap_or_else(|| scenario.commit(model.tables()));
         let step = Step { process: index % 2, action };
         let before = Heads::of(&model);
         machine.disk.mark(stages.len() as u64);

@@ -4,7 +4,7 @@ use super::machine::Machine;
 use crate::model::Model;
 use crate::scenario::{Scenario, Shape};
 use crate::step::Step;
-use asof_wal::sim::{Operation, Recorded};
+use asof_wal::sim::{Image, Operation, Recorded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,6 +69,8 @@ pub struct Story {
     pub trace: u64,
     /// How many operations there were.
     pub operations: u64,
+    /// The disk at the end, everything closed.
+    pub last: Image,
     /// The model at the end.
     pub model: Model,
 }
@@ -126,6 +128,7 @@ impl Story {
             recorded: machine.disk.recorded(),
             trace: machine.disk.trace(),
             operations: machine.disk.operations(),
+            last: machine.disk.image(),
             model,
         })
     }

@@ -50,6 +50,16 @@ impl SimDisk {
         self.world.lock().kill(self.process);
     }
 
+    /// Kills all other processes.
+    pub fn kill_others(&self) {
+        self.world.lock().kill_all_but(self.process);
+    }
+
+    /// The first operation that a planned fault hit, if any was.
+    pub fn struck(&self) -> Option<Operation> {
+        self.world.lock().struck
+    }
+
     /// Whether this process has been killed.
     pub fn is_dead(&self) -> bool {
         self.world.lock().check_alive(self.process).is_err()

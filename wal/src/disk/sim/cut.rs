@@ -85,8 +85,11 @@ impl Content {
 
     /// The bytes of some file: what blocks hold that another file had before.
     fn some_bytes(&self, chance: &mut Chance) -> Option<Arc<Vec<u8>>> {
-        let pick = chance.below(self.inodes.len());
-        self.inodes.values().nth(pick).map(|inode| Arc::clone(&inode.durable))
+        let pick = chance.below(2 * self.inodes.len());
+        let picked = self.inodes.values().nth(pick);
+        // Old segments of a log are the largest files, and the most treacherous.
+        let picked = picked.or_else(|| self.inodes.values().max_by_key(|inode| inode.durable.len()));
+        picked.map(|inode| Arc::clone(&inode.durable))
     }
 }
 

@@ -77,6 +77,8 @@ pub(super) struct World {
     pub syncs: u64,
     pub trace: u64,
     pub mark: u64,
+    /// The first operation that a planned fault hit.
+    pub struck: Option<Operation>,
     pub chance: Chance,
     dead: BTreeSet<u32>,
     next_process: u32,
@@ -129,6 +131,7 @@ impl World {
             syncs: 0,
             trace: 0,
             mark: 0,
+            struck: None,
             chance: Chance::new(seed),
             dead: BTreeSet::new(),
             next_process,
@@ -195,6 +198,12 @@ impl World {
         self.locks.retain(|lock| lock.process != process);
     }
 
+    pub fn kill_all_but(&mut self, process: u32) {
+        for other in (0..self.next_process).filter(|other| *other != process) {
+            self.kill(other);
+        }
+    }
+
     pub fn crash(&mut self) {
         self.dead.extend(1..self.next_process);
         self.locks.clear();
@@ -216,6 +225,9 @@ impl World {
         self.operations += 1;
         self.trace_words(&[u64::from(process), operation as u64]);
         let planned = self.call().or(self.faults.get(&number).copied());
+        if planned.is_some() && self.struck.is_none() {
+            self.struck = Some(operation);
+        }
         Ok(match planned {
             Some(Fault::Full) if operation.needs_space() => Some(Fault::Error(io::ErrorKind::StorageFull)),
             Some(Fault::Full) => None,

@@ -1,0 +1,216 @@
+//! The part of the checks of reliability that needs nothing but memory: `reliability [--long] [--threads N]`.
+//!
+//! Prints what was done, how often, from which seeds, and what was wrong; fails where anything was, or where a planted
+//! bug was not noticed. The short form is for every change, the long one for a night.
+
+use asof_torture::planted::catch;
+use asof_torture::sim::{Explored, Plan, Rot, Story, Sweep, Swept, explore, rot, story, sweep};
+use asof_torture::{Model, Scenario, Shape, check, sim::Machine};
+use asof_wal::planted::Bug;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// How much is done.
+struct Amount {
+    threads: usize,
+    /// Seeds of scenarios without faults.
+    scenarios: Range<u64>,
+    /// Seeds of stories that are cut at every operation.
+    every: Range<u64>,
+    /// Random outcomes of each of those cuts.
+    random: u64,
+    /// Seeds of longer stories, cut at one operation in so many.
+    sampled: (Range<u64>, u64),
+    /// Seeds of sweeps, and one call in how many.
+    sweeps: (Range<u64>, u64),
+    /// One byte in so many is flipped.
+    rot_one_in: usize,
+}
+
+const USAGE: &str = "usage: reliability [--long] [--threads N] [--skip-planted]";
+
+fn main() -> ExitCode {
+    let (mut long, mut threads, mut planted) = (false, 2, true);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--long" => long = true,
+            "--skip-planted" => planted = false,
+            "--threads" => match arguments.next().and_then(|count| count.parse().ok()) {
+                Some(count) => threads = count,
+                None => return usage(),
+            },
+            _ => return usage(),
+        }
+    }
+    let amount = if long {
+        Amount {
+            threads,
+            scenarios: 0..200,
+            every: 0..60,
+            random: 6,
+            sampled: (1000..1300, 4),
+            sweeps: (0..6, 1),
+            rot_one_in: 1,
+        }
+    } else {
+        Amount {
+            threads,
+            scenarios: 0..12,
+            every: 0..3,
+            random: 2,
+            sampled: (1000..1008, 12),
+            sweeps: (0..1, 2),
+            rot_one_in: 7,
+        }
+    };
+    // A panic is a finding, told with the rest.
+    std::panic::set_hook(Box::new(|_| {}));
+    let began = Instant::now();
+    let mut wrong = Vec::new();
+    wrong.extend(scenarios(&amount));
+    wrong.extend(power_cuts(&amount));
+    wrong.extend(faults(&amount));
+    wrong.extend(bit_rot(&amount));
+    if planted {
+        wrong.extend(bugs(threads));
+    }
+    println!("\n{} wrong, after {} s", wrong.len(), began.elapsed().as_secs());
+    for line in &wrong {
+        println!("  {line}");
+    }
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+/// Scenarios without faults, and the same seed twice.
+fn scenarios(amount: &Amount) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (mut steps, mut versions) = (0_u64, 0);
+    for seed in amount.scenarios.clone() {
+        let machine = Machine::new(seed);
+        let shape = Shape { processes: 1 + seed as usize % 3, ..Shape::default() };
+        let mut crew = machine.crew(shape.processes);
+        let mut scenario = Scenario::new(seed, shape);
+        let mut model = Model::default();
+        let played = (0..80).try_for_each(|_| {
+            let step = scenario.step(&model);
+            steps += 1;
+            let played = crew.play(&step, &mut model);
+            played.map(|_| ()).map_err(|trouble| format!("{step:?}: {trouble}"))
+        });
+        crew.close_all();
+        let checked = played.and_then(|()| {
+            let database = crew.database(0).map_err(|error| error.to_string())?;
+            check::everything(&database, &model)?;
+            check::verified(&database)
+        });
+        versions += model.newest();
+        wrong.extend(checked.err().map(|what| format!("scenario of seed {seed}: {what}")));
+    }
+    let play =
+        || Story::play(0, &Shape::default(), 40, |_, _| false).map(|story| (story.trace, story.operations));
+    let (one, two) = (play(), play());
+    if one.is_err() || one != two {
+        wrong.push(format!("the same seed gave {one:?} and {two:?}"));
+    }
+    println!(
+        "scenarios without faults   seeds {:?}: {steps} steps, {versions} versions; seed 0 twice: the same {} disk \
+         operations",
+        amount.scenarios,
+        one.map_or(0, |(_, operations)| operations)
+    );
+    wrong
+}
+
+/// Cuts at every operation of some stories, and at random ones of others.
+fn power_cuts(amount: &Amount) -> Vec<String> {
+    let plan = Plan { threads: amount.threads, random: amount.random, ..Plan::default() };
+    let mut all = Explored::default();
+    let mut operations = 0;
+    let play = |seed: u64, shape: &Shape, steps: u64, one_in: u64, all: &mut Explored| {
+        let wanted =
+            move |number: u64, operation| story::matters(operation) && (number + seed).is_multiple_of(one_in);
+        match Story::play(seed, shape, steps, wanted) {
+            Ok(story) => {
+                let explored = explore(&story, &plan);
+                *all += explored;
+                story.recorded.len() as u64
+            }
+            Err(wrong) => {
+                all.wrong.push(wrong);
+                0
+            }
+        }
+    };
+    let shape = Shape { checkpoint_in: 5, ..Shape::default() };
+    for seed in amount.every.clone() {
+        operations += play(seed, &shape, 16, 1, &mut all);
+    }
+    let every = all.cuts;
+    let (seeds, one_in) = amount.sampled.clone();
+    for seed in seeds.clone() {
+        let shape = Shape { processes: 1 + seed as usize % 3, ..Shape::default() };
+        operations += play(seed, &shape, 60, one_in, &mut all);
+    }
+    println!(
+        "crashes                    {} ({} at every operation of seeds {:?}, the rest at operations of seeds {seeds:?}); \
+         {operations} operations; {} crashes in a recovery; {} different disks; in flight and there: {}",
+        all.cuts,
+        every,
+        amount.every,
+        all.in_recovery,
+        all.states.len(),
+        all.kept
+    );
+    all.wrong
+}
+
+fn faults(amount: &Amount) -> Vec<String> {
+    let mut all = Swept::default();
+    let (seeds, one_in) = amount.sweeps.clone();
+    for seed in seeds.clone() {
+        all += sweep(&Sweep { seed, steps: 10, one_in, threads: amount.threads, first_only: false });
+    }
+    println!(
+        "single faults              seeds {seeds:?}: {} calls, {} runs (EIO, no space, short write, interruption; once \
+         and lasting); {} failed a step; {} failed syncs before a power cut, {} with a reader that lived on",
+        all.calls, all.runs, all.failed, all.cut_after_sync, all.sync_with_reader
+    );
+    all.wrong
+}
+
+fn bit_rot(amount: &Amount) -> Vec<String> {
+    let found = rot(&Rot { seed: 1, one_in: amount.rot_one_in, threads: amount.threads, first_only: false });
+    println!(
+        "bit rot                    {} files of {} bytes, in place and in a copy: {} flips, {} pages zeroed, {} files \
+         cut or removed; {} named by verification, {} harmless, {} an older end of a copied log",
+        found.files,
+        found.bytes,
+        found.flips,
+        found.pages,
+        found.cuts,
+        found.named,
+        found.harmless,
+        found.older
+    );
+    found.wrong
+}
+
+fn bugs(threads: usize) -> Vec<String> {
+    println!("planted bugs               caught by");
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        let caught = catch(*bug, threads);
+        println!("  {:<26} {:<24} {}", format!("{bug:?}"), caught.by.unwrap_or("NOTHING"), bug.what());
+        if caught.by.is_none() {
+            missed.push(format!("planted bug {bug:?} was not noticed"));
+        }
+    }
+    missed
+}
