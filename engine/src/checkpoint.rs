@@ -83,6 +83,20 @@ pub(crate) fn while_locked<T>(
     Ok(Some(done))
 }
 
+/// Makes one more manifest that names what the newest one names: what only the one before it names can go. Without that,
+/// what compaction has rewritten last would stay until the next checkpoint.
+pub(crate) fn release_files(database: &Database) -> Result<()> {
+    while_locked(database, Duration::ZERO, |inner| {
+        let state = inner.state();
+        let newest = manifest::list(&*inner.disk, &inner.layout)?.first().copied().unwrap_or(0);
+        let manifest = state.generation.manifest();
+        let manifest = Manifest { number: newest.max(manifest.number) + 1, ..manifest.clone() };
+        drop(state);
+        install(inner, &manifest)
+    })
+    .map(|_| ())
+}
+
 /// Removes what a checkpoint or a step of compaction that failed has written: a disk that is full must not get fuller with every try.
 pub(crate) fn remove_leavings(inner: &Inner) {
     if let Err(error) = collect_garbage(inner) {
