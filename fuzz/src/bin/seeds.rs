@@ -5,7 +5,9 @@
 
 #![no_main]
 
-use asof_fuzz::Base;
+use asof_engine::view::Format;
+use asof_engine::{Database, Version};
+use asof_fuzz::{Base, DB, options};
 use libfuzzer_sys::fuzz_target;
 use std::fs;
 use std::path::Path;
@@ -20,6 +22,17 @@ fuzz_target!(
 
 fn write() -> Result<(), Box<dyn std::error::Error>> {
     let base = Base::get();
+    let database = Database::open(Path::new(DB), options(&base.disk()))?;
+    let newest = database.latest()?;
+    let snapshot = database.snapshot(newest)?;
+    for (index, table) in snapshot.table_names()?.iter().enumerate() {
+        for (flag, format) in [(0, Format::Parquet), (1, Format::Arrow)] {
+            let view = snapshot.view(table, format)?;
+            let mut bytes = vec![0; view.size() as usize];
+            view.read_at(&mut bytes, 0)?;
+            put("typed_input", &format!("table{index}-{flag}"), &[&[flag], &bytes[..]].concat())?;
+        }
+    }
     put("manifest_decode", "real", &base.manifest.to_bytes()[56..])?;
     // One for each file, so that each is reached at once: no edits, no cut.
     for (number, _) in base.files.iter().enumerate() {
@@ -29,6 +42,7 @@ fn write() -> Result<(), Box<dyn std::error::Error>> {
         put("hostile_commit", &format!("commit{number}"), &[number; 16])?;
         put("operations", &format!("scenario{number}"), &[number.wrapping_mul(37); 9])?;
     }
+    assert!(newest > Version(0));
     Ok(())
 }
 

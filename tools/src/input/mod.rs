@@ -9,7 +9,9 @@
 //! outside give an error that names file, line, column and offset, never a panic. Reading is repeatable: nothing here
 //! depends on time, place or the order of hash maps.
 
+pub mod arrow;
 pub mod bad_rows;
+pub mod bounds;
 pub mod cast;
 pub mod cells;
 pub mod chunk;
@@ -18,6 +20,7 @@ pub mod duplicates;
 pub mod encoding;
 pub mod first_answer;
 pub mod format;
+pub mod guard;
 pub mod infer;
 pub mod json;
 pub mod load;

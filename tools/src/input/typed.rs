@@ -2,19 +2,18 @@
 //!
 //! Invariant: a file that the readers of these formats choke on gives an error, also where they panic.
 
+use super::arrow::{ArrowReader, FILE_MAGIC};
+use super::bounds::BoundedFile;
 use super::chunk::CHUNK_ROWS_MAX;
+use super::guard::guarded;
 use super::source::Source;
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::arrow::datatypes::{DataType, SchemaRef};
-use asof_engine::arrow::error::ArrowError;
-use asof_engine::arrow::ipc::reader::{FileReader, StreamReader};
 use asof_engine::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use asof_engine::{ColumnType, Error, Result};
 use std::collections::HashSet;
-use std::io::BufReader;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-type Batches = Box<dyn Iterator<Item = std::result::Result<RecordBatch, ArrowError>>>;
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
 /// A file being read.
 pub struct TypedReader {
@@ -35,27 +34,23 @@ impl TypedReader {
                 .with_batch_size(CHUNK_ROWS_MAX);
             let schema = builder.schema().clone();
             let reader = builder.build().map_err(|error| invalid(source.name(), &error))?;
-            Ok((schema, Box::new(reader) as Batches))
+            let name = source.name().to_string();
+            let batches = reader.map(move |batch| batch.map_err(|error| invalid(&name, &error)));
+            Ok((schema, Box::new(batches) as Batches))
         })?;
         TypedReader::new(source.name(), &schema, batches)
     }
 
     /// Begins to read an Arrow IPC file or stream.
     pub fn arrow(source: &Source) -> Result<TypedReader> {
-        let is_file = source.start(6)? == b"ARROW1";
-        let (schema, batches) = guarded(source.name(), || {
-            if is_file {
-                let file = BufReader::new(source.read_anywhere()?);
-                let reader =
-                    FileReader::try_new(file, None).map_err(|error| invalid(source.name(), &error))?;
-                return Ok((reader.schema(), Box::new(reader) as Batches));
-            }
-            let stream = BufReader::new(source.read()?);
-            let reader =
-                StreamReader::try_new(stream, None).map_err(|error| invalid(source.name(), &error))?;
-            Ok((reader.schema(), Box::new(reader) as Batches))
+        let is_file = source.start(FILE_MAGIC.len())? == FILE_MAGIC;
+        let file = BoundedFile::new(source.name(), source.read_anywhere()?)?;
+        let reader = guarded(source.name(), || match is_file {
+            true => ArrowReader::file(file),
+            false => ArrowReader::stream(file),
         })?;
-        TypedReader::new(source.name(), &schema, batches)
+        let schema = reader.schema().clone();
+        TypedReader::new(source.name(), &schema, Box::new(reader))
     }
 
     fn new(name: &str, schema: &SchemaRef, batches: Batches) -> Result<TypedReader> {
@@ -93,9 +88,7 @@ impl TypedReader {
                 Some(batch) => batch,
                 None => {
                     let (name, batches) = (&self.name, &mut self.batches);
-                    let next =
-                        guarded(name, || batches.next().transpose().map_err(|error| invalid(name, &error)))?;
-                    match next {
+                    match guarded(name, || batches.next().transpose())? {
                         Some(batch) => batch,
                         None => return Ok(None),
                     }
@@ -117,10 +110,4 @@ impl TypedReader {
 
 fn invalid(name: &str, error: &dyn std::fmt::Display) -> Error {
     Error::invalid(format!("{name}: {error}"))
-}
-
-/// Calls a reader of bytes that nobody checked.
-fn guarded<T>(name: &str, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Error::invalid(format!("{name}: the file is damaged; write it again"))))
 }

@@ -1,13 +1,16 @@
 //! Parquet and Arrow, and typed columns as a table's types.
 
+use crate::cli::support::Scratch;
 use asof_engine::ColumnType;
 use asof_engine::arrow::array::*;
 use asof_engine::arrow::compute::cast;
 use asof_engine::arrow::datatypes::*;
-use asof_engine::arrow::ipc::writer::{FileWriter, StreamWriter};
+use asof_engine::arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+use asof_engine::arrow::ipc::{CompressionType, root_as_message};
 use asof_engine::parquet::arrow::ArrowWriter;
 use asof_engine::text::format_cell;
 use asof_tools::input::cast::fit;
+use asof_tools::input::format::InputFormat;
 use asof_tools::input::reader::{Input, InputOptions};
 use asof_tools::input::source::Source;
 use std::sync::Arc;
@@ -61,7 +64,12 @@ fn arrow_stream(batch: &RecordBatch) -> Vec<u8> {
 type Rows = Vec<Vec<Option<String>>>;
 
 fn rows_of(bytes: Vec<u8>) -> asof_engine::Result<(Vec<String>, Rows)> {
-    let input = Input::new(Source::memory("data", bytes), InputOptions::default())?;
+    rows_of_format(bytes, None)
+}
+
+fn rows_of_format(bytes: Vec<u8>, format: Option<InputFormat>) -> asof_engine::Result<(Vec<String>, Rows)> {
+    let options = InputOptions { format, ..InputOptions::default() };
+    let input = Input::new(Source::memory("data", bytes), options)?;
     let mut reader = input.open()?;
     let columns = reader.columns().unwrap();
     let types: Vec<ColumnType> =
@@ -133,6 +141,95 @@ fn damaged_files_are_errors_whatever_is_damaged() {
     }
 }
 
+/// The places of some bytes.
+fn places<'a>(bytes: &'a [u8], wanted: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    bytes.windows(wanted.len()).enumerate().filter(move |(_, window)| *window == wanted).map(|(at, _)| at)
+}
+
+fn refused(bytes: Vec<u8>, expected: &str) {
+    let format = if bytes.starts_with(b"PAR1") { InputFormat::Parquet } else { InputFormat::Arrow };
+    let rows = rows_of_format(bytes, Some(format));
+    let error = rows.map(|(columns, rows)| (columns, rows.len())).unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+    assert!(error.contains(": write") || error.contains("; write"), "{error}");
+}
+
+#[test]
+fn arrow_is_asked_for_no_more_than_it_holds() {
+    let batch = batch(50);
+    // The metadata of a stream's first message, with and without the marker before its length.
+    let mut stream = arrow_stream(&batch);
+    stream[4..8].copy_from_slice(&i32::MAX.to_le_bytes());
+    refused(
+        stream.clone(),
+        "data: at byte 0: the metadata of a message of 2147483655 bytes goes beyond the end",
+    );
+    refused(
+        stream[4..].to_vec(),
+        "data: at byte 0: the metadata of a message of 2147483651 bytes goes beyond",
+    );
+    stream[4..8].copy_from_slice(&(-5i32).to_le_bytes());
+    refused(stream, "data: at byte 0: a message of -5 bytes");
+    // A stream that ends within a message.
+    let stream = arrow_stream(&batch);
+    refused(stream[..stream.len() - 30].to_vec(), "goes beyond the end of the file");
+    refused(stream[..3].to_vec(), "data: at byte 0: the length of a message of 4 bytes goes beyond the end");
+    // The footer of a file.
+    let mut file = arrow_file(&batch);
+    let at = file.len() - 10;
+    for length in [i32::MAX, -1] {
+        file[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        refused(
+            file.clone(),
+            &format!("data: at byte {at}: a footer of {length} bytes is longer than the file"),
+        );
+    }
+    refused(b"ARROW1".to_vec(), "goes beyond the end of the file");
+}
+
+#[test]
+fn bodies_of_arrow_lie_within_the_file() {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values([0; 1000]));
+    let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let stream = arrow_stream(&batch);
+    let length = |at: usize| i32::from_le_bytes(stream[at + 4..at + 8].try_into().unwrap()) as usize;
+    let second = 8 + length(0);
+    let body = root_as_message(&stream[second + 8..second + 8 + length(second)]).unwrap().bodyLength();
+    for bytes in [stream.clone(), arrow_file(&batch)] {
+        // It stands in the message, and in the footer of a file.
+        let mut longer = bytes.clone();
+        for at in places(&bytes, &body.to_le_bytes()) {
+            longer[at..at + 8].copy_from_slice(&(1i64 << 40).to_le_bytes());
+        }
+        refused(longer, "the body of a message of 1099511627776 bytes goes beyond the end of the file");
+    }
+}
+
+#[test]
+fn compressed_arrow_unpacks_to_what_its_file_may_need() {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(vec![7; 5000]));
+    let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    for codec in [CompressionType::ZSTD, CompressionType::LZ4_FRAME] {
+        let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        let bytes = writer.into_inner().unwrap();
+        assert_eq!(rows_of(bytes.clone()).unwrap().1.len(), 5000);
+        let at = places(&bytes, &40_000i64.to_le_bytes()).last().unwrap();
+        for (length, expected) in [
+            (1i64 << 40, "a batch needs 1099511627776 bytes of memory"),
+            (i64::MAX, "a batch needs "),
+            (-2, "a buffer that unpacks to -2 bytes"),
+            (40_001, ""),
+        ] {
+            let mut changed = bytes.clone();
+            changed[at..at + 8].copy_from_slice(&length.to_le_bytes());
+            refused(changed, expected);
+        }
+    }
+}
+
 fn fitted(array: ArrayRef, column_type: &str) -> Result<Vec<Option<String>>, String> {
     let column_type = ColumnType::parse(column_type).unwrap();
     let fitted = fit(&array, &column_type).map_err(|error| format!("{}: {}", error.row, error.message))?;
@@ -177,4 +274,27 @@ fn values_fit_another_type_only_whole() {
     assert_eq!(fitted(bytes.slice(0, 1), "binary(2)").unwrap(), [Some("6162".to_string())]);
     let nothing: ArrayRef = Arc::new(NullArray::new(2));
     assert_eq!(fitted(nothing, "struct(a int64)").unwrap(), [None, None]);
+}
+
+#[test]
+fn readers_that_panic_give_an_error_and_no_other_words() {
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+    let bytes = arrow_stream(&RecordBatch::try_from_iter([("id", ids)]).unwrap());
+    // That no integer has 63 bits is taken for granted by the library.
+    let width = 64i32.to_le_bytes();
+    let mut widths = places(&bytes, &width).map(|at| {
+        let mut changed = bytes.clone();
+        changed[at] = 63;
+        changed
+    });
+    let damaged = "data: the file is damaged; write it again";
+    let bytes = widths
+        .find(|bytes| rows_of(bytes.clone()).is_err_and(|error| error.to_string() == damaged))
+        .expect("one of them is the width");
+    let scratch = Scratch::new();
+    scratch.ok(&["init", "db"]);
+    scratch.write("x.arrow", bytes);
+    let error = scratch.fails(1, &["import", "db", "t", "x.arrow", "--mode", "append"]);
+    assert!(error.ends_with("x.arrow: the file is damaged; write it again\n"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
 }
