@@ -53,8 +53,27 @@ impl BoundedFile {
         ))
     }
 
-    /// The bytes of a part of the file.
+    /// The bytes of a part of the file, aligned as arrays want them.
     pub fn read(&self, offset: u64, length: i64, what: &str) -> Result<MutableBuffer> {
+        let mut bytes = MutableBuffer::from_len_zeroed(self.part(offset, length, what)?);
+        self.fill(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a part of the file.
+    pub fn read_vec(&self, offset: u64, length: i64, what: &str) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.part(offset, length, what)?];
+        self.fill(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// Some bytes from an offset on, none only at the end.
+    pub fn read_some(&self, bytes: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.file.read_at(bytes, offset)
+    }
+
+    /// The length of a part of the file, if there is such a part.
+    fn part(&self, offset: u64, length: i64, what: &str) -> Result<usize> {
         let end = u64::try_from(length).ok().and_then(|length| offset.checked_add(length));
         if end.is_none_or(|end| end > self.length) {
             let file = self.length;
@@ -63,11 +82,17 @@ impl BoundedFile {
                 format_args!("{what} of {length} bytes goes beyond the end of the file, which has {file}"),
             ));
         }
-        let mut bytes = MutableBuffer::from_len_zeroed(length as usize);
-        self.file
-            .read_exact_at(&mut bytes, offset)
-            .map_err(|error| Error::from(error).at(format_args!("{}: at byte {offset}", self.name)))?;
-        Ok(bytes)
+        Ok(length as usize)
+    }
+
+    fn fill(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let read = self.file.read_exact_at(bytes, offset);
+        read.map_err(|error| Error::from(error).at(format_args!("{}: at byte {offset}", self.name)))
+    }
+
+    /// An error of what a library made of the file.
+    pub fn failed(&self, error: impl std::fmt::Display) -> Error {
+        Error::invalid(format!("{}: {error}", self.name))
     }
 
     /// An error of bytes that make no sense.

@@ -6,10 +6,10 @@ use super::arrow::{ArrowReader, FILE_MAGIC};
 use super::bounds::BoundedFile;
 use super::chunk::CHUNK_ROWS_MAX;
 use super::guard::guarded;
+use super::parquet::ParquetReader;
 use super::source::Source;
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::arrow::datatypes::{DataType, SchemaRef};
-use asof_engine::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use asof_engine::{ColumnType, Error, Result};
 use std::collections::HashSet;
 
@@ -27,18 +27,9 @@ pub struct TypedReader {
 impl TypedReader {
     /// Begins to read a Parquet file.
     pub fn parquet(source: &Source) -> Result<TypedReader> {
-        let file = source.read_anywhere()?;
-        let (schema, batches) = guarded(source.name(), || {
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-                .map_err(|error| invalid(source.name(), &error))?
-                .with_batch_size(CHUNK_ROWS_MAX);
-            let schema = builder.schema().clone();
-            let reader = builder.build().map_err(|error| invalid(source.name(), &error))?;
-            let name = source.name().to_string();
-            let batches = reader.map(move |batch| batch.map_err(|error| invalid(&name, &error)));
-            Ok((schema, Box::new(batches) as Batches))
-        })?;
-        TypedReader::new(source.name(), &schema, batches)
+        let file = BoundedFile::new(source.name(), source.read_anywhere()?)?;
+        let reader = guarded(source.name(), || ParquetReader::new(file, CHUNK_ROWS_MAX))?;
+        TypedReader::new(source.name(), &reader.schema(), Box::new(reader))
     }
 
     /// Begins to read an Arrow IPC file or stream.
@@ -106,8 +97,4 @@ impl TypedReader {
             return Ok(Some((batch.slice(0, count), first)));
         }
     }
-}
-
-fn invalid(name: &str, error: &dyn std::fmt::Display) -> Error {
-    Error::invalid(format!("{name}: {error}"))
 }

@@ -8,6 +8,7 @@ use asof_engine::arrow::datatypes::*;
 use asof_engine::arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use asof_engine::arrow::ipc::{CompressionType, root_as_message};
 use asof_engine::parquet::arrow::ArrowWriter;
+use asof_engine::parquet::file::properties::WriterProperties;
 use asof_engine::text::format_cell;
 use asof_tools::input::cast::fit;
 use asof_tools::input::format::InputFormat;
@@ -228,6 +229,70 @@ fn compressed_arrow_unpacks_to_what_its_file_may_need() {
             refused(changed, expected);
         }
     }
+}
+
+/// A Thrift number, as encoded.
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// A Parquet file of some bytes and a footer.
+fn parquet_of(start: &[u8], footer: &[u8]) -> Vec<u8> {
+    [b"PAR1", start, footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
+}
+
+#[test]
+fn footers_of_parquet_are_asked_for_no_more_than_they_hold() {
+    let mut file = parquet(&batch(50));
+    let at = file.len() - 8;
+    file[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(rows_of(file).is_err());
+    // Version 1; a schema of an empty root; no rows; two thousand million row groups.
+    let root = [&[0x48, 1, b'r', 0x15, 0, 0][..]].concat();
+    let footer = [&[0x15, 2, 0x19, 0x1C][..], &root, &[0x16, 0, 0x19, 0xFC], &varint(2_000_000_000)].concat();
+    let expected = "data: at byte 4: the footer makes no sense; the file is damaged or cut off: write";
+    refused(parquet_of(&[], &footer), expected);
+    // Text beyond the footer.
+    refused(parquet_of(&[], &[&[0x68][..], &varint(1 << 40)].concat()), expected);
+}
+
+#[test]
+fn pages_of_parquet_unpack_to_what_their_file_may_need() {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values([7; 5000]));
+    let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let plain = WriterProperties::builder().set_dictionary_enabled(false).build();
+    for properties in [plain, WriterProperties::default()] {
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        let bytes = writer.into_inner().unwrap();
+        assert_eq!(rows_of(bytes.clone()).unwrap().1.len(), 5000);
+        // Type; bytes unpacked; the rest. Without compression, an unpacked size is not used and may be anything.
+        assert_eq!((bytes[4], bytes[6]), (0x15, 0x15));
+        let end = 7 + bytes[7..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let mut changed = bytes.clone();
+        changed.splice(7..end, varint(i32::MAX as u64 * 2));
+        refused(changed, "data: at byte 4: a page needs 2147483647 bytes of memory, and a file of ");
+        let mut changed = bytes.clone();
+        changed[6] = 0x16;
+        refused(changed, "data: at byte 4: the header of a page makes no sense");
+    }
+}
+
+#[test]
+fn dictionaries_of_parquet_have_values_that_their_file_may_need() {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values([7; 5000]));
+    let bytes = parquet(&RecordBatch::try_from_iter([("id", ids)]).unwrap());
+    // The header of a dictionary page within that of the page: the number of its values.
+    let at = places(&bytes[..40], &[0x4C, 0x15, 2]).next().unwrap() + 2;
+    let mut changed = bytes.clone();
+    changed.splice(at..at + 1, varint(2_000_000_000 * 2));
+    refused(changed, "data: at byte 4: a dictionary needs 32000000000 bytes of memory");
 }
 
 fn fitted(array: ArrayRef, column_type: &str) -> Result<Vec<Option<String>>, String> {
