@@ -23,7 +23,15 @@ fuzz_target!(|input: (u32, u8, u8, u8, u16)| {
     let at = u64::from(at) % operations.max(1);
     let story =
         Story::play(seed.into(), &shape, steps, move |number, _| number == at).expect("nothing fails");
-    let plan = Plan { random: 2, thorough_in: 1, recovery_in: 1, recovery_cuts: 1, depth: 2, threads: 1 };
+    let plan = Plan {
+        random: 2,
+        thorough_in: 1,
+        recovery_in: 1,
+        recovery_cuts: 1,
+        depth: 2,
+        threads: 1,
+        first_only: true,
+    };
     let explored = explore(&story, &plan);
     assert!(explored.wrong.is_empty(), "{:#?}", explored.wrong);
 });
