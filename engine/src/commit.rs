@@ -247,7 +247,10 @@ fn commit_all<'a>(database: &Database, mut lead: Lead<'a, Request, Answer>) -> E
         match &waited {
             // Where a checkpoint exchanged the state meanwhile, the new one read these commits from the log before it was
             // put in use.
-            Ok(()) => database.inner.state().publish(last.committed.version),
+            Ok(()) => {
+                database.inner.state().publish(last.committed.version);
+                database.inner.note_published(last.ticket.next());
+            }
             Err(_) => database.inner.discard_pending(),
         }
         for (duty, Logged { committed, .. }) in logged {
@@ -289,7 +292,6 @@ fn log_all(
         }
         // While a sync is in flight nothing is lost by taking on more.
         if count == 0 || !log.is_syncing() {
-            inner.note_applied(&follower);
             return Ok(());
         }
     }

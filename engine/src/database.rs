@@ -47,9 +47,9 @@ pub(crate) struct Inner {
     state: RwLock<Arc<State>>,
     log: OnceLock<Log>,
     follower: Mutex<Follower>,
-    /// Sequence of the next record to apply, as of the last look: who finds nothing durable behind it need not lock the
-    /// follower.
-    applied_sequence: AtomicU64,
+    /// Sequence of the first record that may not be applied and published yet: who finds nothing durable from it on need
+    /// not lock the follower.
+    published_sequence: AtomicU64,
     /// Commits that wait to be checked and logged.
     pub(crate) commits: CommitQueue,
     views: OnceLock<Arc<ViewCache>>,
@@ -227,7 +227,7 @@ impl Database {
             state: RwLock::new(Arc::new(State::new(Arc::new(generation)))),
             log: OnceLock::new(),
             follower: Mutex::new(follower),
-            applied_sequence: AtomicU64::new(0),
+            published_sequence: AtomicU64::new(0),
             commits: CommitQueue::default(),
             views: OnceLock::new(),
             signals: Arc::default(),
@@ -478,7 +478,7 @@ impl Inner {
 
     /// Applies what the log has that is not applied yet.
     pub(crate) fn follow(&self) -> Result<()> {
-        if self.log()?.durable()?.sequence <= self.applied_sequence.load(Ordering::Acquire) {
+        if self.log()?.durable()?.sequence <= self.published_sequence.load(Ordering::Acquire) {
             return Ok(());
         }
         let mut follower = self.follower.lock();
@@ -491,13 +491,22 @@ impl Inner {
     }
 
     /// Applies and publishes every durable record that is not applied yet. Own records that are queued are applied
-    /// already, and lie behind what is durable.
+    /// already, and lie behind what is durable; those that have become durable since are published: other handles may
+    /// have told of them before the thread that waits for them does.
     pub(crate) fn catch_up(&self, follower: &mut Follower) -> Result<()> {
         let log = self.log()?;
         let durable = log.durable()?;
         if durable.sequence <= follower.applied.sequence {
             follower.started = true;
-            self.note_applied(follower);
+            let state = self.state();
+            // After a repair the same sequences may be somebody else's records: this handle's own failed.
+            let same = durable.epoch == follower.applied.epoch;
+            if same {
+                state.publish_before(durable);
+            }
+            if same || state.published() == state.applied() {
+                self.note_published(durable);
+            }
             return Ok(());
         }
         let mut reloads = 0;
@@ -514,13 +523,13 @@ impl Inner {
             }
         }
         follower.started = true;
-        self.note_applied(follower);
+        self.note_published(follower.applied);
         Ok(())
     }
 
-    /// Tells those who only want to know whether there is something new how far the log is applied.
-    pub(crate) fn note_applied(&self, follower: &Follower) {
-        self.applied_sequence.store(follower.applied.sequence, Ordering::Release);
+    /// Tells those who only want to know whether there is something new that all before a position is published.
+    pub(crate) fn note_published(&self, before: Position) {
+        self.published_sequence.fetch_max(before.sequence, Ordering::AcqRel);
     }
 
     /// Applies what is durable to a state: the one in use, or one being made to take its place.
@@ -643,7 +652,7 @@ impl Inner {
     pub(crate) fn discard_pending(&self) {
         let mut follower = self.follower.lock();
         // What others write next may have the same sequences.
-        self.applied_sequence.store(0, Ordering::Release);
+        self.published_sequence.store(0, Ordering::Release);
         let generation = self.state().generation.clone();
         let start = generation.manifest().log_start.into();
         match self.exchange_state(generation, start, &mut follower) {

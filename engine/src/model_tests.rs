@@ -85,6 +85,29 @@ fn nothing_is_seen_or_acknowledged_before_it_is_on_disk_whatever_the_schedule() 
 }
 
 #[test]
+fn what_one_handle_has_seen_every_handle_sees_whatever_the_schedule() {
+    let run = || {
+        let disk = SimDisk::new(1);
+        let one = database(&disk);
+        let two = Database::open("/db", options(&disk.process())).unwrap();
+        let committers = (0..THREADS).map(|id| {
+            let database = one.clone();
+            thread::spawn(move || insert(&database, id).unwrap())
+        });
+        let committers: Vec<_> = committers.collect();
+        for _ in 0..4 {
+            let seen = two.refresh().unwrap();
+            assert!(one.refresh().unwrap() >= seen, "the handle that committed it does not see it");
+            thread::yield_now();
+        }
+        for thread in committers {
+            thread.join().unwrap();
+        }
+    };
+    shuttle::check_random(run, 4 * schedules());
+}
+
+#[test]
 fn of_commits_that_insert_one_key_one_wins_whatever_the_schedule() {
     let run = || {
         let disk = SimDisk::new(1);

@@ -126,6 +126,16 @@ impl State {
         self.published.fetch_max(version.0, Ordering::AcqRel);
     }
 
+    /// Lets readers see the commits that are applied and lie in the log before a position, which is durable.
+    pub fn publish_before(&self, durable: Position) {
+        let memory = self.memory.read();
+        let mut newest_first = memory.commits.iter().rev();
+        let last = newest_first.find(|commit| commit.next.sequence <= durable.sequence);
+        if let Some(commit) = last {
+            self.publish(Version(commit.header.version));
+        }
+    }
+
     /// The newest version applied, published or not.
     pub fn applied(&self) -> Version {
         self.memory.read().timeline.last()

@@ -106,6 +106,9 @@ impl Head {
                     let newer = if first.generation > second.generation { first } else { second };
                     return Some(Entry { intact, ..newer });
                 }
+                // The second slot is being written. While it was, the first may have been written over, and the second
+                // have held an entry that others go by already: then this one is out of date.
+                [Some(_), None] if slots[0] != self.load(0) => std::hint::spin_loop(),
                 [Some(entry), None] | [None, Some(entry)] => return Some(entry),
                 // A reader may be unlucky twice, but a head that nobody writes to stays as it is.
                 [None, None] if slots == [self.load(0), self.load(1)] => return None,
@@ -175,4 +178,85 @@ fn check(slot: &[u64; SLOT_WORDS]) -> u64 {
 
 fn words_of(id: &[u8; 16]) -> [u64; 2] {
     [0, 8].map(|at| u64::from_le_bytes(id[at..at + 8].try_into().expect("eight bytes")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FileId;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    /// Words that a writer changes while they are read.
+    #[derive(Debug)]
+    struct Words {
+        words: Vec<AtomicU64>,
+        loads: AtomicUsize,
+        /// Before the n-th load all words become these.
+        change: (usize, Vec<u64>),
+    }
+
+    impl SharedWords for Words {
+        fn load(&self, index: usize) -> u64 {
+            if self.loads.fetch_add(1, Ordering::Relaxed) == self.change.0 {
+                self.change.1.iter().enumerate().for_each(|(index, word)| self.store(index, *word));
+            }
+            self.words[index].load(Ordering::Relaxed)
+        }
+
+        fn store(&self, index: usize, value: u64) {
+            self.words[index].store(value, Ordering::Relaxed);
+        }
+
+        fn identity(&self) -> FileId {
+            FileId { device: 1, inode: 1, born: 1 }
+        }
+    }
+
+    fn head(words: &[u64], change: (usize, Vec<u64>)) -> (Arc<Words>, Head) {
+        let words = words.iter().map(|word| AtomicU64::new(*word)).collect();
+        let words = Arc::new(Words { words, loads: AtomicUsize::new(0), change });
+        (Arc::clone(&words), Head { words, lineage: [1; EPOCH] })
+    }
+
+    /// All words after these generations were published, and so many words of the last one only.
+    fn published(generations: &[u64], of_last: usize) -> Vec<u64> {
+        let publish = |generations: &[u64]| {
+            let (words, head) = head(&[0; 2 * SLOT_WORDS], (usize::MAX, Vec::new()));
+            for generation in generations {
+                let durable = Position { sequence: *generation, ..Position::START };
+                let entry =
+                    Entry { generation: *generation, durable, pid: 1, nonce: 1, clean: false, intact: true };
+                head.publish(&entry);
+            }
+            words.words.iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<u64>>()
+        };
+        let (last, before) = generations.split_last().expect("there is one");
+        let (mut words, after) = (publish(before), publish(generations));
+        let base = (*last % 2) as usize * SLOT_WORDS;
+        words[base..base + of_last].copy_from_slice(&after[base..base + of_last]);
+        words
+    }
+
+    /// Whatever a writer does while the head is read: what was published before is seen.
+    #[test]
+    fn a_reader_that_a_writer_overtakes_sees_what_was_published_before_it_began() {
+        for began in 2..6 {
+            for overtaken in 0..4 {
+                for of_last in 0..=SLOT_WORDS {
+                    for at in 0..=3 * SLOT_WORDS {
+                        let generations: Vec<u64> = (1..=began + overtaken).collect();
+                        let before = published(&generations[..began as usize], SLOT_WORDS);
+                        let (_, head) = head(&before, (at, published(&generations, of_last)));
+                        let seen = head.read().map(|entry| entry.generation);
+                        let whole =
+                            if overtaken == 0 { began - u64::from(of_last < SLOT_WORDS) } else { began };
+                        assert!(
+                            seen >= Some(whole),
+                            "{seen:?} of {whole}, {overtaken} more, {of_last} words, at {at}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }
