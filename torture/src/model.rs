@@ -105,6 +105,7 @@ impl Table {
         match change {
             Change::Create(_) | Change::Drop => unreachable!("these are changes of the catalog"),
             Change::Insert(_, rows) | Change::Upsert(_, rows) => self.put(rows),
+            Change::Load(_, batches) => batches.iter().for_each(|rows| self.put(rows)),
             Change::Update(columns, rows) => {
                 let places: Vec<usize> = columns.rest.iter().map(|given| self.column(&given.name)).collect();
                 for (key, cells) in rows {

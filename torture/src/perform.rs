@@ -139,6 +139,13 @@ pub fn stage(txn: &mut Transaction, changes: &[(String, Change)]) -> Result<()> 
             }
             Change::Drop => txn.drop_table(table)?,
             Change::Insert(columns, rows) => txn.insert(table, &batch(columns, rows))?,
+            Change::Load(columns, batches) => {
+                let rows = batches.iter().map(|rows| Ok(batch(columns, rows)));
+                let (count, given) = (txn.load(table, rows)?, batches.iter().map(Vec::len).sum::<usize>());
+                if count != given as u64 {
+                    return Err(wrong(format!("a load of {given} rows into {table} took {count}")));
+                }
+            }
             Change::Upsert(columns, rows) => txn.upsert(table, &batch(columns, rows))?,
             Change::Update(columns, rows) => txn.update(table, &batch(columns, rows))?,
             Change::Delete(columns, rows) => txn.delete(table, &batch(columns, rows))?,

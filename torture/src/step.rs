@@ -54,6 +54,9 @@ pub enum Change {
     Drop,
     /// Adds rows whose keys are not there. Rows go with the columns they are of.
     Insert(Columns, Vec<Row>),
+    /// Adds rows whose keys are not there, straight to data files, as they come in batches: all that a transaction does
+    /// to the rows of the table.
+    Load(Columns, Vec<Vec<Row>>),
     /// Adds rows or replaces those with the same keys.
     Upsert(Columns, Vec<Row>),
     /// Changes the columns given of rows that are there.
