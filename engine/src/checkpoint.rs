@@ -117,7 +117,9 @@ fn write_files(
     let mut deaths: HashMap<FileId, u64> = HashMap::new();
     let mut loaded: Vec<DataFileRecord> = Vec::new();
     for table in catalog.all().filter(|table| table.schemas[0].0 <= version) {
-        loaded.extend(state.loaded_files(table.id, version).iter().map(|file| (**file).clone()));
+        if !planted(Bug::LoadedFilesForgotten) {
+            loaded.extend(state.loaded_files(table.id, version).iter().map(|file| (**file).clone()));
+        }
         let mut settled_before = state.generation.sums(table.id);
         let memtable = state.memtable(table.id);
         let touched =

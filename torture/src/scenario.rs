@@ -106,7 +106,7 @@ impl Scenario {
         if one_in(&mut self.chance, self.shape.reopen_in) {
             return Action::Reopen;
         }
-        match self.chance.below(24) {
+        match self.chance.below(26) {
             0 => {
                 let name = format!("tag-{}", self.chance.below(3));
                 Action::Tag { name, version: self.chance.below(model.versions.len() as u64) }
@@ -128,8 +128,25 @@ impl Scenario {
                     None => self.commit(model.tables()),
                 }
             }
+            7 | 8 => self.beside(model.tables()).unwrap_or(Action::Checkpoint),
             _ => self.commit(model.tables()),
         }
+    }
+
+    /// A load, or any transaction, beside which a checkpoint is made.
+    fn beside(&mut self, tables: &Tables) -> Option<Action> {
+        let names: Vec<&String> = tables.keys().collect();
+        let load = match self.chance.pick(&names) {
+            Some(name) if self.chance.one_in(2) => {
+                self.load(name, &tables[*name]).map(|load| vec![(name.to_string(), load)])
+            }
+            _ => None,
+        };
+        let changes = load.or_else(|| match self.commit(tables) {
+            Action::Commit { changes, .. } => Some(changes),
+            _ => None,
+        });
+        Some(Action::Beside { changes: changes? })
     }
 
     /// A transaction of random changes.

@@ -7,8 +7,8 @@
 
 use super::chance_of;
 use crate::Chance;
+use crate::perform::EAGER;
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use asof_engine::compact::Parameters;
 use asof_engine::{
     Column, ColumnType, CommitOptions, Database, Error, ErrorKind, Result, ScanOptions, Tag, Version, text,
 };
@@ -300,7 +300,7 @@ fn halves_swapped(rows: RecordBatch) -> [Result<RecordBatch>; 2] {
 /// A checkpoint and all the compaction that pays.
 pub fn compact(database: &Database) -> Result<()> {
     database.checkpoint()?;
-    database.compact(None, &Parameters::BY_HAND).map(drop)
+    database.compact(None, &EAGER).map(drop)
 }
 
 /// A name for the newest version, moved where it is there.
