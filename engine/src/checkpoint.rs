@@ -18,7 +18,7 @@ use crate::files::io_error;
 use crate::garbage::collect_garbage;
 use crate::history::ids::hash_id;
 use crate::layout::CHECKPOINT_LOCK;
-use crate::manifest::{self, FileMeasures, Manifest, SumsRecord};
+use crate::manifest::{self, DataFileRecord, FileMeasures, Manifest, SumsRecord};
 use crate::state::State;
 use crate::store::data_writer::FileKind;
 use crate::store::ends::Ends;
@@ -83,6 +83,20 @@ pub(crate) fn while_locked<T>(
     Ok(Some(done))
 }
 
+/// Makes one more manifest that names what the newest one names: what only the one before it names can go. Without that,
+/// what compaction has rewritten last would stay until the next checkpoint.
+pub(crate) fn release_files(database: &Database) -> Result<()> {
+    while_locked(database, Duration::ZERO, |inner| {
+        let state = inner.state();
+        let newest = manifest::list(&*inner.disk, &inner.layout)?.first().copied().unwrap_or(0);
+        let manifest = state.generation.manifest();
+        let manifest = Manifest { number: newest.max(manifest.number) + 1, ..manifest.clone() };
+        drop(state);
+        install(inner, &manifest)
+    })
+    .map(|_| ())
+}
+
 /// Removes what a checkpoint or a step of compaction that failed has written: a disk that is full must not get fuller with every try.
 pub(crate) fn remove_leavings(inner: &Inner) {
     if let Err(error) = collect_garbage(inner) {
@@ -101,7 +115,9 @@ fn write_files(
     let catalog = state.catalog();
     let mut sums = Vec::new();
     let mut deaths: HashMap<FileId, u64> = HashMap::new();
+    let mut loaded: Vec<DataFileRecord> = Vec::new();
     for table in catalog.all().filter(|table| table.schemas[0].0 <= version) {
+        loaded.extend(state.loaded_files(table.id, version).iter().map(|file| (**file).clone()));
         let mut settled_before = state.generation.sums(table.id);
         let memtable = state.memtable(table.id);
         let touched =
@@ -142,6 +158,10 @@ fn write_files(
         dead: measures.dead + deaths.get(&measures.file).copied().unwrap_or(0),
         ..*measures
     });
+    let of_loaded: Vec<FileMeasures> = loaded
+        .iter()
+        .map(|file| FileMeasures { file: file.id, runs: 1, dead: deaths.get(&file.id).copied().unwrap_or(0) })
+        .collect();
     let tags = state.memory.read().tags.values().map(TagRecord::of).collect();
     Ok(Manifest {
         number: output.manifest_number,
@@ -158,8 +178,8 @@ fn write_files(
             .map(|t| TableRecord::of(&t))
             .collect(),
         sums,
-        measures: measures.chain(output.measures).collect(),
-        data_files: old.data_files.iter().cloned().chain(output.data_files).collect(),
+        measures: measures.chain(of_loaded).chain(output.measures).collect(),
+        data_files: old.data_files.iter().cloned().chain(loaded).chain(output.data_files).collect(),
         ends_files: old.ends_files.iter().cloned().chain(output.ends_files).collect(),
         ids_files,
         tags,

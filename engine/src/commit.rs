@@ -14,6 +14,8 @@ use crate::codec::records::{
 };
 use crate::database::{Database, Follower, Inner, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
+use crate::load::LoadedFiles;
+use crate::manifest::DataFileRecord;
 use crate::queue::{Duty, Entered, Lead, Queue};
 use crate::state::State;
 use crate::upkeep;
@@ -46,6 +48,8 @@ pub(crate) struct PreparedTable {
     expects: Vec<Expect>,
     deleted: Keys,
     deleted_expects: Vec<Expect>,
+    /// Rows in data files instead of all these.
+    pub(crate) loaded: Option<LoadedFiles>,
 }
 
 /// Everything a transaction wants, ready to be checked.
@@ -140,6 +144,7 @@ impl PreparedTable {
             expects,
             deleted,
             deleted_expects,
+            loaded: None,
         })
     }
 }
@@ -197,6 +202,11 @@ struct Logged {
 /// Commits what a transaction prepared.
 pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
     upkeep::wait_for_room(database)?;
+    // Two loads of the same rows make two files: what was asked for must be told.
+    let loads = prepared.tables.iter().any(|table| table.loaded.is_some());
+    if loads && options.client_id.is_some() && options.request_digest.is_none() {
+        return Err(Error::invalid("a load with an id needs a digest of the request (request_digest)"));
+    }
     let digest =
         options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
     let entered = match database.inner.commits.enter(Request { prepared, options, digest }) {
@@ -292,7 +302,7 @@ fn log_one(
     follower: &mut Follower,
     request: Request,
 ) -> Result<std::result::Result<Logged, Answer>> {
-    let Request { prepared, options, digest } = request;
+    let Request { mut prepared, options, digest } = request;
     let state = inner.state();
     if let Some(id) = &options.client_id
         && let Some(version) = find_client_id(&state, id)?
@@ -320,12 +330,18 @@ fn log_one(
 
     let numbers = real_numbers(&state, &prepared);
     let number = |id: TableId| numbers.get(&id).copied().unwrap_or(id);
+    let mut loaded: BTreeMap<TableId, Vec<DataFileRecord>> = BTreeMap::new();
+    for table in &mut prepared.tables {
+        if let Some(files) = &mut table.loaded {
+            loaded.insert(table.id, files.records_of(number(table.id))?);
+        }
+    }
     let catalog: Vec<CatalogChange> =
         prepared.catalog.iter().map(|change| change.to_change(&number)).collect();
     // The catalog goes first, on a copy: a refusal below must leave nothing behind.
     let catalog_before = state.catalog();
     State::change_catalog(&mut state.memory.write().catalog, version, &catalog)?;
-    let resolved = resolve_rows(&state, &prepared, &number);
+    let resolved = resolve_rows(&state, &prepared, loaded, &number);
     let (changes, blocks, counts) = match resolved {
         Ok(resolved) => resolved,
         Err(error) => {
@@ -378,6 +394,8 @@ fn log_one(
             return Err(error);
         }
     };
+    // From here on the record may be durable, and names the files; the state holds them as the transaction did.
+    prepared.tables.iter_mut().filter_map(|table| table.loaded.as_mut()).for_each(LoadedFiles::keep);
     state.apply(Arc::new(header), content, ticket.next(), &mut follower.recent)?;
     follower.applied = ticket.next();
     let committed =
@@ -463,7 +481,13 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
     }
     for table in prepared.tables.iter().filter(|table| table.id < PROVISIONAL) {
         let refused = refused(&table.name);
-        if table.truncated {
+        if table.loaded.is_some() {
+            // Which keys it has nobody knows without reading it, and it may have taken longer than is remembered.
+            match state.last_change(table.id)? {
+                Some(version) if version > read => return Err(refused(Refusal::Conflict(version))),
+                _ => {}
+            }
+        } else if table.truncated {
             recent.check_whole(read, table.id).map_err(refused)?;
         } else {
             recent
@@ -564,6 +588,7 @@ type Rows<'a> = (Vec<TableChange>, Vec<&'a [u8]>, BTreeMap<TableId, (String, Cou
 fn resolve_rows<'a>(
     state: &State,
     prepared: &'a Prepared,
+    mut loaded: BTreeMap<TableId, Vec<DataFileRecord>>,
     number: &impl Fn(TableId) -> TableId,
 ) -> Result<Rows<'a>> {
     let catalog = state.catalog();
@@ -648,13 +673,22 @@ fn resolve_rows<'a>(
         if table.dropped {
             continue;
         }
+        count.inserted += table.loaded.as_ref().map_or(0, LoadedFiles::rows);
+        let files = loaded.remove(&table.id).unwrap_or_default();
         let (_, total) = counts.entry(id).or_insert_with(|| (table.name.clone(), Counts::default()));
         *total += count;
         let first_row_id = (!table.schema.has_key())
             .then(|| state.memory.read().next_row_ids.get(&id).copied().unwrap_or(0));
+        if let Some(files) = &table.loaded
+            && files.first_row_id != first_row_id
+        {
+            let message =
+                format!("rows were added to table {} while others were loaded; begin again", table.name);
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         // Nothing dies in an empty table.
         let truncate = table.truncated && count.deleted > 0;
-        if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate {
+        if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate || !files.is_empty() {
             blocks.push(&table.block[..]);
             changes.push(TableChange {
                 keys: match first_row_id {
@@ -669,6 +703,7 @@ fn resolve_rows<'a>(
                 replaced,
                 deleted,
                 deleted_at,
+                files,
             });
         }
     }

@@ -508,7 +508,7 @@ impl Inner {
                 Tail::Missing(error) => {
                     reloads += 1;
                     if reloads > RELOADS_MAX || !self.reload(follower)? {
-                        return Err(error.into());
+                        return Err(error);
                     }
                 }
             }
@@ -628,7 +628,7 @@ impl Inner {
 
     fn read_whole_tail(&self, state: &State, follower: &mut Follower) -> Result<()> {
         match self.read_tail(state, follower)? {
-            Tail::Missing(error) => Err(error.into()),
+            Tail::Missing(error) => Err(error),
             Tail::Read | Tail::NewManifest => Ok(()),
         }
     }

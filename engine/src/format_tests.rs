@@ -92,6 +92,7 @@ fn sample_commit() -> (CommitHeader, CommitContent) {
                 replaced: Vec::new(),
                 deleted: gone,
                 deleted_at: vec![Target::File(5, 300)],
+                files: Vec::new(),
             },
             TableChange {
                 table: 3,
@@ -103,6 +104,7 @@ fn sample_commit() -> (CommitHeader, CommitContent) {
                 replaced: vec![Target::None, Target::Memory],
                 deleted: Keys::default(),
                 deleted_at: Vec::new(),
+                files: Vec::new(),
             },
         ],
     };

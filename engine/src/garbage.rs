@@ -63,10 +63,58 @@ pub(crate) fn remove_unnamed_by(inner: &Inner, kept: &[Manifest]) -> Result<()> 
     let ends: HashSet<FileId> = kept.iter().flat_map(|m| m.ends_files.iter().map(|file| file.id)).collect();
     let ids: HashSet<FileId> = kept.iter().flat_map(|m| m.ids_files.iter().map(|file| file.id)).collect();
     let file_of = |suffix: &'static str| move |name: &str| table_and_file(name, suffix).map(|(_, file)| file);
-    remove_unnamed(inner, DATA_DIR, &data, &file_of(".parquet"))?;
+    remove_data_files(inner, &data, &file_of(".parquet"))?;
     remove_unnamed(inner, ENDS_DIR, &ends, &file_of(".ends"))?;
     remove_unnamed(inner, IDS_DIR, &ids, &ids_file)?;
     remove_unnamed(inner, MANIFEST_DIR, &HashSet::new(), &|_| None)
+}
+
+/// Removes data files that are not named, and unfinished ones. Those of loads are locked until their commit is applied:
+/// what could be locked here, and is not named by any commit up to then, no commit will name.
+fn remove_data_files(
+    inner: &Inner,
+    named: &HashSet<FileId>,
+    number: &dyn Fn(&str) -> Option<FileId>,
+) -> Result<()> {
+    let dir = inner.layout.join(DATA_DIR);
+    let mut locked = Vec::new();
+    for entry in inner.disk.list(&dir).map_err(|error| io_error("list", &dir, error))? {
+        let file = number(&entry.name);
+        let unnamed = match file {
+            Some(file) => !named.contains(&file),
+            None => entry.name.ends_with(TEMPORARY_SUFFIX),
+        };
+        if !unnamed {
+            continue;
+        }
+        let path = dir.join(&entry.name);
+        let handle = match inner.disk.open(&path, OpenMode::Read) {
+            Ok(handle) => handle,
+            // Finished, or given up, by its maker.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io_error("open", &path, error)),
+        };
+        if handle.try_lock(LockKind::Exclusive).map_err(|error| io_error("lock", &path, error))?
+            && handle.is_linked().map_err(|error| io_error("look at", &path, error))?
+        {
+            locked.push((path, file, handle));
+        }
+    }
+    if locked.is_empty() {
+        return Ok(());
+    }
+    inner.follow()?;
+    let state = inner.state();
+    let loaded: HashSet<FileId> = {
+        let memory = state.memory.read();
+        memory.loaded.values().flatten().map(|file| file.record.id).collect()
+    };
+    for (path, file, _handle) in locked {
+        if !file.is_some_and(|file| loaded.contains(&file)) {
+            inner.disk.remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes files of a directory that have a number which is not named, and what was left under temporary names.

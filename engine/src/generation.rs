@@ -1,7 +1,8 @@
 //! A manifest and its files, opened as they are needed, kept alive as long as anyone reads them.
 
 use crate::counting::{CountingDisk, Counts};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::open_named;
 use crate::history::changes::ChangesFile;
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{IdEntry, read_run};
@@ -12,6 +13,7 @@ use crate::store::bloom;
 use crate::store::data_file::{DataFile, partition_point};
 use crate::table_ends::TableEnds;
 use asof_mvcc::{Catalog, Column, FileId, TableId, Version};
+use asof_wal::DiskFile;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -252,6 +254,36 @@ impl Generation {
             }
         }
         Ok(None)
+    }
+
+    /// Where the row of a key lies in a file that has each key once.
+    pub fn find_in_file(
+        &self,
+        record: &DataFileRecord,
+        key_columns: &[Column],
+        key: &[u8],
+    ) -> Result<Option<u32>> {
+        if key < &record.min_key[..] || key > &record.max_key[..] {
+            return Ok(None);
+        }
+        let file = self.open(record)?;
+        for group in file.groups_with_key(key) {
+            if let Some(row) = self.rows_of_key(&file, group, key_columns, key)?.next() {
+                return Ok(Some(file.group_start(group) + row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a data file that no manifest names yet from being removed, as long as what is given lives; an error where it
+    /// is gone.
+    pub fn hold(&self, record: &DataFileRecord) -> Result<Option<Arc<dyn DiskFile>>> {
+        let path = self.layout.data(record.table, record.id);
+        let file = open_named(&*self.disk, &path)?;
+        match crate::numbers::hold(&*file, &path)? {
+            true => Ok(Some(file)),
+            false => Err(Error::corrupt(format!("{} is missing; run 'asof verify'", path.display()))),
+        }
     }
 
     /// The running sums of a table.

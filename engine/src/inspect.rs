@@ -9,7 +9,7 @@ use crate::files::{hex, io_error};
 use crate::history::ids::read_run;
 use crate::json::{commits_schema, commits_to_batch};
 use crate::layout::{CLASSES, DIRS, LOG_DIR, Layout, class_of, manifest_number};
-use crate::manifest::{self, Leased, Manifest};
+use crate::manifest::{self, DataFileRecord, Leased, Manifest};
 use crate::scan::{Life, row_versions};
 use crate::store::data_file::DataFile;
 use crate::store::ends;
@@ -68,6 +68,8 @@ impl Database {
             }
         }
         let segments = self.inner.log()?.segments();
+        let loaded_rows: u64 =
+            state.memory.read().loaded.values().flatten().map(|file| file.record.rows).sum();
         let tags = self.tags()?.len() as u64;
         Ok(Info {
             database_id: hex(&self.id()),
@@ -78,7 +80,7 @@ impl Database {
             files: files.into_iter().collect(),
             log_used_bytes: segments.iter().map(|segment| segment.used_bytes).sum(),
             log_allocated_bytes: segments.iter().map(|segment| segment.allocated_bytes).sum(),
-            row_versions: manifest.data_files.iter().map(|file| file.rows).sum(),
+            row_versions: manifest.data_files.iter().map(|file| file.rows).sum::<u64>() + loaded_rows,
             tags,
             compaction_debt_bytes: debt_bytes(&state.generation)?,
             memory_bytes: state.unsettled_bytes(),
@@ -208,6 +210,12 @@ impl Verifier<'_> {
                 Err(error) => self.found(&path, error),
             }
         }
+        // What the log's tail names, as far as it can be read: damage of the log itself is found below.
+        let _ = self.database.refresh();
+        let state = inner.state();
+        let loaded: Vec<Arc<DataFileRecord>> =
+            state.memory.read().loaded.values().flatten().map(|file| file.record.clone()).collect();
+        loaded.iter().for_each(|record| self.named_data_file(record));
         let log_dir = layout.join(LOG_DIR);
         let checked = self.log();
         self.check(&log_dir, checked);
@@ -248,15 +256,7 @@ impl Verifier<'_> {
     fn manifest(&mut self, manifest: &Manifest, path: &Path) -> Result<()> {
         let inner = self.database.inner.clone();
         self.count(inner.disk.metadata(path).map_err(|error| io_error("read", path, error))?.len);
-        for record in &manifest.data_files {
-            if !self.checked.insert(record.id) {
-                continue;
-            }
-            let file = inner.layout.data(record.table, record.id);
-            let checked = self.data_file(record);
-            self.count(record.bytes);
-            self.check(&file, checked);
-        }
+        manifest.data_files.iter().for_each(|record| self.named_data_file(record));
         for record in &manifest.ends_files {
             if !self.checked.insert(record.id) {
                 continue;
@@ -281,13 +281,22 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    fn named_data_file(&mut self, record: &DataFileRecord) {
+        if self.checked.insert(record.id) {
+            let file = self.database.inner.layout.data(record.table, record.id);
+            let checked = self.data_file(record);
+            self.count(record.bytes);
+            self.check(&file, checked);
+        }
+    }
+
     fn count(&mut self, bytes: u64) {
         self.report.files += 1;
         self.report.bytes += bytes;
     }
 
     /// Every block, page and row of a data file: checksums, order of keys, begins and ends within what is claimed.
-    fn data_file(&mut self, record: &crate::manifest::DataFileRecord) -> Result<()> {
+    fn data_file(&mut self, record: &DataFileRecord) -> Result<()> {
         let inner = self.database.inner.clone();
         let state = inner.state();
         let path = inner.layout.data(record.table, record.id);

@@ -19,6 +19,8 @@ pub const IDS_DIR: &str = "ids";
 pub const CREATE_LOCK: &str = "create.lock";
 /// Locked while a checkpoint is made.
 pub const CHECKPOINT_LOCK: &str = "checkpoint.lock";
+/// Locked while numbers of files are drawn.
+pub const NUMBERS_LOCK: &str = "numbers.lock";
 /// What a file is called until it is whole.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 

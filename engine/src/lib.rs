@@ -35,9 +35,11 @@ mod inspect;
 pub mod json;
 mod key_range;
 mod layout;
+mod load;
 pub mod manifest;
 #[cfg(all(test, feature = "model"))]
 mod model_tests;
+mod numbers;
 mod open_files;
 pub mod options;
 mod pool;

@@ -112,4 +112,9 @@ impl Options {
     pub(crate) fn key_cache_bytes(&self) -> u64 {
         self.memory() / 4
     }
+
+    /// What loads take: half of it rows that are sorted, half of it rows that are encoded.
+    pub(crate) fn load_bytes(&self) -> u64 {
+        self.memory() / 4
+    }
 }

@@ -30,8 +30,8 @@ pub(crate) enum Tail {
     Read,
     /// A record tells of a newer manifest.
     NewManifest,
-    /// The segment was retired behind a newer manifest.
-    Missing(asof_wal::Error),
+    /// The segment was retired, or a file removed, behind a newer manifest.
+    Missing(Error),
 }
 
 /// A record, ready to be applied.
@@ -141,11 +141,16 @@ fn apply_all(
 ) -> Result<Tail> {
     for decoded in records {
         match decoded {
-            Err(Failed::Read(error @ asof_wal::Error::Missing { .. })) => return Ok(Tail::Missing(error)),
+            Err(Failed::Read(error @ asof_wal::Error::Missing { .. })) => {
+                return Ok(Tail::Missing(error.into()));
+            }
             Err(Failed::Read(error)) => return Err(error.into()),
             Err(Failed::Decode(error)) => return Err(error),
             Ok(Decoded::Commit { header, content, next }) => {
                 let version = Version(header.version);
+                if let Some(missing) = state.misses_file_of(&content.changes)? {
+                    return Ok(Tail::Missing(missing));
+                }
                 State::change_catalog(&mut state.memory.write().catalog, version, &content.catalog)?;
                 state.apply(header, content, next, &mut follower.recent)?;
                 state.publish(version);

@@ -165,7 +165,8 @@ fn runs_of(
     let newest = life.newest();
     let dead = Arc::new(TableDead::of(state, table, memtable, life));
     let mut runs = Vec::new();
-    for record in state.generation.data_files(table.id, newest) {
+    let loaded = state.loaded_files(table.id, newest);
+    for record in state.generation.data_files(table.id, newest).chain(loaded.iter().map(|file| &**file)) {
         let begins = (record.min_begin, record.max_begin);
         let ends = (record.min_end, record.max_end);
         // Rows of files that are not history die without the file knowing.

@@ -84,6 +84,10 @@ impl Snapshot {
         Database::without_upkeep(self.inner.clone())
     }
 
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.state.catalog()
     }
@@ -231,7 +235,8 @@ pub(crate) fn versions_of_key(
     let memtable = if newest > state.generation.version() { state.memtable(table.id) } else { None };
     let detail = Detail { keys: false, lives: true };
     let mut chunks = Vec::new();
-    for record in state.generation.data_files(table.id, newest) {
+    let loaded = state.loaded_files(table.id, newest);
+    for record in state.generation.data_files(table.id, newest).chain(loaded.iter().map(|file| &**file)) {
         let alive = !matches!(life, Life::VisibleAt(version) if record.max_end <= version.0);
         let in_range = key >= &record.min_key[..] && key <= &record.max_key[..];
         if record.min_begin > newest.0 || !alive || !in_range {

@@ -7,13 +7,14 @@
 use crate::api::Tag;
 use crate::codec::records::{CatalogChange, CommitContent, CommitHeader, TableChange, Target};
 use crate::database::Database;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::generation::Generation;
+use crate::manifest::DataFileRecord;
 use crate::sums::SumsTail;
 use asof_mvcc::{
     Catalog, Column, CommitTime, FileId, Memtable, RecentWrites, Slot, Table, TableId, Timeline, Version,
 };
-use asof_wal::Position;
+use asof_wal::{DiskFile, Position};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,6 +29,15 @@ pub struct TailCommit {
     pub next: Position,
 }
 
+/// A data file that a commit since the manifest names.
+#[derive(Clone, Debug)]
+pub struct LoadedFile {
+    /// What the manifest will say of it.
+    pub record: Arc<DataFileRecord>,
+    /// Keeps it: no manifest names it yet.
+    _lock: Option<Arc<dyn DiskFile>>,
+}
+
 /// What the log adds to a manifest.
 #[derive(Debug)]
 pub struct Memory {
@@ -37,6 +47,8 @@ pub struct Memory {
     pub tables: HashMap<TableId, Arc<RwLock<Memtable>>>,
     /// What each of these takes in memory, as of its last change.
     pub table_bytes: HashMap<TableId, u64>,
+    /// Data files of bulk loads since the manifest, by table.
+    pub loaded: HashMap<TableId, Vec<LoadedFile>>,
     /// Commits since the manifest, in order.
     pub commits: Vec<TailCommit>,
     /// About the bytes of memory that their headers take.
@@ -85,6 +97,7 @@ impl State {
             catalog: generation.catalog.clone(),
             tables: HashMap::new(),
             table_bytes: HashMap::new(),
+            loaded: HashMap::new(),
             commits: Vec::new(),
             header_bytes: 0,
             timeline: Timeline::new(generation.version()),
@@ -186,11 +199,58 @@ impl State {
         {
             return Ok(Some(Place::Slot(slot)));
         }
+        let ended =
+            |file, row| memtable.as_ref().is_some_and(|memtable| memtable.read().has_file_end(file, row));
+        for loaded in self.loaded_files(table.id, Version::FOREVER) {
+            // A key may have been loaded, deleted and loaded again.
+            if let Some(row) = self.generation.find_in_file(&loaded, key_columns, key)?
+                && !ended(loaded.id, row)
+            {
+                return Ok(Some(Place::File(loaded.id, row)));
+            }
+        }
         let Some((file, row)) = self.generation.find_alive(table.id, key_columns, key)? else {
             return Ok(None);
         };
-        let ended = memtable.is_some_and(|memtable| memtable.read().has_file_end(file, row));
-        Ok((!ended).then_some(Place::File(file, row)))
+        Ok((!ended(file, row)).then_some(Place::File(file, row)))
+    }
+
+    /// The last version that changed a table, commits not published yet included.
+    pub fn last_change(&self, table: TableId) -> Result<Option<Version>> {
+        let change = self.memtable(table).and_then(|memtable| memtable.read().last_change(Version::FOREVER));
+        match change {
+            Some((version, _)) => Ok(Some(version)),
+            None => {
+                let settled = self.generation.changes(table).at(self.generation.version())?;
+                Ok(settled.map(|entry| entry.version))
+            }
+        }
+    }
+
+    /// The data files of a table that commits since the manifest loaded, up to a version.
+    pub fn loaded_files(&self, table: TableId, version: Version) -> Vec<Arc<DataFileRecord>> {
+        let memory = self.memory.read();
+        let loaded = memory.loaded.get(&table).into_iter().flatten();
+        loaded.map(|file| &file.record).filter(|record| record.min_begin <= version.0).cloned().collect()
+    }
+
+    /// Whether the manifest or a commit after it names a data file of a table.
+    fn has_file(&self, table: TableId, file: FileId) -> bool {
+        let is_loaded = || {
+            let memory = self.memory.read();
+            memory.loaded.get(&table).is_some_and(|loaded| loaded.iter().any(|known| known.record.id == file))
+        };
+        self.generation.has_file(file) || is_loaded()
+    }
+
+    /// Whether such a file has a row, and is the table's.
+    fn has_row(&self, table: TableId, file: FileId, row: u32) -> bool {
+        let is_loaded = || {
+            let memory = self.memory.read();
+            let loaded = memory.loaded.get(&table).into_iter().flatten();
+            loaded.into_iter().any(|known| known.record.id == file && u64::from(row) < known.record.rows)
+        };
+        self.generation.has_row(table, file, row) || is_loaded()
     }
 
     /// How the log names the place of a row of a table.
@@ -235,6 +295,17 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Whether a data file that a commit loads is gone, as it is where a newer manifest names others in its place.
+    pub fn misses_file_of(&self, changes: &[TableChange]) -> Result<Option<Error>> {
+        for record in changes.iter().flat_map(|change| &change.files) {
+            match self.generation.hold(record) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some(error)),
+                held => drop(held?),
+            }
+        }
+        Ok(None)
     }
 
     /// Applies a commit, own or read from the log, and tells conflict detection. Visible once published.
@@ -304,10 +375,9 @@ impl State {
         let impossible = |what: &str| {
             Error::corrupt(format!("version {version} {what} of table {}; run 'asof verify'", table.name))
         };
-        let next_row_id = match change.first_row_id {
-            Some(first) => first.checked_add(change.rows.num_rows() as u64),
-            None => Some(0),
-        };
+        let loaded_rows = change.files.iter().try_fold(0u64, |sum, file| sum.checked_add(file.rows));
+        let born = loaded_rows.and_then(|loaded| loaded.checked_add(change.rows.num_rows() as u64));
+        let next_row_id = born.and_then(|born| change.first_row_id.unwrap_or(0).checked_add(born));
         let next_row_id = next_row_id.ok_or_else(|| impossible("has row ids beyond all numbers"))?;
         let keys = change.keys;
         if change.truncate {
@@ -320,6 +390,9 @@ impl State {
                 (0..change.deleted.len()).map(|row| change.deleted.get(row)),
             );
         }
+        if !change.files.is_empty() {
+            recent.wrote_whole(version, table.id);
+        }
         let everything = if change.truncate { self.all_alive(table)? } else { Vec::new() };
         let mut places = Vec::new();
         let replaced = keys.iter().zip(&change.replaced).chain(change.deleted.iter().zip(&change.deleted_at));
@@ -328,8 +401,8 @@ impl State {
                 // What is truncated ends without being named.
                 _ if change.truncate => continue,
                 Target::None => continue,
-                Target::File(file, row) if self.generation.has_file(*file) => {
-                    if !self.generation.has_row(table.id, *file, *row) {
+                Target::File(file, row) if self.has_file(table.id, *file) => {
+                    if !self.has_row(table.id, *file, *row) {
                         return Err(impossible("ends a row of a file that is none"));
                     }
                     Place::File(*file, *row)
@@ -348,6 +421,15 @@ impl State {
                 })?,
             };
             places.push(place);
+        }
+        let files = change.files.iter().map(|record| {
+            let mut record = record.clone();
+            (record.loaded_at, record.min_begin, record.max_begin) = (Some(version.0), version.0, version.0);
+            Ok(LoadedFile { _lock: self.generation.hold(&record)?, record: Arc::new(record) })
+        });
+        let files = files.collect::<Result<Vec<_>>>()?;
+        if !files.is_empty() {
+            self.memory.write().loaded.entry(table.id).or_default().extend(files);
         }
         let memtable = self.memory.write().tables.entry(table.id).or_default().clone();
         let mut memtable = memtable.write();
@@ -379,9 +461,9 @@ impl State {
         let memtable = self.memtable(table.id);
         let memtable = memtable.as_ref().map(|memtable| memtable.read());
         let mut places = Vec::new();
-        for record in
-            self.generation.data_files(table.id, self.generation.version()).filter(|record| !record.history)
-        {
+        let loaded = self.loaded_files(table.id, Version::FOREVER);
+        let settled = self.generation.data_files(table.id, self.generation.version());
+        for record in settled.chain(loaded.iter().map(|file| &**file)).filter(|record| !record.history) {
             let dead = self.generation.dead(table.id, record.id)?;
             let mut dead: Vec<u32> = dead.iter().map(|(row, _)| *row).collect();
             if let Some(memtable) = &memtable {

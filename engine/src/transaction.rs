@@ -6,6 +6,7 @@ use crate::commit::{PROVISIONAL, Prepared, PreparedCatalogChange, PreparedTable,
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_range::key_range;
+use crate::load::{LoadedFiles, Loader};
 use crate::replace::{difference_by_key, difference_of_rows};
 use crate::snapshot::Snapshot;
 use arrow::array::{Array, RecordBatch};
@@ -25,6 +26,8 @@ pub struct Transaction {
     /// The catalog as this transaction leaves it; tables it makes have provisional numbers.
     catalog: Catalog,
     writes: BTreeMap<TableId, TableWrites>,
+    /// Tables into which rows were loaded.
+    loads: BTreeMap<TableId, LoadedFiles>,
     schema_changes: Vec<(String, String)>,
     dropped: Vec<(TableId, String)>,
     next_provisional: TableId,
@@ -46,6 +49,7 @@ impl Transaction {
             catalog: base.clone(),
             base,
             writes: BTreeMap::new(),
+            loads: BTreeMap::new(),
             schema_changes: Vec::new(),
             dropped: Vec::new(),
             next_provisional: PROVISIONAL,
@@ -119,6 +123,7 @@ impl Transaction {
         let id = self.table(table)?.id;
         let working = self.working();
         let writes = self.writes.remove(&id);
+        self.loads.remove(&id);
         self.schema_changes.push((table.to_string(), "drop table".to_string()));
         if id < PROVISIONAL {
             // What was expected of its keys is expected still.
@@ -180,6 +185,65 @@ impl Transaction {
         self.put(table, rows, Put::Upsert)
     }
 
+    /// Adds many rows at once, as [`Transaction::insert`] does; gives how many. They go straight to data files, and memory
+    /// for them is bounded, however many they are; rows in key order are neither sorted nor written twice. It is all that
+    /// the transaction may do to the rows of the table; they are seen once it has committed, and a commit of others to the
+    /// table in between is a conflict.
+    pub fn load(&mut self, table: &str, rows: impl IntoIterator<Item = Result<RecordBatch>>) -> Result<u64> {
+        let entry = self.table(table)?.clone();
+        let schema = entry.newest_schema().clone();
+        self.check_not_loaded(entry.id, table)?;
+        if self.writes.get(&entry.id).is_some_and(|writes| !writes.is_empty()) {
+            return Err(Error::invalid(format!(
+                "table {table} has changes already: load its rows in a transaction of its own"
+            )));
+        }
+        let mut loader = self.loader(&entry)?;
+        for batch in rows {
+            let batch =
+                conform(&batch?, &schema, &schema.key).map_err(|error| error.at(format!("table {table}")))?;
+            loader.push(&batch)?;
+        }
+        let files = loader.finish()?;
+        let count = files.rows();
+        if count > 0 {
+            self.loads.insert(entry.id, files);
+        }
+        Ok(count)
+    }
+
+    /// Whether a table has no rows, and this transaction has changed none, so that a load is all there is to check.
+    pub fn can_load(&self, table: &str) -> Result<bool> {
+        let entry = self.table(table)?;
+        let untouched = self.writes.get(&entry.id).is_none_or(TableWrites::is_empty);
+        let is_empty = entry.id >= PROVISIONAL || self.snapshot.rows_of(entry)? == 0;
+        Ok(untouched && is_empty && !self.loads.contains_key(&entry.id))
+    }
+
+    fn loader(&self, table: &Table) -> Result<Loader> {
+        let mut table = table.clone();
+        let mut rows = 0;
+        if table.id < PROVISIONAL {
+            rows = self.snapshot.rows_of(&table)?;
+        } else {
+            // The number that it gets where no other transaction makes a table first.
+            let before = self.catalog.all().filter(|other| (PROVISIONAL..table.id).contains(&other.id));
+            table.id = self.snapshot.catalog().next_table_id() + before.count() as TableId;
+        }
+        let (inner, state) = (self.database.inner.clone(), self.snapshot.state().clone());
+        Ok(Loader::new(inner, state, self.snapshot.version(), table, rows))
+    }
+
+    /// Refuses to do anything else to rows of a table that were loaded.
+    fn check_not_loaded(&self, id: TableId, table: &str) -> Result<()> {
+        match self.loads.contains_key(&id) {
+            true => Err(Error::invalid(format!(
+                "rows were loaded into table {table}: commit them before anything else is done to it"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     fn put(&mut self, table: &str, rows: &RecordBatch, put: Put) -> Result<()> {
         let entry = self.table(table)?;
         let (id, schema) = (entry.id, entry.newest_schema().clone());
@@ -198,6 +262,7 @@ impl Transaction {
         if rows.num_rows() == 0 {
             return Ok(());
         }
+        self.check_not_loaded(id, table)?;
         let writes = self.writes.entry(id).or_default();
         if !schema.has_key() {
             writes.append(schema, rows);
@@ -259,6 +324,7 @@ impl Transaction {
                 "table {table} has no key: its rows cannot be deleted one by one"
             )));
         }
+        self.check_not_loaded(id, table)?;
         let keys = self.key_of(table, &schema, keys)?;
         let writes = self.writes.entry(id).or_default();
         for key in keys.iter() {
@@ -273,6 +339,7 @@ impl Transaction {
     /// inserted a key that exists, it fails when it commits.
     pub fn truncate(&mut self, table: &str) -> Result<()> {
         let id = self.table(table)?.id;
+        self.check_not_loaded(id, table)?;
         self.writes.entry(id).or_default().truncate();
         Ok(())
     }
@@ -282,6 +349,7 @@ impl Transaction {
     pub fn replace(&mut self, table: &str, rows: &[RecordBatch]) -> Result<Counts> {
         let entry = self.table(table)?;
         let (id, schema) = (entry.id, entry.newest_schema().clone());
+        self.check_not_loaded(id, table)?;
         self.has_read.set(true);
         self.note(|reads| {
             if id < PROVISIONAL {
@@ -349,6 +417,7 @@ impl Transaction {
     pub fn get(&self, table: &str, key: &RecordBatch) -> Result<Option<RecordBatch>> {
         let entry = self.table(table)?;
         let schema = entry.newest_schema().clone();
+        self.check_not_loaded(entry.id, table)?;
         let key = self.key_of(table, &schema, key)?;
         if key.len() != 1 {
             return Err(Error::invalid(format!(
@@ -389,6 +458,10 @@ impl Transaction {
             let rows = self.base.table(*id).map_or(Ok(0), |table| self.snapshot.rows_of(table))?;
             all.entry(name.clone()).or_default().deleted += rows;
         }
+        for (id, files) in &self.loads {
+            let table = self.catalog.table(*id).expect("loads are to tables of the catalog");
+            all.entry(table.name.clone()).or_default().inserted += files.rows();
+        }
         for (id, writes) in self.writes.iter().filter(|(id, _)| !self.is_dropped(**id)) {
             let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
             let counts = all.entry(table.name.clone()).or_default();
@@ -416,7 +489,7 @@ impl Transaction {
     }
 
     /// Makes the changes durable as the next version. On return they are on disk.
-    pub fn commit(self, options: CommitOptions) -> Result<Committed> {
+    pub fn commit(mut self, options: CommitOptions) -> Result<Committed> {
         let mut catalog: Vec<PreparedCatalogChange> = self
             .dropped
             .iter()
@@ -430,7 +503,7 @@ impl Transaction {
                 catalog.push(PreparedCatalogChange::Alter { id, name, schema });
             }
         }
-        let tables = self
+        let mut tables = self
             .writes
             .iter()
             .filter(|(_, writes)| !writes.is_empty())
@@ -441,6 +514,12 @@ impl Transaction {
                 Ok(prepared)
             })
             .collect::<Result<Vec<_>>>()?;
+        for (id, files) in std::mem::take(&mut self.loads) {
+            let table = self.catalog.table(id).expect("loads are to tables of the catalog");
+            let mut prepared = PreparedTable::new(table, &TableWrites::default())?;
+            prepared.loaded = Some(files);
+            tables.push(prepared);
+        }
         let blind = !self.has_read.get();
         let prepared = Prepared {
             catalog,

@@ -9,6 +9,7 @@
 
 use crate::api::CheckpointReport;
 use crate::checkpoint;
+use crate::compact::policy::Parameters;
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{CHECKPOINT_LOG_BYTES_MIN, Upkeep};
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// The longest rest of compaction at a time.
+const REST_MAX: Duration = Duration::from_millis(50);
 /// The stack of the thread.
 const STACK_BYTES: usize = 4 << 20;
 
@@ -183,9 +186,51 @@ fn run(inner: &Arc<Inner>) {
             let _only = signals.only_one.lock();
             checkpoint::try_checkpoint(&database, Duration::ZERO)
         };
+        let settled = matches!(made, Ok(Some(_)));
         note_outcome(inner, &signals, made);
+        if settled {
+            compact(&database, &signals);
+        }
     }
     signals.done.notify_all();
+}
+
+/// Compacts one step after the other while that pays and nothing else is due. It works two thirds of the time, and stops
+/// in the middle of a step where the thread is to end or commits run out of room: the step is done again later.
+fn compact(database: &Database, signals: &Signals) {
+    let room = database.inner.options.memtable_bytes() / 4 * 3;
+    let mut last = Instant::now();
+    let mut pace = |_rows: u64| {
+        std::thread::sleep((last.elapsed() / 2).min(REST_MAX));
+        last = Instant::now();
+        !signals.asked.lock().stop && database.inner.state().unsettled_bytes() < room
+    };
+    let mut rewrote = false;
+    loop {
+        {
+            let asked = signals.asked.lock();
+            if asked.stop || asked.due {
+                return;
+            }
+        }
+        let step = database.compact_plan(None, &Parameters::AUTOMATIC).map(|steps| steps.into_iter().next());
+        let done = match step {
+            Ok(Some(step)) => database.compact_step(&step, &mut pace),
+            Ok(None) if !rewrote => return,
+            Ok(None) => {
+                return database.release_files().unwrap_or_else(|error| {
+                    log::warn!("files that compaction has rewritten stay until the next checkpoint: {error}");
+                });
+            }
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(Some(_)) => rewrote = true,
+            // Stopped, or another process is at it.
+            Ok(None) => return,
+            Err(error) => return log::warn!("compaction was put off: {error}"),
+        }
+    }
 }
 
 /// Waits until a checkpoint is due; `false` where the thread is to end.

@@ -3,8 +3,7 @@
 //! Bugs are switched on for the whole process: nothing else may run beside this.
 
 use crate::scenario::Shape;
-use crate::sim::{Plan, Rot, Story, Sweep, explore, rot, story, sweep};
-use crate::{Model, Scenario, check, sim::Machine};
+use crate::sim::{Plan, Rot, Story, Sweep, explore, rot, soak, stale, story, sweep};
 use asof_wal::planted::{Bug, plant};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,6 +26,7 @@ fn likely(bug: Bug) -> &'static str {
         | Bug::SyncedThroughIgnored
         | Bug::LogRetiredTooEarly
         | Bug::BlockChecksumIgnored => ROT,
+        Bug::StaleRecordReplayed => STALE,
         Bug::EarlyAcknowledgement
         | Bug::EndsFileForgotten
         | Bug::CheckpointSettlesTooMuch
@@ -34,6 +34,7 @@ fn likely(bug: Bug) -> &'static str {
         | Bug::CatchUpSkipped
         | Bug::ConflictsIgnored
         | Bug::RefusedTablesKept
+        | Bug::LeaseIgnored
         | Bug::ClockTrusted => SCENARIO,
         _ => CRASH,
     }
@@ -42,13 +43,14 @@ fn likely(bug: Bug) -> &'static str {
 const SCENARIO: &str = "scenario without faults";
 const CRASH: &str = "power cut or kill";
 const FAULT: &str = "single fault";
+const STALE: &str = "old records behind";
 const ROT: &str = "bit rot";
 
 type Check = fn(usize) -> Option<String>;
 
 /// All checks.
-const CHECKS: [(&str, Check); 4] =
-    [(SCENARIO, scenarios), (CRASH, power_cuts), (FAULT, faults), (ROT, damage)];
+const CHECKS: [(&str, Check); 5] =
+    [(STALE, old_records), (SCENARIO, scenarios), (CRASH, power_cuts), (FAULT, faults), (ROT, damage)];
 
 /// Switches a bug on and runs checks until one of them finds something.
 pub fn catch(bug: Bug, threads: usize) -> Catch {
@@ -69,25 +71,12 @@ pub fn catch(bug: Bug, threads: usize) -> Catch {
 }
 
 fn scenarios(_: usize) -> Option<String> {
-    (0..4).find_map(|seed| {
-        let machine = Machine::new(seed);
-        let shape = Shape { checkpoint_in: 5, ..Shape::default() };
-        let mut crew = machine.crew(shape.processes);
-        let mut scenario = Scenario::new(seed, shape);
-        let mut model = Model::default();
-        for _ in 0..60 {
-            let step = scenario.step(&model);
-            if let Err(trouble) = crew.play(&step, &mut model) {
-                return Some(trouble.to_string());
-            }
-        }
-        crew.close_all();
-        let checked = crew.database(0).map_err(|error| error.to_string()).and_then(|database| {
-            check::everything(&database, &model)?;
-            check::verified(&database)
-        });
-        checked.err()
-    })
+    let shape = Shape { checkpoint_in: 5, ..Shape::default() };
+    (0..6).find_map(|seed| soak(seed, &shape, 60).err())
+}
+
+fn old_records(_: usize) -> Option<String> {
+    stale(1).err()
 }
 
 fn power_cuts(threads: usize) -> Option<String> {

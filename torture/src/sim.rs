@@ -9,6 +9,8 @@ pub mod explore;
 pub mod machine;
 pub mod recovery;
 pub mod rot;
+pub mod soak;
+pub mod stale;
 pub mod story;
 pub mod sweep;
 
@@ -16,5 +18,7 @@ pub use explore::{Explored, Plan, explore};
 pub use machine::Machine;
 pub use recovery::{Thorough, recover};
 pub use rot::{Rot, Rotten, rot};
+pub use soak::soak;
+pub use stale::stale;
 pub use story::{Stage, Story};
 pub use sweep::{Sweep, Swept, sweep};

@@ -9,7 +9,6 @@ use crate::error::Error;
 use crate::group::Chunk;
 use crate::head::{Entry, Head};
 use crate::lock::Turnstile;
-use crate::planted::{Bug, planted};
 use crate::position::Position;
 use crate::reader::{KnownEnd, Records, Source};
 use crate::segment::{self, OpenSegment, SegmentHeader, UnfinishedSegment};
@@ -232,7 +231,7 @@ impl Log {
     /// How far the log may be read now. Costs no system call while the durable head is valid; otherwise the log is
     /// searched for its end, and damage is an error here.
     pub fn durable(&self) -> Result<Position, Error> {
-        if let Some(entry) = self.head_entry().filter(|_| !planted(Bug::EndOfLogTooLate)) {
+        if let Some(entry) = self.head_entry() {
             return Ok(entry.durable);
         }
         let known_end = *self.known_end.lock();
@@ -249,8 +248,7 @@ impl Log {
     /// The records from a position on, up to [`Log::durable`]. Damage is met where it lies: everything before it
     /// comes first.
     pub fn read_from(&self, from: Position) -> Result<Records, Error> {
-        let entry = self.head_entry().filter(|_| !planted(Bug::EndOfLogTooLate));
-        let limit = entry.map(|entry| entry.durable);
+        let limit = self.head_entry().map(|entry| entry.durable);
         let known_end = *self.known_end.lock();
         let watch = Some(Arc::clone(&self.watch));
         Ok(Records::new(self.source.clone(), from, limit, known_end, watch))

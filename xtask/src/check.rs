@@ -22,5 +22,6 @@ pub fn run() -> Done {
     // Among the tests below too; here it says which anomalies were looked for.
     let interleavings = ["--workspace", "--quiet", "--test", "main", "fourteen_interleavings"];
     Step::cargo(&["test"]).args(&interleavings).args(&["--", "--nocapture"]).run()?;
+    crate::reliability(&[])?;
     crate::test(&[])
 }

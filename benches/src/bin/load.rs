@@ -27,9 +27,7 @@ fn main() -> Result<(), Failure> {
     let database = Database::create(&store, Options::default())?;
     let mut transaction = database.begin()?;
     transaction.create_table(TABLE, columns, &[key])?;
-    for batch in batches {
-        transaction.insert(TABLE, &batch)?;
-    }
+    transaction.load(TABLE, batches.into_iter().map(Ok))?;
     transaction.commit(CommitOptions::default())?;
     let (seconds, cpu) = (watch.seconds(), watch.cpu_ms() / 1e3);
     drop(database);

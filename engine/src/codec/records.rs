@@ -302,6 +302,8 @@ pub struct TableChange {
     pub deleted: Keys,
     /// Where those lie.
     pub deleted_at: Vec<Target>,
+    /// Data files with rows born instead of `rows`, without their version, which is the commit's (bulk loads).
+    pub files: Vec<DataFileRecord>,
 }
 
 /// Everything a commit changed.
@@ -529,7 +531,7 @@ pub fn encode_commit(
         replaced: encode_targets(&change.replaced).into(),
         deleted: encode_keys(&change.deleted).into(),
         deleted_at: encode_targets(&change.deleted_at).into(),
-        files: Vec::new(),
+        files: change.files.clone(),
     });
     let record = ContentParts { catalog: &content.catalog, changes: changes.collect() };
     let content = encode(&record);
@@ -637,16 +639,19 @@ impl CommitPayload {
                 decode_kept_columns(&block, &arrow_schema, u32::MAX as usize)?
             };
             let deleted = decode_keys(&record.deleted).ok_or_else(|| damaged("keys"))?;
-            if !record.files.is_empty() {
-                return Err(Error::new(
-                    crate::ErrorKind::Unsupported,
-                    format!(
-                        "version {} refers to bulk-loaded files, which a newer release wrote",
-                        self.header.version
-                    ),
-                ));
+            // What is loaded comes alone, and takes its version from the commit.
+            let loads = !record.files.is_empty();
+            let alone = !record.truncate && record.rows.is_empty() && record.deleted.is_empty();
+            let of_table = |file: &DataFileRecord| {
+                file.table == record.table && !file.history && file.loaded_at.is_none()
+            };
+            if loads && !(alone && record.files.iter().all(of_table)) {
+                return Err(damaged("files"));
             }
-            if record.first_row_id.is_some_and(|first| first.checked_add(rows.num_rows() as u64).is_none()) {
+            let loaded = record.files.iter().try_fold(0u64, |sum, file| sum.checked_add(file.rows));
+            let born = loaded.and_then(|loaded| loaded.checked_add(rows.num_rows() as u64));
+            let born = born.ok_or_else(|| damaged("files"))?;
+            if record.first_row_id.is_some_and(|first| first.checked_add(born).is_none()) {
                 return Err(damaged("row ids"));
             }
             let keys = match record.first_row_id {
@@ -665,6 +670,7 @@ impl CommitPayload {
                     .ok_or_else(|| damaged("positions"))?,
                 rows,
                 deleted,
+                files: record.files.clone(),
             })
         });
         changes.collect()

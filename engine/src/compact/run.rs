@@ -7,7 +7,7 @@
 
 use super::policy::{FileFacts, Parameters, Reason, Step, VisibleRows, plan};
 use super::rewrite::{Pace, Rewrite};
-use crate::checkpoint::{install, remove_leavings, while_locked};
+use crate::checkpoint::{install, release_files, remove_leavings, while_locked};
 use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
 use crate::generation::Generation;
@@ -93,6 +93,11 @@ impl Database {
         Ok(done.flatten())
     }
 
+    /// Lets the files go that the last step has rewritten: the manifest before the newest is kept, with all it names.
+    pub fn release_files(&self) -> Result<()> {
+        release_files(self)
+    }
+
     /// Does all that is planned, again and again until nothing is left.
     pub fn compact(&self, table: Option<&str>, parameters: &Parameters) -> Result<CompactionReport> {
         let mut sum = CompactionReport::default();
@@ -109,6 +114,9 @@ impl Database {
                 }
             }
             if !progress {
+                if sum != CompactionReport::default() {
+                    self.release_files()?;
+                }
                 return Ok(sum);
             }
         }

@@ -3,7 +3,7 @@
 //! footer. Row groups form runs, in each of which keys ascend. Streams: memory is that of a row group.
 
 use super::bloom;
-use super::encode::{array_bytes, encode_group, file_properties};
+use super::encode::{Effort, array_bytes, encode_group, file_properties};
 use super::index_block::{GroupExtent, IndexBlock};
 use super::sink::Sink;
 use crate::adapt::{batch_of, loose_schema};
@@ -44,7 +44,6 @@ pub enum FileKind {
     Live,
     /// Rows that are all dead; each has its begin and its end.
     History,
-    #[allow(dead_code, reason = "for bulk loads")]
     /// Rows of one commit, that of the record naming the file: none has a begin.
     Loaded,
 }
@@ -96,7 +95,7 @@ impl DataWriter {
             Some(first) => columns.iter().position(|column| column.id == *first),
             None => Some(columns.len()),
         };
-        let mut properties = file_properties().build();
+        let mut properties = file_properties(effort_of(kind)).build();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let parquet_schema = ArrowSchemaConverter::new().convert(&schema).map_err(parquet_error)?;
         let writer = SerializedFileWriter::new(
@@ -147,14 +146,15 @@ impl DataWriter {
         Ok(())
     }
 
+    #[allow(dead_code, reason = "for compaction")]
     /// Rows written so far, those of the open row group included.
     pub fn rows(&self) -> u64 {
         let open = self.open_group.as_ref().map_or(0, |group| group.extent.rows as u64);
         self.groups.iter().map(|group| group.rows as u64).sum::<u64>() + open
     }
 
+    #[allow(dead_code, reason = "for compaction")]
     /// Bytes in the file so far.
-    #[allow(dead_code, reason = "for bulk loads")]
     pub fn bytes(&self) -> u64 {
         self.writer.bytes_written() as u64
     }
@@ -244,7 +244,7 @@ impl DataWriter {
         drop(batches);
         let root = self.writer.schema_descr().root_schema_ptr();
         let rows = extent.rows as usize;
-        let encoded = encode_group(&self.schema, &root, &columns, rows, self.sorted)?;
+        let encoded = encode_group(&self.schema, &root, &columns, rows, self.sorted, effort_of(self.kind))?;
         let mut group = self.writer.next_row_group().map_err(parquet_error)?;
         for chunk in encoded.chunks {
             chunk.append_to_row_group(&mut group).map_err(parquet_error)?;
@@ -293,6 +293,13 @@ impl DataWriter {
         record.min_key = groups.iter().map(|group| &group.min_key).min().cloned().unwrap_or_default();
         record.max_key = groups.iter().map(|group| &group.max_key).max().cloned().unwrap_or_default();
         Ok(record)
+    }
+}
+
+fn effort_of(kind: FileKind) -> Effort {
+    match kind {
+        FileKind::Loaded => Effort::Quick,
+        FileKind::Live | FileKind::History => Effort::Thorough,
     }
 }
 

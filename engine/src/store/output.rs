@@ -10,8 +10,9 @@ use crate::database::Inner;
 use crate::error::Result;
 use crate::files::{io_error, write_file};
 use crate::history::ids::{IdEntry, encode_run, read_run};
-use crate::layout::{DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR, file_id};
+use crate::layout::{DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR};
 use crate::manifest::{self, DataFileRecord, EndsFileRecord, FileMeasures, IdsFileRecord, Manifest};
+use crate::numbers;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use asof_mvcc::{Column, FileId, Keys, Table, TableId, Version, decode_row_id};
@@ -57,18 +58,11 @@ impl<'a> Output<'a> {
     /// before it does not know.
     pub fn new(inner: &'a Inner, old: &Manifest) -> Result<Output<'a>> {
         let disk: &dyn Disk = &*inner.disk;
-        let mut last = 0;
-        for dir in [DATA_DIR, ENDS_DIR, IDS_DIR] {
-            let dir = inner.layout.join(dir);
-            for entry in disk.list(&dir).map_err(|error| io_error("list", &dir, error))? {
-                last = last.max(file_id(&entry.name).unwrap_or(0));
-            }
-        }
         let last_manifest = manifest::list(disk, &inner.layout)?.first().copied().unwrap_or(0);
         Ok(Output {
             inner,
             manifest_number: last_manifest.max(old.number) + 1,
-            next_file_id: old.next_file_id.max(last + 1),
+            next_file_id: numbers::reserve(inner, old.next_file_id)?,
             data_files: Vec::new(),
             measures: Vec::new(),
             ends_files: Vec::new(),

@@ -47,6 +47,7 @@ fn after(targets: &[(i64, Target)]) -> Result<String> {
         replaced: Vec::new(),
         deleted,
         deleted_at: targets.iter().map(|(_, target)| *target).collect(),
+        files: Vec::new(),
     };
     let (version, time) = (last.version.next(), CommitTime(last.time.0 + 1));
     let info = CommitInfo { version, time, client_id: None, ..last.clone() };

@@ -11,6 +11,7 @@ mod extremes;
 mod hostile;
 mod isolation;
 mod list_append;
+mod load;
 mod model;
 mod readers;
 mod scans;

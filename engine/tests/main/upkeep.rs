@@ -133,6 +133,32 @@ fn another_process_that_makes_a_checkpoint_is_let_do_it() {
     wait_until("a checkpoint", || settled(&database) >= version);
 }
 
+#[test]
+fn what_pays_to_be_compacted_is_compacted_unasked() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { checkpoint_age: Duration::from_millis(1), ..Options::default() };
+    let database = make(&directory.path().join("db"), &options);
+    let mut version = Version::ZERO;
+    for _ in 0..4 {
+        version = put(&database, 0, 3_000).unwrap();
+        wait_until("a checkpoint", || settled(&database) >= version);
+    }
+    let nothing_pays = || {
+        database.compact_plan(None, &asof_engine::compact::policy::Parameters::AUTOMATIC).unwrap().is_empty()
+    };
+    wait_until("compaction", nothing_pays);
+    assert_eq!(database.info().unwrap().row_versions, 12_000, "every row version is stored once");
+    for version in 2..=version.0 {
+        assert_eq!(database.snapshot(Version(version)).unwrap().table("t").unwrap().rows, 3_000);
+    }
+    assert_eq!(database.verify().unwrap().findings, vec![]);
+    wait_until("files that were rewritten to go", || {
+        let files = std::fs::read_dir(directory.path().join("db/data")).unwrap().count();
+        let bytes = database.info().unwrap().files["data"];
+        files as u64 == bytes.0 && database.info().unwrap().manifest > 5 && files < 8
+    });
+}
+
 /// The least budget there is leaves 6 MiB for changes.
 const SMALL: u64 = 16 << 20;
 const ROOM: u64 = SMALL * 3 / 8;

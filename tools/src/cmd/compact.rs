@@ -77,6 +77,9 @@ fn execute(database: &Database, table: Option<&str>, context: &Context) -> Resul
             break;
         }
     }
+    if !done.is_empty() {
+        database.release_files()?;
+    }
     if context.json {
         let steps: Vec<Value> = done.iter().map(|(step, report)| step_to_json(step, Some(report))).collect();
         context.print_json(&json!({ "executed": true, "steps": steps }))?;

@@ -415,6 +415,115 @@ fn widenings(schema: &TableSchema, inputs: &[Input]) -> Result<Vec<(String, Colu
     Ok(widened.map(|(column, found)| (column.name.clone(), found)).collect())
 }
 
+/// Rows below which a load is a commit like any other: its rows go to the log, and with others to a data file later.
+const BULK_ROWS: u64 = 50_000;
+
+/// Hands many rows for an empty table to a bulk load; `false`, and nothing done, where they are few. Keys are not
+/// gathered: the load finds those that come twice.
+fn load_in_bulk(
+    transaction: &mut Transaction,
+    table: &str,
+    schema: &TableSchema,
+    inputs: &[Input],
+    existing: Option<&LoadOptions>,
+    bad_rows: &mut BadRows,
+    loaded: &mut Loaded,
+) -> Result<bool> {
+    if !has_rows(inputs, BULK_ROWS)? {
+        return Ok(false);
+    }
+    let mut rows = 0;
+    let mut inputs_left = inputs.iter();
+    let mut reader = None;
+    let batches = std::iter::from_fn(|| {
+        loop {
+            let (input, open) = match &mut reader {
+                Some(current) => current,
+                none => {
+                    let input = inputs_left.next()?;
+                    match input.open() {
+                        Ok(open) => none.insert((input, open)),
+                        Err(error) => return Some(Err(error)),
+                    }
+                }
+            };
+            let next = open.next_chunk(&mut |row| bad_rows.report(input.name(), row));
+            let batch = match next {
+                Ok(None) => {
+                    reader = None;
+                    continue;
+                }
+                Ok(Some(chunk)) => to_batch(table, schema, input.name(), chunk, existing, bad_rows),
+                Err(error) => Err(error),
+            };
+            match batch {
+                Ok(None) => {}
+                Ok(Some((batch, _))) => {
+                    rows += batch.num_rows() as u64;
+                    return Some(Ok(batch));
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    });
+    let done = transaction.load(table, batches);
+    match done {
+        Ok(_) => {
+            loaded.rows = rows;
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::Exists => {
+            Err(name_duplicate(table, schema, inputs, existing)?.unwrap_or(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether inputs have so many rows, as far as one need read for that.
+fn has_rows(inputs: &[Input], wanted: u64) -> Result<bool> {
+    let mut rows = 0;
+    for input in inputs {
+        let mut reader = input.open()?;
+        // Bad rows are reported when the rows are taken.
+        while let Some(chunk) = reader.next_chunk(&mut |_| Ok(()))? {
+            rows += chunk.rows() as u64;
+            if rows >= wanted {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Keys gathered to say in which lines one comes twice.
+const NAMED_ROWS_MAX: u64 = 2_000_000;
+
+/// The error for the first key that comes twice, with both lines, where it is among the first rows.
+fn name_duplicate(
+    table: &str,
+    schema: &TableSchema,
+    inputs: &[Input],
+    existing: Option<&LoadOptions>,
+) -> Result<Option<Error>> {
+    let mut duplicates = Duplicates::new(OnDuplicate::Error, schema.key_columns().cloned().collect())?;
+    let mut quiet = BadRows::skip(None)?;
+    let mut rows = 0;
+    for input in inputs {
+        let mut reader = input.open()?;
+        while let Some(chunk) = reader.next_chunk(&mut |_| Ok(()))? {
+            let batch = to_batch(table, schema, input.name(), chunk, existing, &mut quiet)?;
+            let Some((batch, chunk)) = batch else { continue };
+            rows += batch.num_rows() as u64;
+            match duplicates.check(input.name(), batch, &|row| chunk.place(row)) {
+                Err(error) => return Ok(Some(error)),
+                Ok(_) if rows > NAMED_ROWS_MAX => return Ok(None),
+                Ok(_) => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
 fn load_rows(
     transaction: &mut Transaction,
     table: &str,
@@ -430,6 +539,10 @@ fn load_rows(
         true => Some(Duplicates::new(options.on_duplicate, schema.key_columns().cloned().collect())?),
         false => None,
     };
+    let may_load = options.on_duplicate == OnDuplicate::Error && transaction.can_load(table)?;
+    if may_load && load_in_bulk(transaction, table, &schema, inputs, existing, bad_rows, loaded)? {
+        return Ok(());
+    }
     let whole = mode == Mode::Replace && !loaded.rekeyed;
     let keep_all = whole || duplicates.as_ref().is_some_and(Duplicates::needs_all);
     let mut kept = Vec::new();

@@ -499,3 +499,35 @@ fn a_value_that_does_not_fit_comes_with_a_way_out_that_works() {
     assert!(error.contains("--evolve widens the column to int16"), "{error}");
     scratch.ok(&["import", "db", "narrow", "c.csv", "--evolve"]);
 }
+
+/// Many rows for an empty table go straight to data files; what is checked and reported is the same.
+#[test]
+fn many_rows_for_an_empty_table_go_straight_to_data_files() {
+    let scratch = Scratch::new();
+    const ROWS: u64 = 60_000;
+    let line = |nth: u64| format!("{},name {}\n", nth * 7_919 % ROWS, nth * 7_919 % ROWS);
+    let rows: String = (0..ROWS).map(line).collect();
+    scratch.write("many.csv", format!("id,name\n{rows}"));
+    let report = import(&scratch, &["t", "many.csv", "--key", "id"]);
+    assert_eq!(counts(&report), (ROWS, 0, 0));
+    assert_eq!((&report["version"], &report["created"]), (&json!(1), &json!(true)));
+    let info = scratch.json(&["info", "db"]);
+    assert_eq!(info["checkpoint_version"], json!(0), "no checkpoint was needed");
+    assert_eq!(info["row_versions"], json!(ROWS), "all rows are in data files");
+    let sorted: String = (0..ROWS).map(|id| format!("{id},name {id}\n")).collect();
+    assert!(cat(&scratch, "t") == format!("id,name\n{sorted}"));
+    assert_eq!(scratch.json(&["verify", "db"])["findings"], json!([]));
+    // A key that comes twice is told with both lines, and nothing is made.
+    scratch.write("twice.csv", format!("id,name\n{rows}7,again\n"));
+    let error = fails(&scratch, 1, &["u", "twice.csv", "--key", "id"]);
+    assert!(
+        error.contains("twice.csv: line 60002") && error.contains("key id=7 is there already"),
+        "{error}"
+    );
+    assert_eq!(version(&scratch), 1);
+    // The same request again is answered, not committed, under an id.
+    let words = ["w", "many.csv", "--key", "id", "--id", "load-1"];
+    assert_eq!(import(&scratch, &words)["version"], json!(2));
+    assert_eq!(import(&scratch, &words)["version"], json!(2));
+    assert_eq!(version(&scratch), 2);
+}

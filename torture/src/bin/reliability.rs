@@ -3,9 +3,9 @@
 //! Prints what was done, how often, from which seeds, and what was wrong; fails where anything was, or where a planted
 //! bug was not noticed. The short form is for every change, the long one for a night.
 
+use asof_torture::Shape;
 use asof_torture::planted::catch;
-use asof_torture::sim::{Explored, Plan, Rot, Story, Sweep, Swept, explore, rot, story, sweep};
-use asof_torture::{Model, Scenario, Shape, check, sim::Machine};
+use asof_torture::sim::{Explored, Plan, Rot, Story, Sweep, Swept, explore, rot, soak, stale, story, sweep};
 use asof_wal::planted::Bug;
 use std::ops::Range;
 use std::process::ExitCode;
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             scenarios: 0..200,
             every: 0..60,
             random: 6,
-            sampled: (1000..1300, 4),
+            sampled: (1000..1080, 6),
             sweeps: (0..6, 1),
             rot_one_in: 1,
         }
@@ -88,30 +88,20 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
+/// Steps of a scenario without faults.
+const STEPS: u64 = 80;
+
 /// Scenarios without faults, and the same seed twice.
 fn scenarios(amount: &Amount) -> Vec<String> {
     let mut wrong = Vec::new();
     let (mut steps, mut versions) = (0_u64, 0);
     for seed in amount.scenarios.clone() {
-        let machine = Machine::new(seed);
         let shape = Shape { processes: 1 + seed as usize % 3, ..Shape::default() };
-        let mut crew = machine.crew(shape.processes);
-        let mut scenario = Scenario::new(seed, shape);
-        let mut model = Model::default();
-        let played = (0..80).try_for_each(|_| {
-            let step = scenario.step(&model);
-            steps += 1;
-            let played = crew.play(&step, &mut model);
-            played.map(|_| ()).map_err(|trouble| format!("{step:?}: {trouble}"))
-        });
-        crew.close_all();
-        let checked = played.and_then(|()| {
-            let database = crew.database(0).map_err(|error| error.to_string())?;
-            check::everything(&database, &model)?;
-            check::verified(&database)
-        });
-        versions += model.newest();
-        wrong.extend(checked.err().map(|what| format!("scenario of seed {seed}: {what}")));
+        steps += STEPS;
+        match soak(seed, &shape, STEPS) {
+            Ok(model) => versions += model.newest(),
+            Err(what) => wrong.push(format!("scenario of seed {seed}: {what}")),
+        }
     }
     let play =
         || Story::play(0, &Shape::default(), 40, |_, _| false).map(|story| (story.trace, story.operations));
@@ -119,6 +109,7 @@ fn scenarios(amount: &Amount) -> Vec<String> {
     if one.is_err() || one != two {
         wrong.push(format!("the same seed gave {one:?} and {two:?}"));
     }
+    wrong.extend(stale(0).err().map(|what| format!("old records behind the log's end: {what}")));
     println!(
         "scenarios without faults   seeds {:?}: {steps} steps, {versions} versions; seed 0 twice: the same {} disk \
          operations",
@@ -160,7 +151,7 @@ fn power_cuts(amount: &Amount) -> Vec<String> {
     }
     println!(
         "crashes                    {} ({} at every operation of seeds {:?}, the rest at operations of seeds {seeds:?}); \
-         {operations} operations; {} crashes in a recovery; {} different disks; in flight and there: {}",
+         {operations} moments; {} crashes in a recovery; {} different disks; in flight and there: {}",
         all.cuts,
         every,
         amount.every,

@@ -1,6 +1,6 @@
 //! Scenarios without faults: the engine agrees with the model.
 
-use asof_torture::sim::Machine;
+use asof_torture::sim::{Machine, soak};
 use asof_torture::{Action, Model, Scenario, Shape, Step, check};
 
 /// How many seeds to run: `ASOF_SEEDS`, for longer runs, or the default.
@@ -9,21 +9,7 @@ pub fn seeds(default: u64) -> u64 {
 }
 
 fn run(seed: u64, shape: Shape, steps: u64) -> Model {
-    let machine = Machine::new(seed);
-    let mut crew = machine.crew(shape.processes);
-    let mut scenario = Scenario::new(seed, shape);
-    let mut model = Model::default();
-    for _ in 0..steps {
-        let step = scenario.step(&model);
-        if let Err(trouble) = crew.play(&step, &mut model) {
-            panic!("seed {seed}: {step:?}: {trouble}");
-        }
-    }
-    crew.close_all();
-    let database = crew.database(0).expect("the database opens");
-    assert_eq!(check::everything(&database, &model), Ok(()), "seed {seed}");
-    assert_eq!(check::verified(&database), Ok(()), "seed {seed}");
-    model
+    soak(seed, &shape, steps).expect("the engine agrees with the model")
 }
 
 #[test]

@@ -17,6 +17,14 @@ fn a_seed_replays_every_disk_operation() {
 }
 
 #[test]
+fn old_records_behind_the_end_of_the_log_are_no_part_of_it() {
+    for seed in 0..seeds(3) {
+        let bytes = asof_torture::sim::stale(seed).expect("they are passed over");
+        assert!(bytes > 0);
+    }
+}
+
+#[test]
 fn nothing_acknowledged_is_lost_by_a_cut_at_any_operation() {
     for seed in 0..seeds(1) {
         let shape = Shape { checkpoint_in: 5, ..Shape::default() };
