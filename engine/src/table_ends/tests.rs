@@ -112,7 +112,7 @@ fn a_row_asks_for_one_block_and_a_question_for_blocks_with_its_ends() {
             .into();
     let (record, bytes) = ends::encode(1, 100, dead);
     place.put(&record, &bytes);
-    let ends = place.ends(&[record.clone()], 100 << 20);
+    let ends = place.ends(std::slice::from_ref(&record), 100 << 20);
     let read = || place.disk.counts().snapshot().files["ends"].bytes_read;
     // Nothing can have died there: the file is not opened.
     let before = read();
@@ -136,7 +136,7 @@ fn damage_is_told_once_it_is_met_with_file_and_place() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     place.put(&record, &bytes);
-    let ends = place.ends(&[record.clone()], 100 << 20);
+    let ends = place.ends(std::slice::from_ref(&record), 100 << 20);
     assert_eq!(ends.end_of(1, 3).unwrap(), Some(Version(2)));
     let error = ends.end_of(1, 39_999 * 3).unwrap_err().to_string();
     assert!(error.contains("/db/ends/00000001-0000000000000064.ends is damaged at offset "), "{error}");
