@@ -1,7 +1,7 @@
 //! Torture for asof: scenarios of many operations by several processes, run against the engine and against a
 //! [model] that knows nothing of it, while disks fail, power is cut and processes die.
 //!
-//! A [`scenario::Scenario`] makes [`Step`]s from a seed. [`perform`] does one on a database; what it answers goes to
+//! A [`scenario::Scenario`] makes [`Step`]s from a seed. [`perform()`] does one on a database; what it answers goes to
 //! [`Model::accept`], which says whether that can be. [`check`] compares a whole database with the model. These four
 //! know nothing of the disk below: [`sim`] puts a simulated one there, [`real`] kills processes and cuts the power of
 //! real ones.

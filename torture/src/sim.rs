@@ -3,7 +3,7 @@
 //! A [`Story`] is a scenario played once, with the disk kept as it was before each operation. The power is cut at each
 //! of them in several ways, and [`recovery`] checks what is left: everything acknowledged is there, what was in flight
 //! is there whole or not at all, and the database goes on working. While it recovers the disk is kept again, so that
-//! crashes during recovery are found the same way, to any depth. [`sweep`] fails every call in turn instead, [`rot`] damages every byte.
+//! crashes during recovery are found the same way, to any depth. [`sweep()`] fails every call in turn instead, [`rot()`] damages every byte.
 
 pub mod explore;
 pub mod machine;
