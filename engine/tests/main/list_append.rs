@@ -116,8 +116,15 @@ fn attempt(
     Ok(())
 }
 
-/// One thread's transactions; it ends where its process dies.
-fn run(database: &Database, isolation: Isolation, seed: u64, clock: &Counter, values: &Counter) -> Vec<Done> {
+/// One thread's transactions; it ends where its process dies. Its memory lives on here, and may answer without asking
+/// the disk; but nobody hears a dead process: what it answers is no acknowledgement.
+fn run(
+    (disk, database): (&SimDisk, &Database),
+    isolation: Isolation,
+    seed: u64,
+    clock: &Counter,
+    values: &Counter,
+) -> Vec<Done> {
     let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut history = Vec::new();
     for _ in 0..TRANSACTIONS {
@@ -127,6 +134,7 @@ fn run(database: &Database, isolation: Isolation, seed: u64, clock: &Counter, va
         let end = match attempt(&mut txn, &mut chance, values, &mut did) {
             Err(_) => End::Failed,
             Ok(()) => match txn.commit(CommitOptions::default()) {
+                Ok(_) if disk.is_dead() => End::Unknown,
                 Ok(_) => End::Committed,
                 Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::TooOld) => End::Failed,
                 Err(_) => End::Unknown,
@@ -167,10 +175,10 @@ fn history(seed: u64, isolation: Isolation, ending: Ending) -> BTreeSet<&'static
     let done: Vec<Done> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
-                let database = if thread % 2 == 0 { &one } else { &two };
+                let process = if thread % 2 == 0 { (&disk, &one) } else { (&other_disk, &two) };
                 let (order, values) = (&order, &values);
                 let seed = seed * THREADS + thread + 1;
-                scope.spawn(move || run(database, isolation, seed, order, values))
+                scope.spawn(move || run(process, isolation, seed, order, values))
             })
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
