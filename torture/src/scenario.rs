@@ -106,7 +106,7 @@ impl Scenario {
         if one_in(&mut self.chance, self.shape.reopen_in) {
             return Action::Reopen;
         }
-        match self.chance.below(26) {
+        match self.chance.below(28) {
             0 => {
                 let name = format!("tag-{}", self.chance.below(3));
                 Action::Tag { name, version: self.chance.below(model.versions.len() as u64) }
@@ -120,15 +120,15 @@ impl Scenario {
             }
             2 | 3 => Action::Read { version: self.chance.below(model.versions.len() as u64) },
             4 => self.race(model.tables()).unwrap_or(Action::Reopen),
-            5 => self.refused(model.tables()).unwrap_or(Action::Reopen),
-            6 => {
+            5 | 6 => self.refused(model.tables()).unwrap_or(Action::Reopen),
+            7 => {
                 let ids: Vec<&String> = model.ids.keys().collect();
                 match self.chance.pick(&ids) {
                     Some(id) => Action::Repeat { id: id.to_string() },
                     None => self.commit(model.tables()),
                 }
             }
-            7 | 8 => self.beside(model.tables()).unwrap_or(Action::Checkpoint),
+            8 | 9 => self.beside(model.tables()).unwrap_or(Action::Checkpoint),
             _ => self.commit(model.tables()),
         }
     }

@@ -96,6 +96,10 @@ bugs! {
     FrameDigestIgnored,
     /// Entries of the index of commits are not checked.
     CommitIndexChecksumIgnored,
+    /// The directories of ends files are not checked.
+    EndsDirectoryChecksumIgnored,
+    /// The blocks of ends files are not checked.
+    EndsBlockChecksumIgnored,
     /// The last dead row told of in an ends file is left out.
     EndsEntryForgotten,
     /// Compaction writes a row twice, and the next not at all.
