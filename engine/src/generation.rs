@@ -7,7 +7,7 @@ use crate::history::changes::ChangesFile;
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{IdEntry, read_run};
 use crate::layout::Layout;
-use crate::manifest::{DataFileRecord, Leased, Manifest, SumsRecord};
+use crate::manifest::{CopiesRecord, DataFileRecord, Leased, Manifest, SumsRecord};
 use crate::open_files::OpenFiles;
 use crate::store::bloom;
 use crate::store::data_file::{DataFile, partition_point};
@@ -67,6 +67,7 @@ impl Generation {
         let named: HashSet<FileId> = manifest.data_files.iter().map(|record| record.id).collect();
         let mut kept = named.clone();
         kept.extend(manifest.ends_files.iter().map(|record| record.id));
+        kept.extend(manifest.copies.iter().map(|copies| copies.file.id));
         open_files.retain(&kept);
         let mut ends: HashMap<TableId, TableEnds> = HashMap::new();
         for record in &manifest.ends_files {
@@ -116,6 +117,13 @@ impl Generation {
         places
             .map(|place| &self.manifest().data_files[*place])
             .filter(move |file| file.valid_from <= version.0 && version.0 < file.valid_to)
+    }
+
+    /// The copies file of a table that has all row versions which began or ended in (after, up_to], if there is one.
+    pub fn copies(&self, table: TableId, after: Version, up_to: Version) -> Option<&CopiesRecord> {
+        let of_table = self.manifest().copies.iter().filter(|copies| copies.file.table == table);
+        let of_table = of_table.filter(|_| self.open_files.reads_copies);
+        of_table.rev().find(|copies| copies.after <= after.0 && up_to.0 <= copies.up_to())
     }
 
     /// Bytes of all data files.

@@ -48,7 +48,9 @@ fn number(path: &Path) -> u64 {
 fn put_data(base: &Base, disk: &SimDisk, path: &Path, mut bytes: Vec<u8>) {
     let mut manifest = base.manifest.clone();
     let id = number(path);
-    let Some(record) = manifest.data_files.iter_mut().find(|record| record.id == id) else { return };
+    let copies = manifest.copies.iter_mut().map(|copies| &mut copies.file);
+    let record = manifest.data_files.iter_mut().chain(copies).find(|record| record.id == id);
+    let Some(record) = record else { return };
     let checksum = |block: u64, bytes: &[u8]| {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&id.to_le_bytes());

@@ -80,6 +80,8 @@ impl Machine {
             upkeep: if self.inline { Upkeep::Inline } else { Upkeep::Off },
             checkpoint_log_bytes: if self.inline { INLINE_LOG_BYTES } else { 0 },
             read_threads: 1,
+            // Tables of a few rows too.
+            copies_rows_min: 0,
             wait: Duration::from_millis(200),
             // Small ones grow and follow one another soon.
             log: LogOptions {
