@@ -165,3 +165,23 @@ impl From<asof_mvcc::KeyError> for Error {
         Error::invalid(error.to_string()).with_source(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn errors_of_the_system_are_told_by_what_to_do_about_them() {
+        for (number, kind) in [
+            (28, ErrorKind::Full),     // ENOSPC
+            (122, ErrorKind::Full),    // EDQUOT
+            (30, ErrorKind::ReadOnly), // EROFS
+            (13, ErrorKind::ReadOnly), // EACCES
+            (5, ErrorKind::Io),        // EIO
+        ] {
+            let error = Error::from(io::Error::from_raw_os_error(number));
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
+}

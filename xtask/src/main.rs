@@ -15,7 +15,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   test [ARGS]   set up what the tests need, then cargo test --workspace ARGS
   check         format, house rules, lints, documentation, fuzz smoke, tests: all that CI runs
-  reliability [--long]
+  reliability [--long] [--skip-planted] [--threads N]
                 power cuts, single faults and bit rot on a simulated disk, and bugs planted to see that they are noticed
   setup         only set up what the tests need
   miri          mvcc and the codecs under miri (nightly)
@@ -58,7 +58,10 @@ pub(crate) fn reliability(arguments: &[&str]) -> run::Done {
         "reliability",
         "--",
     ];
-    Step::cargo(&run).args(arguments).run()
+    let step = Step::cargo(&run).args(arguments);
+    // What runs for hours is worth another build of the project's own crates, with all checks of a development build.
+    let long = arguments.contains(&"--long");
+    if long { step.env("CARGO_PROFILE_DEV_OPT_LEVEL", "3").run() } else { step.run() }
 }
 
 /// Everything the tests need, then all tests. What is printed last is the test runner's own.

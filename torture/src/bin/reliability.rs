@@ -169,7 +169,7 @@ fn faults(amount: &Amount) -> Vec<String> {
         all += sweep(&Sweep { seed, steps: 10, one_in, threads: amount.threads, first_only: false });
     }
     println!(
-        "single faults              seeds {seeds:?}: {} calls, {} runs (EIO, no space, short write, interruption; once \
+        "single faults              seeds {seeds:?}: {} calls, {} runs (EIO, no space, short write, interruption, read-only disk; once \
          and lasting); {} failed a step; {} failed syncs before a power cut, {} with a reader that lived on",
         all.calls, all.runs, all.failed, all.cut_after_sync, all.sync_with_reader
     );
@@ -179,12 +179,13 @@ fn faults(amount: &Amount) -> Vec<String> {
 fn bit_rot(amount: &Amount) -> Vec<String> {
     let found = rot(&Rot { seed: 1, one_in: amount.rot_one_in, threads: amount.threads, first_only: false });
     println!(
-        "bit rot                    {} files of {} bytes, in place and in a copy: {} flips, {} pages zeroed, {} files \
-         cut or removed; {} named by verification, {} harmless, {} an older end of a copied log",
+        "bit rot                    {} files of {} bytes, in place and in a copy: {} flips, {} pages zeroed, {} \
+         misdirected, {} files cut or removed; {} named by verification, {} harmless, {} an older end of a copied log",
         found.files,
         found.bytes,
         found.flips,
         found.pages,
+        found.misdirected,
         found.cuts,
         found.named,
         found.harmless,

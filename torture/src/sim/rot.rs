@@ -1,4 +1,5 @@
-//! Bit rot: every byte of every file flipped, every page zeroed, every file cut and removed.
+//! Bit rot: every byte of every file flipped, every page zeroed, every file cut and removed, pages and files that hold
+//! what was written elsewhere.
 //!
 //! Each damage is named by verification, with the file, or it is harmless: then everything reads right. Whatever is
 //! shown of a damaged database is right, and what is not shown is an error that says so.
@@ -40,6 +41,8 @@ pub struct Rotten {
     pub flips: u64,
     /// Pages zeroed.
     pub pages: u64,
+    /// Sectors exchanged with the next one, and files that hold what another one does.
+    pub misdirected: u64,
     /// Files cut or removed.
     pub cuts: u64,
     /// Damages that verification named.
@@ -58,6 +61,7 @@ impl std::ops::AddAssign for Rotten {
         self.bytes += other.bytes;
         self.flips += other.flips;
         self.pages += other.pages;
+        self.misdirected += other.misdirected;
         self.cuts += other.cuts;
         self.named += other.named;
         self.harmless += other.harmless;
@@ -70,12 +74,18 @@ impl std::ops::AddAssign for Rotten {
 enum Damage {
     Flip(usize),
     Page(usize),
+    /// A sector and the next one are exchanged.
+    Exchanged(usize),
+    /// The file holds what another one does, whole and right.
+    Other(PathBuf),
     Cut(usize),
     Lost,
 }
 
 /// Bytes zeroed at once.
 const PAGE: usize = 4096;
+/// Bytes that are written in one piece.
+const SECTOR: usize = 512;
 
 /// Damages a database in every way.
 pub fn rot(rot: &Rot) -> Rotten {
@@ -103,12 +113,18 @@ pub fn rot(rot: &Rot) -> Rotten {
                 [0, 1, used / 4, used / 2, used.saturating_sub(9), used.saturating_sub(1)].into();
             lengths.into_iter().filter(|length| *length < used).for_each(|length| each(Damage::Cut(length)));
             each(Damage::Lost);
+            let exchanged = (0..used.saturating_sub(SECTOR)).step_by(SECTOR);
+            exchanged.for_each(|at| each(Damage::Exchanged(at)));
+            for other in files.keys().filter(|other| *other != path && other.parent() == path.parent()) {
+                each(Damage::Other(other.clone()));
+            }
         }
         let copied = cut != Cut::Kill;
         let one = |(path, damage): &(PathBuf, Damage), found: &mut Rotten| {
             match damage {
                 Damage::Flip(_) => found.flips += 1,
                 Damage::Page(_) => found.pages += 1,
+                Damage::Exchanged(_) | Damage::Other(_) => found.misdirected += 1,
                 Damage::Cut(_) | Damage::Lost => found.cuts += 1,
             }
             let place = format!("{} {damage:?}{}", path.display(), if copied { " in a copy" } else { "" });
@@ -178,6 +194,11 @@ fn examine(
             let end = (at + PAGE).min(bytes.len());
             bytes[*at..end].fill(0);
         }
+        Damage::Exchanged(at) => {
+            let end = (at + 2 * SECTOR).min(bytes.len());
+            bytes[*at..end].rotate_left(SECTOR);
+        }
+        Damage::Other(other) => bytes = disk.read(other).expect("the other file is there"),
         Damage::Cut(length) => bytes.truncate(*length),
         Damage::Lost => {}
     }

@@ -54,8 +54,13 @@ pub struct Swept {
 }
 
 /// Faults that are tried.
-pub const FAULTS: [Fault; 4] =
-    [Fault::Error(ErrorKind::Other), Fault::Full, Fault::ShortWrite, Fault::Error(ErrorKind::Interrupted)];
+pub const FAULTS: [Fault; 5] = [
+    Fault::Error(ErrorKind::Other),
+    Fault::Full,
+    Fault::ShortWrite,
+    Fault::Error(ErrorKind::Interrupted),
+    Fault::ReadOnly,
+];
 
 /// Fails every call in turn.
 pub fn sweep(sweep: &Sweep) -> Swept {

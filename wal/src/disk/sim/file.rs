@@ -29,7 +29,7 @@ impl SimFile {
                 Err(kind.into())
             }
             Some(Fault::Kill) => Err(killed(world, self.disk.process)),
-            Some(Fault::ShortWrite | Fault::Full) | None => {
+            Some(Fault::ShortWrite | Fault::Full | Fault::Quota | Fault::ReadOnly) | None => {
                 world.inode(self.inode).sync();
                 Ok(())
             }
@@ -54,7 +54,7 @@ impl DiskFile for SimFile {
             Some(Fault::Error(kind)) => return Err(kind.into()),
             Some(Fault::ShortWrite) => buf.len().div_ceil(2),
             Some(Fault::Kill) => world.chance.below(buf.len() + 1),
-            Some(Fault::Full) | None => buf.len(),
+            Some(Fault::Full | Fault::Quota | Fault::ReadOnly) | None => buf.len(),
         };
         let bytes: Arc<[u8]> = buf[..count].into();
         world.trace_bytes(self.inode, offset, &bytes);

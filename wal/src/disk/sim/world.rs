@@ -19,6 +19,10 @@ pub enum Fault {
     ShortWrite,
     /// There is no space: what needs some fails, other operations are not affected.
     Full,
+    /// The quota is used up: the same, under another name.
+    Quota,
+    /// The disk can only be read: what changes something on it fails, other operations are not affected.
+    ReadOnly,
     /// The process is killed within the operation; a write may have been done in part.
     Kill,
 }
@@ -46,7 +50,29 @@ pub enum Operation {
     Word,
 }
 
+impl Fault {
+    /// The error of an operation that this fault keeps from the disk without the disk being broken.
+    fn refusal(self, operation: Operation) -> Option<io::ErrorKind> {
+        match self {
+            Fault::Full => operation.needs_space().then_some(io::ErrorKind::StorageFull),
+            Fault::Quota => operation.needs_space().then_some(io::ErrorKind::QuotaExceeded),
+            Fault::ReadOnly => operation.changes_disk().then_some(io::ErrorKind::ReadOnlyFilesystem),
+            Fault::Error(_) | Fault::ShortWrite | Fault::Kill => None,
+        }
+    }
+
+    /// Whether it is one that only refuses some operations.
+    fn refuses(self) -> bool {
+        matches!(self, Fault::Full | Fault::Quota | Fault::ReadOnly)
+    }
+}
+
 impl Operation {
+    /// Whether it fails on a disk that can only be read: what was written before can still be synced.
+    fn changes_disk(self) -> bool {
+        !matches!(self, Operation::Sync | Operation::SyncDir | Operation::Word)
+    }
+
     /// Whether it fails on a full disk.
     fn needs_space(self) -> bool {
         matches!(
@@ -229,8 +255,7 @@ impl World {
             self.struck = Some(operation);
         }
         Ok(match planned {
-            Some(Fault::Full) if operation.needs_space() => Some(Fault::Error(io::ErrorKind::StorageFull)),
-            Some(Fault::Full) => None,
+            Some(fault) if fault.refuses() => fault.refusal(operation).map(Fault::Error),
             planned => planned,
         })
     }
@@ -238,7 +263,7 @@ impl World {
     /// Counts a call that changes nothing; it may fail all the same.
     pub fn look(&mut self, process: u32) -> io::Result<()> {
         self.check_alive(process)?;
-        let fault = self.call().filter(|fault| *fault != Fault::Full);
+        let fault = self.call().filter(|fault| !fault.refuses());
         self.whole(process, fault)
     }
 
@@ -260,7 +285,7 @@ impl World {
                 self.kill(process);
                 Err(dead())
             }
-            Some(Fault::ShortWrite | Fault::Full) | None => Ok(()),
+            Some(Fault::ShortWrite | Fault::Full | Fault::Quota | Fault::ReadOnly) | None => Ok(()),
         }
     }
 
