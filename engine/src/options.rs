@@ -68,6 +68,9 @@ pub struct Options {
     /// Bytes of memory that the database may take, divided among changes not settled yet, keys kept for existence
     /// checks, scans, sorts and compaction.
     pub memory_bytes: u64,
+    /// Bytes of rows that open transactions hold, all together, before rows go to temporary files; `None`: an eighth of
+    /// the budget. With 0 no transaction holds any.
+    pub transaction_bytes: Option<u64>,
     /// Bytes of rendered files kept in the cache directory.
     pub view_cache_bytes: u64,
     /// Where rendered files are kept; `None`: `$XDG_CACHE_HOME/asof` or `~/.cache/asof`.
@@ -95,6 +98,7 @@ impl Default for Options {
             settle_idle: SETTLE_IDLE_DEFAULT,
             room_wait: ROOM_WAIT_DEFAULT,
             memory_bytes: MEMORY_BYTES_DEFAULT,
+            transaction_bytes: None,
             view_cache_bytes: VIEW_CACHE_BYTES_DEFAULT,
             view_cache_dir: None,
             time_zone: jiff::tz::TimeZone::UTC,
@@ -134,6 +138,6 @@ impl Options {
     /// Rows that open transactions hold, all together: what is beyond it goes to temporary files, and takes the half of
     /// a load's memory that is for sorting.
     pub(crate) fn transaction_bytes(&self) -> u64 {
-        self.load_bytes() / 2
+        self.transaction_bytes.unwrap_or(self.load_bytes() / 2)
     }
 }

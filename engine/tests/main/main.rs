@@ -15,6 +15,7 @@ mod load;
 mod model;
 mod readers;
 mod scans;
+mod spill;
 mod support;
 mod threads;
 mod upkeep;
