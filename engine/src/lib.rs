@@ -21,6 +21,7 @@ pub mod clock;
 pub mod codec;
 mod commit;
 pub mod compact;
+mod copies;
 mod counting;
 mod database;
 mod diff;
@@ -53,6 +54,7 @@ mod state;
 mod store;
 mod sums;
 mod sync;
+mod table_ends;
 #[cfg(test)]
 mod test_rows;
 pub mod text;

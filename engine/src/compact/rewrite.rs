@@ -12,10 +12,11 @@ use crate::manifest::DataFileRecord;
 use crate::store::chunk::{Chunk, Chunks, merge};
 use crate::store::data_file::{DataFile, Wanted};
 use crate::store::data_writer::FileKind;
-use crate::store::group_scan::{GroupRows, LifeFilter};
+use crate::store::group_scan::{Choice, DeadRows, GroupRows, GroupTask, LifeFilter};
 use crate::store::output::{Output, OutputRow, RowsOutput};
 use arrow::array::RecordBatch;
 use asof_mvcc::{Column, Table, Version};
+use asof_wal::planted::{Bug, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -136,14 +137,15 @@ impl Rewrite<'_> {
         let mut living: BTreeMap<u64, u64> = BTreeMap::new();
         let mut dead = Vec::new();
         let mut deaths = 0;
-        let wanted = crate::scan::wanted(self.table, &[]);
+        let all: LifeFilter = Arc::new(|_, _| true);
         for source in sources {
-            let groups = (0..source.file.groups.len()).map(|group| (group, None)).collect();
-            let all: LifeFilter = Arc::new(|_, _| true);
-            for chunk in source.file.scan(wanted.clone(), groups, source.dead.clone(), all) {
-                let chunk = chunk?;
-                proceed(pace, chunk.len() as u64)?;
-                for (begin, end) in chunk.begins.iter().zip(&chunk.ends) {
+            for group in 0..source.file.groups.len() {
+                let dead_rows = DeadRows::Known(source.file.dead_in(group, &source.dead));
+                let (file, choice) = (source.file.clone(), Choice::Function(all.clone()));
+                let task = GroupTask { file, group, rows: None, dead: dead_rows, choice };
+                let chosen = task.choose(true)?;
+                proceed(pace, chosen.count as u64)?;
+                for (begin, end) in chosen.begins.iter().zip(&chosen.ends) {
                     if *end == Version::FOREVER {
                         *living.entry(begin.0).or_insert(0) += 1;
                         continue;
@@ -217,7 +219,11 @@ impl Rewrite<'_> {
         for chunk in self.rows(sources, wanted, bounds, &life) {
             let chunk = chunk?;
             proceed(pace, chunk.len() as u64)?;
-            let rows: Vec<OutputRow<'_>> = (0..chunk.len()).map(|row| output_row(&chunk, 0, row)).collect();
+            let mut rows: Vec<OutputRow<'_>> =
+                (0..chunk.len()).map(|row| output_row(&chunk, 0, row)).collect();
+            if planted(Bug::CompactionDropsRow) && rows.len() > 1 {
+                rows[1] = rows[0];
+            }
             writing.write(&[&chunk.rows], &rows)?;
         }
         Ok(())
@@ -259,7 +265,11 @@ impl Rewrite<'_> {
 }
 
 fn output_row(chunk: &Chunk, batch: usize, row: usize) -> OutputRow<'_> {
-    OutputRow { key: chunk.keys.get(row), begin: chunk.begins[row], end: chunk.ends[row], batch, row }
+    let mut end = chunk.ends[row];
+    if planted(Bug::CompactionMovesEnds) && end != Version::FOREVER {
+        end = Version(end.0 + 1);
+    }
+    OutputRow { key: chunk.keys.get(row), begin: chunk.begins[row], end, batch, row }
 }
 
 fn of_cells(cells: &Arc<Cells>, first: usize, last: usize) -> LifeFilter {
