@@ -46,9 +46,9 @@ pub struct Transaction {
 /// Rows that a transaction holds on disk.
 enum Spilled {
     /// Of a table with a key.
-    Keyed(Spill),
+    Keyed(Box<Spill>),
     /// Of a table without one: nothing but added rows; with a digest of them.
-    Appended(Box<Loader>, blake3::Hasher),
+    Appended(Box<Loader>, Box<blake3::Hasher>),
 }
 
 impl Transaction {
@@ -280,8 +280,11 @@ impl Transaction {
             let table = self.catalog.table(id).expect("writes are to tables of the catalog");
             if !self.spilled.contains_key(&id) {
                 let spilled = match table.newest_schema().has_key() {
-                    true => Spilled::Keyed(Spill::new(self.database.inner.clone(), self.numbered(table))),
-                    false => Spilled::Appended(Box::new(self.loader(table)?), blake3::Hasher::new()),
+                    true => Spilled::Keyed(Box::new(Spill::new(
+                        self.database.inner.clone(),
+                        self.numbered(table),
+                    ))),
+                    false => Spilled::Appended(Box::new(self.loader(table)?), Box::default()),
                 };
                 self.spilled.insert(id, spilled);
             }

@@ -74,6 +74,9 @@ pub(crate) struct Folded {
 /// A row, as one of a batch.
 type Row = (Arc<RecordBatch>, usize);
 
+/// Is called with each key: whether the table's rows go before, the key, what is expected of it, and the row put.
+type Each<'a> = dyn FnMut(bool, &[u8], Expect, Option<&Row>) -> Result<()> + 'a;
+
 impl Spill {
     /// Nothing yet, of a table under the number that it will most likely have.
     pub(crate) fn new(inner: Arc<Inner>, table: Table) -> Spill {
@@ -168,7 +171,8 @@ impl Spill {
                 continue;
             }
             let groups = vec![(group, Some(rows.collect()))];
-            for chunk in file.scan(wanted.clone(), groups, Arc::default(), Arc::new(|_, _| true)) {
+            let mut chunks = file.scan(wanted.clone(), groups, Arc::default(), Arc::new(|_, _| true));
+            if let Some(chunk) = chunks.next() {
                 let columns = chunk?.rows.columns().to_vec();
                 return Ok(Some(RecordBatch::try_new(self.schema.to_arrow(), columns)?.slice(0, 1)));
             }
@@ -264,11 +268,7 @@ impl Spill {
 
     /// Calls with what is wanted of each key: whether the table's rows go before, the key, what is expected of it, and
     /// the row put; none where it is deleted.
-    fn fold(
-        &mut self,
-        writes: &TableWrites,
-        each: &mut dyn FnMut(bool, &[u8], Expect, Option<&Row>) -> Result<()>,
-    ) -> Result<()> {
+    fn fold(&mut self, writes: &TableWrites, each: &mut Each<'_>) -> Result<()> {
         let number = self.note(writes);
         let mut sources: Vec<Chunks> = Vec::with_capacity(self.runs.len() + 1);
         for Run { file, .. } in &self.runs {
@@ -436,7 +436,7 @@ impl<'a> KeyFold<'a> {
     }
 
     /// Hears the rest, and tells.
-    fn end(&mut self, each: &mut dyn FnMut(bool, &[u8], Expect, Option<&Row>) -> Result<()>) -> Result<()> {
+    fn end(&mut self, each: &mut Each<'_>) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }

@@ -272,9 +272,12 @@ fn the_same_request_again_is_known_by_its_rows() {
     assert_eq!(txn.commit(options).unwrap_err().kind(), ErrorKind::Exists);
 }
 
-/// A transaction on disk, a checkpoint that settles it, and a transaction after it, killed or cut off at each operation.
+/// A transaction on disk, a checkpoint that settles it, and a transaction after it, killed or cut off at one operation
+/// after the other: at each with `ASOF_KILL_STRIDE=1`.
 #[test]
 fn a_transaction_killed_at_any_operation_is_there_whole_or_not_at_all() {
+    let given = std::env::var("ASOF_KILL_STRIDE").ok();
+    let stride = given.map_or(5, |text| text.parse().expect("ASOF_KILL_STRIDE is a number"));
     let mut operation = 0;
     loop {
         for power_cut in [false, true] {
@@ -327,6 +330,6 @@ fn a_transaction_killed_at_any_operation_is_there_whole_or_not_at_all() {
             change(&mut txn).ok();
             drop(txn);
         }
-        operation += 1;
+        operation += stride;
     }
 }
