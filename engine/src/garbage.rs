@@ -1,5 +1,6 @@
 //! Removes what no manifest names any more, and leases on manifests that keep it from going.
 
+use crate::codec::records::{CommitPayload, kind};
 use crate::database::Inner;
 use crate::error::{ErrorKind, Result};
 use crate::files::{io_error, read_file};
@@ -72,7 +73,8 @@ pub(crate) fn remove_unnamed_by(inner: &Inner, kept: &[Manifest]) -> Result<()> 
 }
 
 /// Removes data files that are not named, and unfinished ones. Those of loads are locked until their commit is applied:
-/// what could be locked here, and is not named by any commit up to then, no commit will name.
+/// what could be locked here, and is not named by any record written up to then, no commit will name. Records behind the
+/// durable head count: what a dead writer left there, the next one may keep.
 fn remove_data_files(
     inner: &Inner,
     named: &HashSet<FileId>,
@@ -106,18 +108,42 @@ fn remove_data_files(
     if locked.is_empty() {
         return Ok(());
     }
+    let durable = inner.log()?.durable()?;
     inner.follow()?;
     let state = inner.state();
-    let loaded: HashSet<FileId> = {
+    let mut loaded: HashSet<FileId> = {
         let memory = state.memory.read();
         memory.loaded.values().flatten().map(|file| file.record.id).collect()
     };
+    if !planted(Bug::TailIgnoredByGarbage) {
+        match named_behind(inner, durable) {
+            Ok(files) => loaded.extend(files),
+            // What a damaged record names is unknown: nothing may go.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                log::error!("{error}; no data file is removed");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
     for (path, file, _handle) in locked {
         if !file.is_some_and(|file| loaded.contains(&file)) {
             inner.disk.remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
         }
     }
     Ok(())
+}
+
+/// The data files named by records that are written behind a position.
+fn named_behind(inner: &Inner, from: Position) -> Result<Vec<FileId>> {
+    let mut files = Vec::new();
+    for record in inner.log()?.read_written(from) {
+        let record = record?;
+        if record.kind == kind::COMMIT {
+            files.extend(CommitPayload::decode_unproven(record.payload)?.files()?);
+        }
+    }
+    Ok(files)
 }
 
 /// Removes files of a directory that have a number which is not named, and what was left under temporary names.

@@ -254,6 +254,12 @@ impl Log {
         Ok(Records::new(self.source.clone(), from, limit, known_end, watch))
     }
 
+    /// The records from a position on to the end of all that is written, behind [`Log::durable`] too. Nothing there was
+    /// acknowledged, but the next writer may make it part of the log: for who must not miss what that may be.
+    pub fn read_written(&self, from: Position) -> Records {
+        Records::new(self.source.clone(), from, None, None, None)
+    }
+
     /// The segments there are, oldest first. What cannot be listed is left out.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let listed = segment::list(&*self.source.disk, &self.source.dir).unwrap_or_default();

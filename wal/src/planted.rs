@@ -108,6 +108,8 @@ bugs! {
     CompactionMovesEnds,
     /// Garbage is collected in spite of the locks of loads.
     LoadLockIgnored,
+    /// Garbage is collected without a look at the records that a dead writer left behind the durable head.
+    TailIgnoredByGarbage,
     /// The files of a load are named by the log before they are synced.
     LoadNotSynced,
     /// The names of a load's files are not synced before the log has them.

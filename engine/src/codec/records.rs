@@ -619,6 +619,12 @@ impl CommitPayload {
         &self.catalog
     }
 
+    /// The data files that it names: whatever becomes of it, they must be there as long as it is.
+    pub fn files(&self) -> Result<Vec<FileId>> {
+        let content = content_record(&self.content)?;
+        Ok(content.changes.iter().flat_map(|change| &change.files).map(|file| file.id).collect())
+    }
+
     /// The changes of rows. `schema_of` gives the schema of a table by index.
     pub fn changes(
         &self,

@@ -57,6 +57,11 @@ pub fn recover(
 
     let mut crew = machine.crew(2);
     let database = crew.database(0).map_err(failed("opening after a crash"))?;
+    // Whoever comes first may collect garbage before anybody has looked at what a dead writer left.
+    let collects = chance.one_in(3);
+    if collects {
+        crew.database(1).and_then(|database| database.checkpoint()).map_err(failed("a checkpoint first"))?;
+    }
     // What a dead writer left behind the durable head is served once a writer has made it durable.
     let repair = database.begin().and_then(|txn| txn.commit(CommitOptions::default()));
     if !repair.map_err(failed("taking a turn after a crash"))?.unchanged {
