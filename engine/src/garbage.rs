@@ -118,9 +118,9 @@ fn remove_data_files(
     if !planted(Bug::TailIgnoredByGarbage) {
         match named_behind(inner, durable) {
             Ok(files) => loaded.extend(files),
-            // What a damaged record names is unknown: nothing may go.
+            // What a damaged record names is unknown: nothing may go. It may also be one that is being written now.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                log::error!("{error}; no data file is removed");
+                log::info!("data files that no manifest names stay until the next checkpoint: {error}");
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -134,7 +134,8 @@ fn remove_data_files(
     Ok(())
 }
 
-/// The data files named by records that are written behind a position.
+/// The data files named by records that are written behind a position. No turn is taken and nothing is repaired for that:
+/// it is asked on a full disk and by a handle whose log failed, too, so that what they have written in vain can go.
 fn named_behind(inner: &Inner, from: Position) -> Result<Vec<FileId>> {
     let mut files = Vec::new();
     for record in inner.log()?.read_written(from) {
