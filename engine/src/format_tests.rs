@@ -8,7 +8,6 @@ use crate::codec::records::{
     TagRecord, Target, encode_commit, encode_rows,
 };
 use crate::codec::{decode, encode};
-use crate::files::unframe;
 use crate::history::changes::{ChangeEntry, ChangesFile};
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{encode_run, hash_id, read_run};
@@ -326,7 +325,9 @@ fn an_ends_file_is_as_shown_and_reads_back() {
         digest: *blake3::hash(&bytes).as_bytes(),
     };
     assert_eq!(record, expected);
-    assert_eq!(ends::decode(unframe(&bytes, b"ASOFENDS", 1, "an ends file").unwrap()), Some(sample_ends()));
+    assert_eq!(ends::decode(&bytes, &record, "an ends file").unwrap(), sample_ends());
+    let first = shown("ends-1");
+    assert_eq!(ends::decode(&first, &record, "an ends file").unwrap(), sample_ends());
 }
 
 #[test]
@@ -437,7 +438,8 @@ fn decode_with_all(bytes: &[u8]) {
         manifest.tags.iter().for_each(|tag| drop(tag.to_tag()));
     }
     let _ = Manifest::from_bytes(bytes, "a manifest");
-    let _ = ends::decode(bytes);
+    let _ = ends::decode(bytes, &ends::encode(1, 2, sample_ends()).0, "an ends file");
+    let _ = ends::decode_first(bytes);
     let _ = IndexBlock::decode(bytes, "a data file");
     if let Ok(schema) = decode::<SchemaRecord>(bytes, "a schema") {
         let _ = schema.to_schema();
@@ -474,7 +476,7 @@ proptest! {
         let bytes = match which {
             0 => sample_payload(),
             1 => encode(&sample_manifest()),
-            2 => packed[56..].to_vec(),
+            2 => packed,
             3 => index,
             4 => encode(&sample_tag()),
             _ => encode(&SchemaRecord::of(&people())),

@@ -7,11 +7,11 @@ use crate::history::changes::ChangesFile;
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{IdEntry, read_run};
 use crate::layout::Layout;
-use crate::manifest::{DataFileRecord, EndsFileRecord, Leased, Manifest, SumsRecord};
-use crate::open_files::{OpenFiles, TableEnds};
+use crate::manifest::{DataFileRecord, Leased, Manifest, SumsRecord};
+use crate::open_files::OpenFiles;
 use crate::store::bloom;
 use crate::store::data_file::{DataFile, partition_point};
-use crate::store::ends::{self, Ends};
+use crate::table_ends::TableEnds;
 use asof_mvcc::{Catalog, Column, FileId, TableId, Version};
 use asof_wal::DiskFile;
 use parking_lot::Mutex;
@@ -19,7 +19,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use crate::open_files::Dead;
+/// The dead rows of one data file: (position, end), ascending.
+pub type Dead = Arc<Vec<(u32, Version)>>;
 
 /// A leased manifest with what has been opened of it.
 #[derive(Debug)]
@@ -36,9 +37,7 @@ pub struct Generation {
     /// For each table its data files: places in the manifest.
     files_of: HashMap<TableId, Vec<usize>>,
     named: HashSet<FileId>,
-    ends: Mutex<HashMap<TableId, Arc<HashMap<FileId, Dead>>>>,
-    /// Tables of which some ends files were read already.
-    asked_in_part: Mutex<HashSet<TableId>>,
+    ends: HashMap<TableId, Arc<TableEnds>>,
     ids: Mutex<Option<Arc<Vec<IdEntry>>>>,
     changes: Mutex<HashMap<TableId, Arc<ChangesFile>>>,
 }
@@ -65,7 +64,15 @@ impl Generation {
             files_of.entry(record.table).or_default().push(place);
         }
         let named: HashSet<FileId> = manifest.data_files.iter().map(|record| record.id).collect();
-        open_files.retain(&named);
+        let mut kept = named.clone();
+        kept.extend(manifest.ends_files.iter().map(|record| record.id));
+        open_files.retain(&kept);
+        let mut ends: HashMap<TableId, TableEnds> = HashMap::new();
+        for record in &manifest.ends_files {
+            let new = || TableEnds::new(disk.clone(), layout.clone(), open_files.clone());
+            ends.entry(record.table).or_insert_with(new).push(record);
+        }
+        let ends = ends.into_iter().map(|(table, ends)| (table, Arc::new(ends))).collect();
         Ok(Generation {
             data_bytes: manifest.data_files.iter().map(|file| file.bytes).sum(),
             catalog: Arc::new(Catalog::new(tables)),
@@ -76,8 +83,7 @@ impl Generation {
             open_files,
             files_of,
             named,
-            ends: Mutex::default(),
-            asked_in_part: Mutex::default(),
+            ends,
             ids: Mutex::default(),
             changes: Mutex::default(),
         })
@@ -136,72 +142,28 @@ impl Generation {
         Ok(self.open_files.keep(file))
     }
 
-    /// The dead rows of a table's data files, as far as ends files tell.
-    fn table_ends(&self, table: TableId) -> Result<Arc<HashMap<FileId, Dead>>> {
-        if let Some(ends) = self.ends.lock().get(&table) {
-            return Ok(ends.clone());
-        }
-        let records = || self.manifest().ends_files.iter().filter(|record| record.table == table);
-        let known = self.open_files.ends(table);
-        // What an earlier generation read counts as far as all of it is named still.
-        let goes_on = known.read.iter().all(|read| records().any(|record| record.id == *read));
-        let (mut read, mut dead) =
-            if goes_on { (known.read, (*known.dead).clone()) } else { Default::default() };
-        let mut more: HashMap<FileId, Vec<(u32, Version)>> = HashMap::new();
-        for record in records() {
-            if read.contains(&record.id) {
-                continue;
-            }
-            let ends: Ends = ends::read(&*self.disk, &self.layout, record)?;
-            for (file, dead) in ends {
-                more.entry(file).or_default().extend(dead);
-            }
-            read.push(record.id);
-        }
-        for (file, mut more) in more {
-            more.extend(dead.get(&file).into_iter().flat_map(|dead| dead.iter().copied()));
-            more.sort_unstable();
-            dead.insert(file, Arc::new(more));
-        }
-        let dead = Arc::new(dead);
-        self.open_files.keep_ends(table, TableEnds { read, dead: dead.clone() });
-        Ok(self.ends.lock().entry(table).or_insert(dead).clone())
+    /// When rows of a table's data files died, as far as ends files tell; `None` where the table has none.
+    pub fn ends(&self, table: TableId) -> Option<&Arc<TableEnds>> {
+        self.ends.get(&table)
     }
 
-    /// The dead rows of a table's data files, those at least that died in (after, up_to]. Where little of that is
-    /// asked, little is read.
-    pub fn dead_within(
-        &self,
-        table: TableId,
-        after: Version,
-        up_to: Version,
-    ) -> Result<Arc<HashMap<FileId, Dead>>> {
-        if let Some(ends) = self.ends.lock().get(&table) {
-            return Ok(ends.clone());
-        }
-        let of_table = || self.manifest().ends_files.iter().filter(|record| record.table == table);
-        let within = |record: &&EndsFileRecord| record.max_end > after.0 && record.min_end <= up_to.0;
-        let (some, all) = (of_table().filter(within).count(), of_table().count());
-        // Who asks again gets all, to be kept.
-        if some == all || !self.asked_in_part.lock().insert(table) {
-            return self.table_ends(table);
-        }
-        let mut dead: HashMap<FileId, Vec<(u32, Version)>> = HashMap::new();
-        for record in of_table().filter(within) {
-            for (file, more) in ends::read(&*self.disk, &self.layout, record)? {
-                dead.entry(file).or_default().extend(more);
-            }
-        }
-        let sorted = dead.into_iter().map(|(file, mut dead)| {
-            dead.sort_unstable();
-            (file, Arc::new(dead))
-        });
-        Ok(Arc::new(sorted.collect()))
-    }
-
-    /// The dead rows of a data file, as far as ends files tell.
+    /// All dead rows of a data file, as far as ends files tell.
     pub fn dead(&self, table: TableId, file: FileId) -> Result<Dead> {
-        Ok(self.table_ends(table)?.get(&file).cloned().unwrap_or_default())
+        let ever = (Version::ZERO, Version::FOREVER);
+        let dead = self.ends(table).map(|ends| ends.dead(file, &(0..1 << 32), ever));
+        Ok(Arc::new(dead.transpose()?.unwrap_or_default()))
+    }
+
+    /// How many rows of a data file died, as far as ends files tell.
+    pub fn dead_count(&self, table: TableId, file: FileId) -> Result<u64> {
+        let ever = (Version::ZERO, Version::FOREVER);
+        let count = self.ends(table).map(|ends| ends.count(file, &(0..1 << 32), ever));
+        Ok(count.transpose()?.unwrap_or_default().most)
+    }
+
+    /// When a row of a data file died; `None` where no ends file tells.
+    pub fn end_of(&self, table: TableId, file: FileId, row: u32) -> Result<Option<Version>> {
+        self.ends(table).map_or(Ok(None), |ends| ends.end_of(file, row))
     }
 
     /// Whether the filter of a row group allows a key. The first time one block of it is read; who asks again gets all
@@ -285,8 +247,7 @@ impl Generation {
                 let rows = self.rows_of_key(&file, group, key_columns, key)?;
                 for row in rows.rev() {
                     let position = file.group_start(group) + row;
-                    let dead = self.dead(table, record.id)?;
-                    if dead.binary_search_by_key(&position, |(row, _)| *row).is_err() {
+                    if self.end_of(table, record.id, position)?.is_none() {
                         return Ok(Some((record.id, position)));
                     }
                 }

@@ -53,6 +53,7 @@ mod state;
 mod store;
 mod sums;
 mod sync;
+mod table_ends;
 #[cfg(test)]
 mod test_rows;
 pub mod text;

@@ -2,32 +2,22 @@
 //! new manifest names most of the files that the one before named, and files never change.
 
 use crate::store::data_file::DataFile;
-use asof_mvcc::{FileId, Keys, TableId, Version};
+use crate::store::ends::EndsFile;
+use crate::store::ends::block::Block;
+use asof_mvcc::{FileId, Keys};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-/// The dead rows of one data file: (position, end), ascending.
-pub type Dead = Arc<Vec<(u32, Version)>>;
-
 /// A page of a row group: file, row group, first row.
 pub type PageId = (FileId, u32, u32);
 
-/// The ends of one table, as far as some ends files tell them.
-#[derive(Clone, Debug, Default)]
-pub struct TableEnds {
-    /// The ends files read.
-    pub read: Vec<FileId>,
-    /// The dead rows of each data file.
-    pub dead: Arc<HashMap<FileId, Dead>>,
-}
-
-/// Open files and decoded keys.
+/// Open files and what was decoded of them.
 #[derive(Debug)]
 pub struct OpenFiles {
     files: Mutex<HashMap<FileId, Arc<DataFile>>>,
-    ends: Mutex<HashMap<TableId, TableEnds>>,
+    ends_files: Mutex<HashMap<FileId, Arc<EndsFile>>>,
     keys: Mutex<KeyCache>,
     /// How many threads decode.
     pub threads: usize,
@@ -40,6 +30,8 @@ enum Kept {
     Keys(Arc<Keys>),
     /// The filter of a row group.
     Filter(Bytes),
+    /// A block of an ends file.
+    Ends(Arc<Block>),
 }
 
 impl Kept {
@@ -47,6 +39,7 @@ impl Kept {
         match self {
             Kept::Keys(keys) => keys.memory_bytes() as u64,
             Kept::Filter(filter) => filter.len() as u64,
+            Kept::Ends(block) => block.memory_bytes() as u64,
         }
     }
 }
@@ -54,7 +47,7 @@ impl Kept {
 /// In place of a page's first row: the row group's filter.
 const FILTER: u32 = u32::MAX;
 
-/// Keys and filters, the least recently used go first, roughly: each has a second chance.
+/// Keys, filters and ends, the least recently used go first, roughly: each has a second chance.
 #[derive(Debug, Default)]
 struct KeyCache {
     pages: HashMap<PageId, (Kept, bool)>,
@@ -101,7 +94,7 @@ impl OpenFiles {
     /// Nothing open; at most this many bytes of keys are kept.
     pub fn new(key_cache_bytes: u64, threads: usize) -> OpenFiles {
         let keys = KeyCache { bytes_max: key_cache_bytes, ..KeyCache::default() };
-        OpenFiles { files: Mutex::default(), ends: Mutex::default(), keys: Mutex::new(keys), threads }
+        OpenFiles { files: Mutex::default(), ends_files: Mutex::default(), keys: Mutex::new(keys), threads }
     }
 
     /// An open data file.
@@ -118,7 +111,7 @@ impl OpenFiles {
     pub fn keys(&self, page: PageId) -> Option<Arc<Keys>> {
         match self.keys.lock().get(page)? {
             Kept::Keys(keys) => Some(keys),
-            Kept::Filter(_) => None,
+            _ => None,
         }
     }
 
@@ -126,7 +119,7 @@ impl OpenFiles {
     pub fn filter(&self, file: FileId, group: usize) -> Option<Bytes> {
         match self.keys.lock().get((file, group as u32, FILTER))? {
             Kept::Filter(filter) => Some(filter),
-            Kept::Keys(_) => None,
+            _ => None,
         }
     }
 
@@ -140,19 +133,34 @@ impl OpenFiles {
         self.keys.lock().put(page, Kept::Keys(keys));
     }
 
-    /// The ends known of a table.
-    pub fn ends(&self, table: TableId) -> TableEnds {
-        self.ends.lock().get(&table).cloned().unwrap_or_default()
+    /// An open ends file.
+    pub fn ends_file(&self, id: FileId) -> Option<Arc<EndsFile>> {
+        self.ends_files.lock().get(&id).cloned()
     }
 
-    /// Keeps the ends of a table.
-    pub fn keep_ends(&self, table: TableId, ends: TableEnds) {
-        self.ends.lock().insert(table, ends);
+    /// Keeps an ends file open; gives the one that is open already, where another thread was faster.
+    pub fn keep_ends_file(&self, file: Arc<EndsFile>) -> Arc<EndsFile> {
+        self.ends_files.lock().entry(file.id).or_insert(file).clone()
     }
 
-    /// Lets go of data files that a manifest does not name any more. Who still reads one has it open.
+    /// A block of an ends file, if it is kept.
+    pub fn ends_block(&self, file: FileId, block: usize) -> Option<Arc<Block>> {
+        match self.keys.lock().get((file, block as u32, 0))? {
+            Kept::Ends(block) => Some(block),
+            _ => None,
+        }
+    }
+
+    /// Keeps a block of an ends file. Numbers of ends files are not those of data files.
+    pub fn keep_ends_block(&self, file: FileId, number: usize, block: Arc<Block>) {
+        self.keys.lock().put((file, number as u32, 0), Kept::Ends(block));
+    }
+
+    /// Lets go of files, data files and ends files, that a manifest does not name any more. Who still reads one has it
+    /// open.
     pub fn retain(&self, named: &HashSet<FileId>) {
         self.files.lock().retain(|id, _| named.contains(id));
+        self.ends_files.lock().retain(|id, _| named.contains(id));
         let mut cache = self.keys.lock();
         let gone: Vec<PageId> =
             cache.pages.keys().filter(|(file, ..)| !named.contains(file)).copied().collect();

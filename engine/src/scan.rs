@@ -6,13 +6,15 @@ mod filter;
 use crate::adapt::{adapt, batch_of, loose_schema};
 use crate::api::{Filter, ScanOptions};
 use crate::error::Result;
-use crate::generation::Dead;
 use crate::pool;
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks, merge};
 use crate::store::data_file::{DataFile, Wanted};
-use crate::store::group_scan::{BATCH_ROWS, Choice, Detail, GroupTask, LifeFilter, mask_of, within_mask};
+use crate::store::group_scan::{
+    BATCH_ROWS, Choice, DeadRows, Detail, GroupTask, LifeFilter, mask_of, within_mask,
+};
 use crate::store::read::as_wanted;
+use crate::table_ends::{DeadCount, TableEnds};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -79,42 +81,53 @@ pub fn wanted(table: &Table, columns: &[Column]) -> Wanted {
 
 /// When rows of a table's data files died, as far as a question depends on it.
 struct TableDead {
-    settled: Arc<HashMap<FileId, Dead>>,
+    settled: Option<Arc<TableEnds>>,
     tail: HashMap<FileId, Vec<(u32, Version)>>,
+    /// Deaths in (after, up_to].
+    within: (Version, Version),
 }
 
 impl TableDead {
-    fn of(
-        state: &State,
-        table: &Table,
-        memtable: Option<&RwLock<Memtable>>,
-        life: Life,
-    ) -> Result<TableDead> {
+    fn of(state: &State, table: &Table, memtable: Option<&RwLock<Memtable>>, life: Life) -> TableDead {
         let after = match life {
             Life::VisibleAt(_) => Version::ZERO,
             Life::Touched { after, .. } => after,
         };
         let newest = life.newest();
-        let settled = state.generation.dead_within(table.id, after, newest)?;
         let mut tail: HashMap<FileId, Vec<(u32, Version)>> = HashMap::new();
         if let Some(memtable) = memtable {
             for (file, row, end) in memtable.read().file_ends_within(after, newest) {
                 tail.entry(file).or_default().push((row, end));
             }
         }
-        Ok(TableDead { settled, tail })
+        TableDead { settled: state.generation.ends(table.id).cloned(), tail, within: (after, newest) }
     }
 
-    /// Those of a row group, by position within it.
-    fn in_group(&self, file: &DataFile, group: usize) -> Vec<(u32, Version)> {
-        let dead_in = |dead: Option<&[(u32, Version)]>| file.dead_in(group, dead.unwrap_or_default());
-        let mut dead = dead_in(self.settled.get(&file.record.id).map(|dead| &dead[..]));
-        let tail = dead_in(self.tail.get(&file.record.id).map(|dead| &dead[..]));
+    /// How many rows of a row group died, as far as that is known without reading of which.
+    fn count(&self, file: &DataFile, group: usize) -> Result<DeadCount> {
+        let settled = self.settled.as_ref();
+        let count = settled.map(|ends| ends.count(file.record.id, &file.positions(group), self.within));
+        let mut count = count.transpose()?.unwrap_or_default();
+        let tail = self.tail_in(file, group).len() as u64;
+        (count.least, count.most) = (count.least + tail, count.most + tail);
+        Ok(count)
+    }
+
+    /// The dead of a row group, by position within it.
+    fn in_group(&self, file: &DataFile, group: usize) -> Result<Vec<(u32, Version)>> {
+        let settled = self.settled.as_ref();
+        let dead = settled.map(|ends| ends.dead(file.record.id, &file.positions(group), self.within));
+        let mut dead = dead.transpose()?.unwrap_or_default();
+        let tail = self.tail_in(file, group);
         if !tail.is_empty() {
             dead.extend(tail);
-            dead.sort_unstable();
+            dead.sort_by_key(|(row, _)| *row);
         }
-        dead
+        Ok(dead)
+    }
+
+    fn tail_in(&self, file: &DataFile, group: usize) -> Vec<(u32, Version)> {
+        self.tail.get(&file.record.id).map(|dead| file.dead_in(group, dead)).unwrap_or_default()
     }
 }
 
@@ -127,15 +140,13 @@ pub(crate) fn dead_among(
     rows: Range<u32>,
     newest: Version,
 ) -> Result<Vec<(u32, Version)>> {
-    let settled = state.generation.dead(file.record.table, file.record.id)?;
-    let memtable = memtable.map(RwLock::read);
     let start = file.group_start(group);
     let mut dead = Vec::new();
     for row in rows {
         let position = start + row;
-        if let Ok(index) = settled.binary_search_by_key(&position, |(row, _)| *row) {
-            dead.push((row, settled[index].1));
-        } else if let Some(end) = memtable.as_ref().and_then(|m| m.file_end(file.record.id, position))
+        if let Some(end) = state.generation.end_of(file.record.table, file.record.id, position)? {
+            dead.push((row, end));
+        } else if let Some(end) = memtable.and_then(|m| m.read().file_end(file.record.id, position))
             && end <= newest
         {
             dead.push((row, end));
@@ -152,7 +163,7 @@ fn runs_of(
     life: Life,
 ) -> Result<Vec<Vec<GroupTask>>> {
     let newest = life.newest();
-    let dead = TableDead::of(state, table, memtable, life)?;
+    let dead = Arc::new(TableDead::of(state, table, memtable, life));
     let mut runs = Vec::new();
     let loaded = state.loaded_files(table.id, newest);
     for record in state.generation.data_files(table.id, newest).chain(loaded.iter().map(|file| &**file)) {
@@ -165,28 +176,44 @@ fn runs_of(
         }
         let file = state.generation.open(record)?;
         for run in file.runs() {
-            let tasks: Vec<GroupTask> = run
-                .filter_map(|group| {
-                    let extent = &file.groups[group];
-                    let possible =
-                        life.may_want((extent.min_begin, extent.max_begin), (extent.min_end, extent.max_end));
-                    if !possible && !may_die {
-                        return None;
+            let mut tasks: Vec<GroupTask> = Vec::new();
+            for group in run {
+                let extent = &file.groups[group];
+                let possible =
+                    life.may_want((extent.min_begin, extent.max_begin), (extent.min_end, extent.max_end));
+                if !possible && !may_die {
+                    continue;
+                }
+                let rows = u64::from(extent.rows);
+                let count = dead.count(&file, group)?;
+                // Which rows died is read when the row group is, unless it decides whether that is read at all.
+                let (wanted, known) = match life {
+                    Life::VisibleAt(_) if !possible || count.least >= rows => (false, None),
+                    Life::VisibleAt(_) if count.most < rows => (true, None),
+                    Life::VisibleAt(_) => {
+                        let known = dead.in_group(&file, group)?;
+                        ((known.len() as u64) < rows, Some(known))
                     }
-                    let dead = dead.in_group(&file, group);
-                    let wanted = match life {
-                        Life::VisibleAt(version) => {
-                            let gone = dead.iter().filter(|(_, end)| *end <= version).count();
-                            possible && gone < extent.rows as usize
-                        }
-                        Life::Touched { after, up_to } => {
-                            possible || dead.iter().any(|(_, end)| after < *end && *end <= up_to)
+                    Life::Touched { .. } if possible || count.least > 0 => (true, None),
+                    Life::Touched { .. } if count.most == 0 => (false, None),
+                    Life::Touched { .. } => {
+                        let known = dead.in_group(&file, group)?;
+                        (!known.is_empty(), Some(known))
+                    }
+                };
+                if wanted {
+                    let dead = match known {
+                        Some(known) => DeadRows::Known(known),
+                        None if count.most == 0 => DeadRows::Known(Vec::new()),
+                        None => {
+                            let dead = dead.clone();
+                            DeadRows::Asked(Arc::new(move |file, group| dead.in_group(file, group)))
                         }
                     };
                     let (file, choice) = (file.clone(), Choice::Life(life));
-                    wanted.then_some(GroupTask { file, group, rows: None, dead, choice })
-                })
-                .collect();
+                    tasks.push(GroupTask { file, group, rows: None, dead, choice });
+                }
+            }
             if !tasks.is_empty() {
                 runs.push(tasks);
             }

@@ -8,7 +8,7 @@ use crate::resolve::{did_you_mean, nearest_names};
 use crate::scan::{Life, Scan, dead_among, row_versions, wanted};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
-use crate::store::group_scan::{Choice, Detail, GroupTask};
+use crate::store::group_scan::{Choice, DeadRows, Detail, GroupTask};
 use crate::sums::entry_at;
 use crate::text;
 use crate::view::{Format, View, ViewKey};
@@ -255,7 +255,7 @@ pub(crate) fn versions_of_key(
                 continue;
             }
             let dead = dead_among(state, memtable.as_deref(), &file, group, rows.clone(), newest)?;
-            let rows = Some(rows.collect());
+            let (rows, dead) = (Some(rows.collect()), DeadRows::Known(dead));
             let task = GroupTask { file: file.clone(), group, rows, dead, choice: Choice::Life(life) };
             for chunk in task.chunks(wanted.clone(), detail) {
                 chunks.push(chunk?);

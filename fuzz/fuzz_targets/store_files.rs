@@ -8,8 +8,8 @@ use asof_wal::sim::SimDisk;
 use libfuzzer_sys::fuzz_target;
 use std::path::Path;
 
-/// The most that an ends file unpacks to here.
-const ENDS_BYTES_MAX: usize = 1 << 20;
+/// Two files with two deaths and one, as the first format of ends files has them.
+const ENDS_OF_FIRST_FORMAT: [u8; 10] = [1, 2, 0, 3, 1, 4, 3, 1, 2, 5];
 const BLOCK_BYTES: usize = 16 << 10;
 
 // Which file, what changes in it, and where it is cut off.
@@ -22,9 +22,9 @@ fuzz_target!(|input: (u8, Vec<Edit>, Option<u16>)| {
     let class = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
     match class {
         "data" => put_data(base, &disk, path, edited(bytes, &edits, cut)),
+        "ends" if which < 128 => put_ends(base, &disk, path, edited(bytes, &edits, cut)),
         "ends" => {
-            let body = zstd::bulk::decompress(&bytes[64..], ENDS_BYTES_MAX).expect("it is whole");
-            let body = edited(body, &edits, cut);
+            let body = edited(ENDS_OF_FIRST_FORMAT.to_vec(), &edits, cut);
             let mut packed = (body.len() as u64).to_le_bytes().to_vec();
             packed.extend(zstd::bulk::compress(&body, 1).expect("bytes in memory compress"));
             put_framed(base, &disk, path, frame(b"ASOFENDS", &packed));
@@ -65,6 +65,40 @@ fn put_data(base: &Base, disk: &SimDisk, path: &Path, mut bytes: Vec<u8>) {
         }
     }
     record.tail_crc = checksum(u64::MAX, &bytes[tail..]);
+    record.bytes = bytes.len() as u64;
+    record.digest = *blake3::hash(&bytes).as_bytes();
+    disk.overwrite(path, &bytes).expect("it is there");
+    base.put_manifest(disk, &manifest);
+}
+
+/// An ends file: checksums of its blocks and of its directory, and how many rows it has.
+fn put_ends(base: &Base, disk: &SimDisk, path: &Path, mut bytes: Vec<u8>) {
+    const HEADER: usize = 24;
+    const ENTRY: usize = 44;
+    let mut manifest = base.manifest.clone();
+    let id = number(path);
+    let Some(record) = manifest.ends_files.iter_mut().find(|record| record.id == id) else { return };
+    let count = bytes.get(16..24).map_or(0, |count| u64::from_le_bytes(count.try_into().expect("eight bytes")));
+    let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY)?.checked_add(HEADER));
+    if let Some(length) = length.filter(|length| *length <= bytes.len()) {
+        let (directory, blocks) = bytes.split_at_mut(length);
+        let (mut rows, mut offset) = (0, 0usize);
+        for (block, entry) in (0u64..).zip(directory[HEADER..].chunks_exact_mut(ENTRY)) {
+            let number = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
+            rows += u64::from(number(32));
+            let end = offset.saturating_add(number(36) as usize);
+            let crc = crc_of(&[
+                &id.to_le_bytes(),
+                &block.to_le_bytes(),
+                blocks.get(offset..end).unwrap_or_default(),
+            ]);
+            entry[40..].copy_from_slice(&crc.to_le_bytes());
+            offset = end;
+        }
+        let crc = crc_of(&[&id.to_le_bytes(), &u64::MAX.to_le_bytes(), &directory[16..]]);
+        directory[12..16].copy_from_slice(&crc.to_le_bytes());
+        record.rows = rows;
+    }
     record.bytes = bytes.len() as u64;
     record.digest = *blake3::hash(&bytes).as_bytes();
     disk.overwrite(path, &bytes).expect("it is there");

@@ -12,7 +12,7 @@ use crate::manifest::DataFileRecord;
 use crate::store::chunk::{Chunk, Chunks, merge};
 use crate::store::data_file::{DataFile, Wanted};
 use crate::store::data_writer::FileKind;
-use crate::store::group_scan::{GroupRows, LifeFilter};
+use crate::store::group_scan::{Choice, DeadRows, GroupRows, GroupTask, LifeFilter};
 use crate::store::output::{Output, OutputRow, RowsOutput};
 use arrow::array::RecordBatch;
 use asof_mvcc::{Column, Table, Version};
@@ -136,14 +136,15 @@ impl Rewrite<'_> {
         let mut living: BTreeMap<u64, u64> = BTreeMap::new();
         let mut dead = Vec::new();
         let mut deaths = 0;
-        let wanted = crate::scan::wanted(self.table, &[]);
+        let all: LifeFilter = Arc::new(|_, _| true);
         for source in sources {
-            let groups = (0..source.file.groups.len()).map(|group| (group, None)).collect();
-            let all: LifeFilter = Arc::new(|_, _| true);
-            for chunk in source.file.scan(wanted.clone(), groups, source.dead.clone(), all) {
-                let chunk = chunk?;
-                proceed(pace, chunk.len() as u64)?;
-                for (begin, end) in chunk.begins.iter().zip(&chunk.ends) {
+            for group in 0..source.file.groups.len() {
+                let dead_rows = DeadRows::Known(source.file.dead_in(group, &source.dead));
+                let (file, choice) = (source.file.clone(), Choice::Function(all.clone()));
+                let task = GroupTask { file, group, rows: None, dead: dead_rows, choice };
+                let chosen = task.choose(true)?;
+                proceed(pace, chosen.count as u64)?;
+                for (begin, end) in chosen.begins.iter().zip(&chosen.ends) {
                     if *end == Version::FOREVER {
                         *living.entry(begin.0).or_insert(0) += 1;
                         continue;

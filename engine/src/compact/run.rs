@@ -174,7 +174,7 @@ fn facts(generation: &Generation, table: TableId) -> Result<Vec<FileFacts>> {
 
 /// The measures of a file of which the manifest has none.
 pub(crate) fn measure(generation: &Generation, table: TableId, file: FileId) -> Result<FileMeasures> {
-    Ok(FileMeasures { file, runs: 1, dead: generation.dead(table, file)?.len() as u64 })
+    Ok(FileMeasures { file, runs: 1, dead: generation.dead_count(table, file)? })
 }
 
 /// How many rows a table showed at its settled versions.

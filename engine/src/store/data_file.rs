@@ -152,6 +152,12 @@ impl DataFile {
         self.group_starts[group]
     }
 
+    /// The positions of a row group's rows.
+    pub fn positions(&self, group: usize) -> Range<u64> {
+        let start = u64::from(self.group_start(group));
+        start..start + u64::from(self.groups[group].rows)
+    }
+
     /// The runs: row groups in which keys ascend from one to the next.
     pub fn runs(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let starts = (0..self.groups.len()).filter(|group| *group == 0 || self.groups[*group].starts_run);

@@ -40,6 +40,18 @@ pub struct Detail {
     pub lives: bool,
 }
 
+/// Asks for the dead rows of a row group.
+pub type AskDead = Arc<dyn Fn(&DataFile, usize) -> Result<Vec<(u32, Version)>> + Send + Sync>;
+
+/// Rows of a row group that died after the file was written: (position in the row group, end), ascending.
+#[derive(Clone)]
+pub enum DeadRows {
+    /// These.
+    Known(Vec<(u32, Version)>),
+    /// Those that this tells when the row group is read.
+    Asked(AskDead),
+}
+
 /// A row group to be read.
 #[derive(Clone)]
 pub struct GroupTask {
@@ -49,8 +61,8 @@ pub struct GroupTask {
     pub group: usize,
     /// The rows asked for, all where there is none.
     pub rows: Option<Vec<u32>>,
-    /// Rows that died after the file was written: (position in the row group, end), ascending.
-    pub dead: Vec<(u32, Version)>,
+    /// Rows that died after the file was written.
+    pub dead: DeadRows,
     /// Which rows are wanted.
     pub choice: Choice,
 }
@@ -63,8 +75,10 @@ pub struct Chosen {
     pub count: usize,
     /// Rows of which a life was read, and which were counted so.
     pub counted: usize,
-    begins: Vec<Version>,
-    ends: Vec<Version>,
+    /// When each of them began; empty where not asked for.
+    pub begins: Vec<Version>,
+    /// When each of them ended; empty where not asked for.
+    pub ends: Vec<Version>,
 }
 
 impl GroupTask {
@@ -72,6 +86,14 @@ impl GroupTask {
     pub fn choose(&self, lives: bool) -> Result<Chosen> {
         let extent = &self.file.groups[self.group];
         let rows = extent.rows as usize;
+        let asked;
+        let dead = match &self.dead {
+            DeadRows::Known(dead) => dead,
+            DeadRows::Asked(ask) => {
+                asked = ask(&self.file, self.group)?;
+                &asked
+            }
+        };
         let (mut prior, mut read_begins, mut read_ends) = (None, true, true);
         if let Choice::Life(life) = self.choice {
             match life {
@@ -90,7 +112,7 @@ impl GroupTask {
                     } else if none_born && none_died {
                         // Those alone that died since.
                         let within = |end: Version| after < end && end <= up_to;
-                        let died = self.dead.iter().filter(|(_, end)| within(*end));
+                        let died = dead.iter().filter(|(_, end)| within(*end));
                         prior = Some(mask_of(rows, died.map(|(row, _)| *row)));
                     }
                 }
@@ -116,12 +138,12 @@ impl GroupTask {
             false => Vec::new(),
         };
         if load_ends {
-            self.overlay_dead(prior.as_ref(), &mut ends);
+            each_dead(dead, prior.as_ref(), |nth, end| ends[nth] = ends[nth].min(end));
         }
         let wanted: Option<Vec<bool>> = match &self.choice {
             Choice::Life(life @ Life::VisibleAt(version)) => {
                 let late = |end: &Version| end <= version;
-                if !read_begins && !read_ends && !self.dead.iter().any(|(_, end)| late(end)) {
+                if !read_begins && !read_ends && !dead.iter().any(|(_, end)| late(end)) {
                     None
                 } else if load_begins && load_ends {
                     let wants = life.filter();
@@ -133,7 +155,7 @@ impl GroupTask {
                         _ => vec![true; count],
                     };
                     if !load_ends {
-                        self.each_dead(prior.as_ref(), |nth, end| wanted[nth] &= *version < end);
+                        each_dead(dead, prior.as_ref(), |nth, end| wanted[nth] &= *version < end);
                     }
                     Some(wanted)
                 }
@@ -151,7 +173,7 @@ impl GroupTask {
                     if load_ends {
                         wanted.iter_mut().zip(&ends).for_each(|(wanted, end)| *wanted |= within(*end));
                     } else {
-                        self.each_dead(prior.as_ref(), |nth, end| wanted[nth] |= within(end));
+                        each_dead(dead, prior.as_ref(), |nth, end| wanted[nth] |= within(end));
                     }
                     Some(wanted)
                 }
@@ -195,29 +217,25 @@ impl GroupTask {
         }
     }
 
-    /// Calls with each dead row's place among those of a mask.
-    fn each_dead(&self, mask: Option<&BooleanBuffer>, mut each: impl FnMut(usize, Version)) {
-        match mask {
-            None => self.dead.iter().for_each(|(row, end)| each(*row as usize, *end)),
-            Some(mask) => {
-                let mut dead = self.dead.iter().peekable();
-                for (nth, row) in mask.set_indices().enumerate() {
-                    while dead.next_if(|(dead, _)| (*dead as usize) < row).is_some() {}
-                    if let Some((_, end)) = dead.next_if(|(dead, _)| *dead as usize == row) {
-                        each(nth, *end);
-                    }
-                }
-            }
-        }
-    }
-
-    fn overlay_dead(&self, mask: Option<&BooleanBuffer>, ends: &mut [Version]) {
-        self.each_dead(mask, |nth, end| ends[nth] = ends[nth].min(end));
-    }
-
     /// Reads the rows that are wanted, in order, chunk by chunk.
     pub fn chunks(self, wanted: Wanted, detail: Detail) -> GroupChunks {
         GroupChunks { task: self, wanted, detail, state: None, failed: false }
+    }
+}
+
+/// Calls with each dead row's place among those of a mask.
+fn each_dead(dead: &[(u32, Version)], mask: Option<&BooleanBuffer>, mut each: impl FnMut(usize, Version)) {
+    match mask {
+        None => dead.iter().for_each(|(row, end)| each(*row as usize, *end)),
+        Some(mask) => {
+            let mut dead = dead.iter().peekable();
+            for (nth, row) in mask.set_indices().enumerate() {
+                while dead.next_if(|(dead, _)| (*dead as usize) < row).is_some() {}
+                if let Some((_, end)) = dead.next_if(|(dead, _)| *dead as usize == row) {
+                    each(nth, *end);
+                }
+            }
+        }
     }
 }
 
@@ -325,7 +343,7 @@ impl DataFile {
         let detail = Detail { keys: true, lives: true };
         Box::new(groups.into_iter().flat_map(move |(group, rows)| {
             let choice = Choice::Function(life.clone());
-            let dead = file.dead_in(group, &dead);
+            let dead = DeadRows::Known(file.dead_in(group, &dead));
             GroupTask { file: file.clone(), group, rows, dead, choice }.chunks(wanted.clone(), detail)
         }))
     }
