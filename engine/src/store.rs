@@ -9,6 +9,7 @@ pub mod ends;
 pub mod group_scan;
 pub mod index_block;
 pub mod output;
+mod pages;
 pub mod read;
 mod sink;
 pub mod verified;

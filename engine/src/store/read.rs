@@ -3,6 +3,7 @@
 
 use super::data_file::DataFile;
 use super::data_writer::{ROW_ID_FIELD_ID, has_null, parquet_error, reader_error};
+use super::pages::GroupPages;
 use super::verified::{Fetched, VerifiedFile};
 use crate::adapt::{adapt, batch_of};
 use crate::error::{Error, Result};
@@ -15,9 +16,9 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
+use parquet::arrow::parquet_to_arrow_field_levels;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use std::ops::Range;
@@ -27,6 +28,8 @@ use std::sync::Arc;
 const GAP_BYTES: u64 = 32 << 10;
 /// Where more than one row in this many is wanted, all are decoded and the others dropped.
 const SPARSE: usize = 3;
+/// Of more stretches of rows a mask is as good.
+const STRETCHES_MAX: usize = 64;
 
 /// A data file's Parquet metadata, read when a column is first needed.
 #[derive(Debug)]
@@ -116,9 +119,7 @@ impl DataFile {
         }
         let metadata = footer.metadata.metadata();
         let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), roots);
-        let selection = rows
-            .filter(|_| wanted * SPARSE < of_group)
-            .map(|rows| RowSelection::from_boolean_buffer(rows.clone()));
+        let selection = rows.filter(|_| wanted * SPARSE < of_group).map(|rows| selection_of(rows));
         let filter = rows.filter(|_| selection.is_none() && wanted < of_group).cloned();
         let mut ranges: Vec<Range<u64>> = Vec::new();
         let offsets = metadata.offset_index().and_then(|index| index.get(group));
@@ -141,14 +142,16 @@ impl DataFile {
             }
         }
         let source = self.fetch(ranges)?;
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, footer.metadata.clone())
-            .with_projection(mask)
-            .with_row_groups(vec![group])
-            .with_batch_size(batch_rows.clamp(1, of_group));
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
-        }
-        let reader = builder.build().map_err(|error| parquet_error(error).at(self.name()))?;
+        let pages =
+            GroupPages { metadata: footer.metadata.metadata().clone(), group, source: Arc::new(source) };
+        let batch = batch_rows.min(if selection.is_some() { wanted } else { of_group }).max(1);
+        let fields = footer.metadata.schema().fields();
+        let descriptor = metadata.file_metadata().schema_descr();
+        let reader = parquet_to_arrow_field_levels(descriptor, mask, Some(fields))
+            .and_then(|levels| {
+                ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch, selection)
+            })
+            .map_err(|error| parquet_error(error).at(self.name()))?;
         Ok(GroupReader { reader: Some(reader), columns, filter, done: 0, left: 0, batch_rows, counted })
     }
 
@@ -306,6 +309,23 @@ impl GroupReader {
             }
         }
     }
+}
+
+/// The rows of a mask as the Parquet reader wants them: where few stretches are wanted, those.
+fn selection_of(rows: &BooleanBuffer) -> RowSelection {
+    let mut selectors = Vec::new();
+    let mut done = 0;
+    for (first, end) in rows.set_slices() {
+        if selectors.len() >= STRETCHES_MAX {
+            return RowSelection::from_boolean_buffer(rows.clone());
+        }
+        if first > done {
+            selectors.push(RowSelector::skip(first - done));
+        }
+        selectors.push(RowSelector::select(end - first));
+        done = end;
+    }
+    RowSelection::from(selectors)
 }
 
 /// The field ids of the columns that make up keys.
