@@ -311,6 +311,18 @@ fn a_manifest_is_as_shown_and_reads_back() {
     assert_eq!(TableRecord::of(&manifest.tables[0].to_table().unwrap()), manifest.tables[0]);
 }
 
+/// The file was written by a release that knew only the first format.
+#[test]
+fn a_manifest_of_the_first_format_is_read_without_measures() {
+    let bytes = include_bytes!("format_tests/manifest-1.bin");
+    let manifest = Manifest::from_bytes(bytes, "a manifest").unwrap();
+    let ends_files = manifest.ends_files.clone();
+    assert_eq!(ends_files.len(), 1);
+    assert_eq!(manifest, Manifest { measures: Vec::new(), ends_files, ..sample_manifest() });
+    let again = Manifest::from_bytes(&manifest.to_bytes(), "a manifest").unwrap();
+    assert_eq!(again, manifest);
+}
+
 #[test]
 fn an_ends_file_is_as_shown_and_reads_back() {
     let (record, written) = ends::encode(1, 901, sample_ends());

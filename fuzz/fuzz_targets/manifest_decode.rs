@@ -1,5 +1,5 @@
 //! Manifests: any bytes are a manifest or an error, also in a frame whose digest is right; a manifest is written as it
-//! was read.
+//! was read, one of the first format as the same manifest.
 
 #![no_main]
 
@@ -8,16 +8,21 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     assert!(Manifest::from_bytes(bytes, "manifest").is_err(), "nobody guesses a digest");
-    let framed = frame(bytes);
+    let framed = frame(2, bytes);
     if let Ok(manifest) = Manifest::from_bytes(&framed, "manifest") {
         assert_eq!(manifest.to_bytes(), framed);
+    }
+    // The first format is read, and written again as the second.
+    if let Ok(manifest) = Manifest::from_bytes(&frame(1, bytes), "manifest") {
+        let again = Manifest::from_bytes(&manifest.to_bytes(), "manifest").expect("it was just written");
+        assert_eq!(again, manifest);
     }
 });
 
 /// The frame as FORMAT.md has it.
-fn frame(body: &[u8]) -> Vec<u8> {
+fn frame(format: u32, body: &[u8]) -> Vec<u8> {
     let mut out = b"ASOFMANI".to_vec();
-    out.extend_from_slice(&1u32.to_le_bytes());
+    out.extend_from_slice(&format.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&(body.len() as u64).to_le_bytes());
     let mut hasher = blake3::Hasher::new();
