@@ -4,6 +4,8 @@ pub mod bloom;
 pub mod chunk;
 pub mod data_file;
 pub mod data_writer;
+pub mod details;
+pub mod directory;
 pub mod encode;
 pub mod ends;
 pub mod group_scan;
