@@ -12,6 +12,7 @@ use crate::api::CheckpointReport;
 use crate::codec::records::{TableRecord, TagRecord};
 use crate::compact::cells::{Cells, Lifetime};
 use crate::compact::policy::{Parameters, VersionsMeasure, VisibleRows, live_runs};
+use crate::copies;
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
@@ -117,7 +118,9 @@ fn write_files(
     let mut deaths: HashMap<FileId, u64> = HashMap::new();
     let mut loaded: Vec<DataFileRecord> = Vec::new();
     for table in catalog.all().filter(|table| table.schemas[0].0 <= version) {
-        loaded.extend(state.loaded_files(table.id, version).iter().map(|file| (**file).clone()));
+        if !planted(Bug::LoadedFilesForgotten) {
+            loaded.extend(state.loaded_files(table.id, version).iter().map(|file| (**file).clone()));
+        }
         let mut settled_before = state.generation.sums(table.id);
         let memtable = state.memtable(table.id);
         let touched =
@@ -127,7 +130,11 @@ fn write_files(
             deaths.extend(part.ends.iter().map(|(file, dead)| (*file, dead.len() as u64)));
             let tail = settled(state, table, version)?;
             let visible = tail.entries.iter().map(|entry| (entry.version.0, entry.rows));
+            let touched = part.touched();
             write_table(&mut output, table, part, &VisibleRows::of(visible))?;
+            if let Some(known) = table_up_to(table, version) {
+                copies::write(inner, state, &mut output, &known, &touched, version)?;
+            }
             let changes = state.generation.changes(table.id).append(&tail.entries)?;
             settled_before = SumsRecord {
                 table: table.id,
@@ -151,7 +158,7 @@ fn write_files(
     });
     let ids_files = output.ids(&old.ids_files, new_ids.collect())?;
     output.sync_dirs()?;
-    report.files = (output.data_files.len() + output.ends_files.len()) as u64;
+    report.files = (output.data_files.len() + output.ends_files.len() + output.copies.len()) as u64;
     report.rows = output.data_files.iter().map(|file| file.rows).sum();
     report.bytes = output.bytes();
     let measures = old.measures.iter().map(|measures| FileMeasures {
@@ -181,6 +188,7 @@ fn write_files(
         measures: measures.chain(of_loaded).chain(output.measures).collect(),
         data_files: old.data_files.iter().cloned().chain(loaded).chain(output.data_files).collect(),
         ends_files: old.ends_files.iter().cloned().chain(output.ends_files).collect(),
+        copies: copies::kept(old, output.copies),
         ids_files,
         tags,
         ..old.clone()
@@ -246,6 +254,16 @@ impl Part {
                 .filter(|(_, dead)| !dead.is_empty())
                 .collect(),
         }
+    }
+
+    /// How many rows began or ended at each version.
+    fn touched(&self) -> BTreeMap<u64, u64> {
+        let begins = self.survivors.iter().chain(&self.dead).flat_map(|selection| &selection.begins);
+        let ends = self.dead.iter().flat_map(|selection| &selection.ends);
+        let in_files = self.ends.values().flatten().map(|(_, end)| end);
+        let mut touched = BTreeMap::new();
+        begins.chain(ends).chain(in_files).for_each(|version| *touched.entry(version.0).or_insert(0) += 1);
+        touched
     }
 }
 

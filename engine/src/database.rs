@@ -189,6 +189,7 @@ impl Database {
             tables: Vec::new(),
             sums: Vec::new(),
             data_files: Vec::new(),
+            copies: Vec::new(),
             ends_files: Vec::new(),
             ids_files: Vec::new(),
             tags: Vec::new(),
@@ -216,7 +217,9 @@ impl Database {
             manifest_seen: 0,
         };
         let id = manifest.database_id;
-        let open_files = Arc::new(OpenFiles::new(options.key_cache_bytes(), options.read_threads));
+        let mut open_files = OpenFiles::new(options.key_cache_bytes(), options.read_threads);
+        open_files.reads_copies = options.copies_rows_min < u64::MAX;
+        let open_files = Arc::new(open_files);
         let generation = Generation::new(disk.clone(), layout.clone(), leased, open_files)?;
         let inner = Inner {
             layout,

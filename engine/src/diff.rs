@@ -2,6 +2,7 @@
 
 use crate::adapt::{adapt, batch_of, cast_exact, default_array};
 use crate::api::{ChangeType, DiffKind};
+use crate::copies::touched_row_versions;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::scan::{Life, row_versions};
@@ -213,7 +214,11 @@ fn events_of(
     };
     let schema = crate::adapt::loose_schema(columns);
     for life in lives {
-        for chunk in row_versions(state, table, &own, life)? {
+        let chunks = match life {
+            Life::Touched { after, up_to } => touched_row_versions(state, table, &own, after, up_to)?,
+            Life::VisibleAt(_) => row_versions(state, table, &own, life)?,
+        };
+        for chunk in chunks {
             let chunk = chunk?;
             let (before, after) = (batches.len(), batches.len() + (kind == DiffKind::Net) as usize);
             match kind {
@@ -468,7 +473,7 @@ impl NetStream {
         to: Version,
     ) -> Result<NetStream> {
         let own = all_columns(table);
-        let chunks = row_versions(&state, table, &own, Life::Touched { after: from, up_to: to })?;
+        let chunks = touched_row_versions(&state, table, &own, from, to)?;
         Ok(NetStream {
             chunks,
             state,

@@ -12,7 +12,7 @@ use crate::history::changes::{ChangeEntry, ChangesFile};
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{encode_run, hash_id, read_run};
 use crate::layout::{HISTORY_DIR, IDS_DIR, Layout};
-use crate::manifest::{DataFileRecord, EndsFileRecord, FileMeasures, Manifest, SumsRecord};
+use crate::manifest::{CopiesRecord, DataFileRecord, EndsFileRecord, FileMeasures, Manifest, SumsRecord};
 use crate::store::bloom;
 use crate::store::details::{self, GroupDetails, PageZone};
 use crate::store::directory::{self, Directory};
@@ -227,7 +227,32 @@ fn sample_manifest() -> Manifest {
         tags: vec![sample_tag()],
         settings: vec![("name".into(), "value".into())],
         measures: vec![FileMeasures { file: 3, runs: 1, dead: 4 }],
+        copies: vec![sample_copies()],
     }
+}
+
+/// What versions 7 to 9 changed, in two runs.
+fn sample_copies() -> CopiesRecord {
+    let file = DataFileRecord {
+        id: 904,
+        table: 1,
+        valid_from: 0,
+        valid_to: u64::MAX,
+        history: true,
+        loaded_at: None,
+        rows: 5,
+        bytes: 3000,
+        tail_offset: 2000,
+        tail_crc: 0x0807_0605,
+        digest: [0x55; 32],
+        min_begin: 1,
+        max_begin: 9,
+        min_end: 7,
+        max_end: u64::MAX,
+        min_key: b"\x7e\xff".to_vec(),
+        max_key: b"\x81\x05".to_vec(),
+    };
+    CopiesRecord { after: 6, runs: vec![8, 9], file }
 }
 
 fn sample_index() -> IndexBlock {
@@ -313,16 +338,22 @@ fn a_manifest_is_as_shown_and_reads_back() {
     assert_eq!(TableRecord::of(&manifest.tables[0].to_table().unwrap()), manifest.tables[0]);
 }
 
-/// The file was written by a release that knew only the first format.
+/// The files were written by releases that knew no later format.
 #[test]
-fn a_manifest_of_the_first_format_is_read_without_measures() {
-    let bytes = include_bytes!("format_tests/manifest-1.bin");
-    let manifest = Manifest::from_bytes(bytes, "a manifest").unwrap();
-    let ends_files = manifest.ends_files.clone();
-    assert_eq!(ends_files.len(), 1);
-    assert_eq!(manifest, Manifest { measures: Vec::new(), ends_files, ..sample_manifest() });
-    let again = Manifest::from_bytes(&manifest.to_bytes(), "a manifest").unwrap();
-    assert_eq!(again, manifest);
+fn manifests_of_earlier_formats_are_read_without_what_came_later() {
+    let first = include_bytes!("format_tests/manifest-1.bin");
+    let second = include_bytes!("format_tests/manifest-2.bin");
+    let sample = || Manifest { copies: Vec::new(), ..sample_manifest() };
+    for (bytes, expected) in
+        [(&first[..], Manifest { measures: Vec::new(), ..sample() }), (&second[..], sample())]
+    {
+        let manifest = Manifest::from_bytes(bytes, "a manifest").unwrap();
+        let ends_files = manifest.ends_files.clone();
+        assert_eq!(ends_files.len(), 1);
+        assert_eq!(manifest, Manifest { ends_files, ..expected });
+        let again = Manifest::from_bytes(&manifest.to_bytes(), "a manifest").unwrap();
+        assert_eq!(again, manifest);
+    }
 }
 
 #[test]

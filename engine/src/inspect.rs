@@ -257,6 +257,7 @@ impl Verifier<'_> {
         let inner = self.database.inner.clone();
         self.count(inner.disk.metadata(path).map_err(|error| io_error("read", path, error))?.len);
         manifest.data_files.iter().for_each(|record| self.named_data_file(record));
+        manifest.copies.iter().for_each(|copies| self.named_data_file(&copies.file));
         for record in &manifest.ends_files {
             if !self.checked.insert(record.id) {
                 continue;

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod codec;
 mod commit;
 pub mod compact;
+mod copies;
 mod counting;
 mod database;
 mod diff;

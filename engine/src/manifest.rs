@@ -15,8 +15,8 @@ use bincode::{Decode, Encode};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"ASOFMANI";
-/// The first format had no measures of data files.
-const FORMAT: u32 = 2;
+/// The first format had no measures of data files, the second no copies.
+const FORMAT: u32 = 3;
 
 /// A place in the log, on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -87,6 +87,25 @@ pub struct FileMeasures {
     pub runs: u32,
     /// Rows of which ends files tell that they are dead.
     pub dead: u64,
+}
+
+/// A copies file: row versions that began or ended in some versions once more, in runs by which of these did so. Only
+/// diffs read it, and it can go at any time.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct CopiesRecord {
+    /// It tells of versions after this.
+    pub after: u64,
+    /// The last version of each run of the file, ascending.
+    pub runs: Vec<u64>,
+    /// The file: one of rows with begins and ends, where ends after the last version are not known.
+    pub file: DataFileRecord,
+}
+
+impl CopiesRecord {
+    /// The last version that it tells of.
+    pub fn up_to(&self) -> u64 {
+        self.runs.last().copied().unwrap_or(self.after)
+    }
 }
 
 /// An ends file.
@@ -175,6 +194,8 @@ pub struct Manifest {
     pub settings: Vec<(String, String)>,
     /// Measures of data files; of those that a release without them wrote there are none.
     pub measures: Vec<FileMeasures>,
+    /// Copies files.
+    pub copies: Vec<CopiesRecord>,
 }
 
 impl Manifest {
@@ -186,8 +207,9 @@ impl Manifest {
     /// Reads a manifest's file, checking every byte.
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Manifest> {
         match unframe_of(bytes, MAGIC, 1..=FORMAT, file)? {
-            // The same without the list at the end: an empty one is a count of zero.
-            (1, body) => decode(&[body, &[0; 8]].concat(), file),
+            // The same without the lists at the end: an empty one is a count of zero.
+            (1, body) => decode(&[body, &[0; 16]].concat(), file),
+            (2, body) => decode(&[body, &[0; 8]].concat(), file),
             (_, body) => decode(body, file),
         }
     }

@@ -21,6 +21,8 @@ pub struct OpenFiles {
     keys: Mutex<KeyCache>,
     /// How many threads decode.
     pub threads: usize,
+    /// Whether copies files are read.
+    pub reads_copies: bool,
 }
 
 /// What is kept to find keys by.
@@ -94,7 +96,8 @@ impl OpenFiles {
     /// Nothing open; at most this many bytes of keys are kept.
     pub fn new(key_cache_bytes: u64, threads: usize) -> OpenFiles {
         let keys = KeyCache { bytes_max: key_cache_bytes, ..KeyCache::default() };
-        OpenFiles { files: Mutex::default(), ends_files: Mutex::default(), keys: Mutex::new(keys), threads }
+        let (files, ends_files) = (Mutex::default(), Mutex::default());
+        OpenFiles { files, ends_files, keys: Mutex::new(keys), threads, reads_copies: true }
     }
 
     /// An open data file.

@@ -20,6 +20,8 @@ pub const ROOM_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 pub const MEMORY_BYTES_DEFAULT: u64 = 512 << 20;
 /// The least that makes sense: below it, this is used.
 pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
+/// Rows of a table below which a diff reads the table as fast as a copy of what changed.
+pub const COPIES_ROWS_MIN_DEFAULT: u64 = 32_768;
 /// Bytes of rendered files kept in the cache directory.
 pub const VIEW_CACHE_BYTES_DEFAULT: u64 = 2 << 30;
 
@@ -48,6 +50,9 @@ pub struct Options {
     /// Bytes of log after which a checkpoint is made; 0 never. A database whose data files are less than eight times as
     /// long makes one sooner: after an eighth of their length, but not below [`CHECKPOINT_LOG_BYTES_MIN`].
     pub checkpoint_log_bytes: u64,
+    /// Rows of a table from which on a checkpoint writes what the newest versions changed once more, so that diffs of
+    /// them read little else; with `u64::MAX` none are written, nor read where there are any.
+    pub copies_rows_min: u64,
     /// How many threads a scan decodes on; with 1 everything is read in the caller's, in order.
     pub read_threads: usize,
     /// How long after a commit a checkpoint is made at the latest, by a thread of upkeep.
@@ -78,6 +83,7 @@ impl Default for Options {
             exclusive: false,
             upkeep: Upkeep::default(),
             checkpoint_log_bytes: CHECKPOINT_LOG_BYTES_DEFAULT,
+            copies_rows_min: COPIES_ROWS_MIN_DEFAULT,
             read_threads: crate::pool::default_width(),
             checkpoint_age: CHECKPOINT_AGE_DEFAULT,
             room_wait: ROOM_WAIT_DEFAULT,

@@ -272,7 +272,7 @@ where
 }
 
 /// Runs and rows from memory as one ordered stream.
-fn merged(
+pub(crate) fn merged(
     runs: Vec<Vec<GroupTask>>,
     memory: Vec<Chunk>,
     wanted: &Wanted,

@@ -78,7 +78,8 @@ impl Crew {
         }
         let database = self.database(step.process)?;
         let other = (step.process + 1) % self.handles.len();
-        let other = matches!(step.action, Action::Race { .. }).then(|| self.database(other)).transpose()?;
+        let two = matches!(step.action, Action::Race { .. } | Action::Beside { .. });
+        let other = two.then(|| self.database(other)).transpose()?;
         let done = perform(&database, other.as_ref(), &step.action)?;
         model.accept(&step.action, &done).map_err(Trouble::Wrong)?;
         Ok(done)

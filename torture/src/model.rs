@@ -105,6 +105,7 @@ impl Table {
         match change {
             Change::Create(_) | Change::Drop => unreachable!("these are changes of the catalog"),
             Change::Insert(_, rows) | Change::Upsert(_, rows) => self.put(rows),
+            Change::Load(_, batches) => batches.iter().for_each(|rows| self.put(rows)),
             Change::Update(columns, rows) => {
                 let places: Vec<usize> = columns.rest.iter().map(|given| self.column(&given.name)).collect();
                 for (key, cells) in rows {
@@ -239,9 +240,9 @@ impl Model {
     /// What the newest version will be if the action is done; none where it makes no version.
     pub fn outcome(&self, action: &Action) -> Option<Tables> {
         match action {
-            Action::Commit { changes, .. } | Action::Race { first: changes, .. } => {
-                Some(changed(self.tables(), changes, self.newest() + 1))
-            }
+            Action::Commit { changes, .. }
+            | Action::Beside { changes }
+            | Action::Race { first: changes, .. } => Some(changed(self.tables(), changes, self.newest() + 1)),
             _ => None,
         }
     }
@@ -250,7 +251,10 @@ impl Model {
     pub fn accept(&mut self, action: &Action, done: &Done) -> Result<(), String> {
         let expect = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
         match (action, done) {
-            (Action::Commit { .. } | Action::Race { .. }, Done::Committed { version, time }) => {
+            (
+                Action::Commit { .. } | Action::Beside { .. } | Action::Race { .. },
+                Done::Committed { version, time },
+            ) => {
                 let newest = self.newest();
                 expect(*version == newest + 1, format!("version {version} follows version {newest}"))?;
                 let before = self.versions.last().map_or(0, |version| version.time);
@@ -262,8 +266,9 @@ impl Model {
                 }
                 Ok(())
             }
-            (Action::Commit { allow_empty, .. }, Done::Unchanged) => {
-                expect(!allow_empty, "no version was made where one was asked for".to_string())?;
+            (Action::Commit { .. } | Action::Beside { .. }, Done::Unchanged) => {
+                let asked_for = matches!(action, Action::Commit { allow_empty: true, .. });
+                expect(!asked_for, "no version was made where one was asked for".to_string())?;
                 let tables = self.outcome(action).expect("commits have an outcome");
                 let same = tables.len() == self.tables().len()
                     && tables.iter().zip(self.tables()).all(|((name, table), (other, before))| {

@@ -79,6 +79,16 @@ pub fn perform(database: &Database, other: Option<&Database>, action: &Action) -
             }
             Ok(Done::Committed { version: committed.version.0, time: committed.time.0 })
         }
+        Action::Beside { changes } => {
+            let mut txn = database.begin()?;
+            stage(&mut txn, changes)?;
+            other.unwrap_or(database).checkpoint()?;
+            let committed = txn.commit(CommitOptions::default())?;
+            if committed.unchanged {
+                return Ok(Done::Unchanged);
+            }
+            Ok(Done::Committed { version: committed.version.0, time: committed.time.0 })
+        }
         Action::Repeat { id } => {
             let committed = database.begin()?.commit(with_id(Some(id)))?;
             match committed.repeated {
@@ -94,8 +104,8 @@ pub fn perform(database: &Database, other: Option<&Database>, action: &Action) -
         Action::Untag { name } => database.remove_tag(name).map(|()| Done::Nothing),
         Action::Checkpoint => database.checkpoint().map(|_| Done::Nothing),
         Action::Compact { by_hand } => {
-            let parameters = if *by_hand { Parameters::BY_HAND } else { Parameters::AUTOMATIC };
-            database.compact(None, &parameters).map(|_| Done::Nothing)
+            let parameters = if *by_hand { &EAGER } else { &Parameters::AUTOMATIC };
+            database.compact(None, parameters).map(|_| Done::Nothing)
         }
         Action::Reopen => Ok(Done::Nothing),
         Action::Read { version } => {
@@ -104,6 +114,17 @@ pub fn perform(database: &Database, other: Option<&Database>, action: &Action) -
         }
     }
 }
+
+/// Compaction as of large tables, of tables of a few rows.
+pub const EAGER: Parameters = Parameters {
+    dead_share: 0.1,
+    dead_rows_min: 1,
+    cell_rows: 4,
+    cell_share: 0.1,
+    fan_in: 2,
+    growth: 1.1,
+    ..Parameters::AUTOMATIC
+};
 
 /// An answer that no error of the engine is: the caller takes it for a failed test.
 fn wrong(message: String) -> Error {
@@ -139,6 +160,13 @@ pub fn stage(txn: &mut Transaction, changes: &[(String, Change)]) -> Result<()> 
             }
             Change::Drop => txn.drop_table(table)?,
             Change::Insert(columns, rows) => txn.insert(table, &batch(columns, rows))?,
+            Change::Load(columns, batches) => {
+                let rows = batches.iter().map(|rows| Ok(batch(columns, rows)));
+                let (count, given) = (txn.load(table, rows)?, batches.iter().map(Vec::len).sum::<usize>());
+                if count != given as u64 {
+                    return Err(wrong(format!("a load of {given} rows into {table} took {count}")));
+                }
+            }
             Change::Upsert(columns, rows) => txn.upsert(table, &batch(columns, rows))?,
             Change::Update(columns, rows) => txn.update(table, &batch(columns, rows))?,
             Change::Delete(columns, rows) => txn.delete(table, &batch(columns, rows))?,

@@ -25,7 +25,12 @@ fn likely(bug: Bug) -> &'static str {
         Bug::RecordChecksumIgnored
         | Bug::SyncedThroughIgnored
         | Bug::LogRetiredTooEarly
-        | Bug::BlockChecksumIgnored => ROT,
+        | Bug::BlockChecksumIgnored
+        | Bug::IndexChecksumIgnored
+        | Bug::FrameDigestIgnored
+        | Bug::EndsDirectoryChecksumIgnored
+        | Bug::EndsBlockChecksumIgnored
+        | Bug::CommitIndexChecksumIgnored => ROT,
         Bug::StaleRecordReplayed => STALE,
         Bug::EarlyAcknowledgement
         | Bug::EndsFileForgotten
@@ -35,7 +40,14 @@ fn likely(bug: Bug) -> &'static str {
         | Bug::ConflictsIgnored
         | Bug::RefusedTablesKept
         | Bug::LeaseIgnored
-        | Bug::ClockTrusted => SCENARIO,
+        | Bug::ClockTrusted
+        | Bug::EndsEntryForgotten
+        | Bug::CompactionDropsRow
+        | Bug::CompactionMovesEnds
+        | Bug::LoadLockIgnored
+        | Bug::LoadedKeysNotChecked
+        | Bug::LoadedFilesForgotten
+        | Bug::KeyFilterDenies => SCENARIO,
         _ => CRASH,
     }
 }

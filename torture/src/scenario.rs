@@ -6,7 +6,7 @@
 use crate::chance::Chance;
 use crate::model::{Model, Table, Tables, changed};
 use crate::step::{Action, Change, ColumnOf, Columns, Kind, Row, Step, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What scenarios are like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,29 @@ pub fn first_columns(table: &str) -> Columns {
         _ => Vec::new(),
     };
     Columns { key, rest: vec![column("a", Kind::Text), column("n", Kind::Int32)] }
+}
+
+/// What a transaction did to a table before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing.
+    First,
+    /// Nothing to its rows.
+    RowsUntouched,
+    /// Something to its rows.
+    Later,
+}
+
+/// Whether a change is one of the table's schema alone.
+fn changes_no_rows(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Create(_)
+            | Change::AddColumn(..)
+            | Change::DropColumn(_)
+            | Change::RenameColumn(..)
+            | Change::WidenColumn(_)
+    )
 }
 
 /// Makes steps.
@@ -83,7 +106,7 @@ impl Scenario {
         if one_in(&mut self.chance, self.shape.reopen_in) {
             return Action::Reopen;
         }
-        match self.chance.below(24) {
+        match self.chance.below(28) {
             0 => {
                 let name = format!("tag-{}", self.chance.below(3));
                 Action::Tag { name, version: self.chance.below(model.versions.len() as u64) }
@@ -97,16 +120,33 @@ impl Scenario {
             }
             2 | 3 => Action::Read { version: self.chance.below(model.versions.len() as u64) },
             4 => self.race(model.tables()).unwrap_or(Action::Reopen),
-            5 => self.refused(model.tables()).unwrap_or(Action::Reopen),
-            6 => {
+            5 | 6 => self.refused(model.tables()).unwrap_or(Action::Reopen),
+            7 => {
                 let ids: Vec<&String> = model.ids.keys().collect();
                 match self.chance.pick(&ids) {
                     Some(id) => Action::Repeat { id: id.to_string() },
                     None => self.commit(model.tables()),
                 }
             }
+            8 | 9 => self.beside(model.tables()).unwrap_or(Action::Checkpoint),
             _ => self.commit(model.tables()),
         }
+    }
+
+    /// A load, or any transaction, beside which a checkpoint is made.
+    fn beside(&mut self, tables: &Tables) -> Option<Action> {
+        let names: Vec<&String> = tables.keys().collect();
+        let load = match self.chance.pick(&names) {
+            Some(name) if self.chance.one_in(2) => {
+                self.load(name, &tables[*name]).map(|load| vec![(name.to_string(), load)])
+            }
+            _ => None,
+        };
+        let changes = load.or_else(|| match self.commit(tables) {
+            Action::Commit { changes, .. } => Some(changes),
+            _ => None,
+        });
+        Some(Action::Beside { changes: changes? })
     }
 
     /// A transaction of random changes.
@@ -115,9 +155,15 @@ impl Scenario {
         let mut changes: Vec<(String, Change)> = Vec::new();
         for _ in 0..1 + self.chance.below(3) {
             let name = TABLES[self.chance.below(3) as usize].to_string();
-            // A replacement must be the first change of its table, and a drop ends what went before.
-            let first = changes.iter().all(|(other, _)| *other != name);
-            let Some(change) = self.change(&name, tables.get(&name).map(|table| &**table), first) else {
+            let before = || changes.iter().filter(|(other, _)| *other == name).map(|(_, change)| change);
+            let place = match () {
+                // A load is all that is done to the rows of a table.
+                () if before().any(|change| matches!(change, Change::Load(..))) => continue,
+                () if before().next().is_none() => Place::First,
+                () if before().all(changes_no_rows) => Place::RowsUntouched,
+                () => Place::Later,
+            };
+            let Some(change) = self.change(&name, tables.get(&name).map(|table| &**table), place) else {
                 continue;
             };
             let change = vec![(name, change)];
@@ -130,11 +176,13 @@ impl Scenario {
     }
 
     /// A change of one table that is possible now.
-    fn change(&mut self, name: &str, table: Option<&Table>, first: bool) -> Option<Change> {
+    fn change(&mut self, name: &str, table: Option<&Table>, place: Place) -> Option<Change> {
         let Some(table) = table else { return Some(Change::Create(first_columns(name))) };
         let columns = table.columns.clone();
         let rest = &columns.rest;
-        Some(match self.chance.below(20) {
+        // A replacement must be the first change of its table, and a drop ends what went before.
+        let first = place == Place::First;
+        Some(match self.chance.below(22) {
             0..=5 => {
                 let rows = self.rows(name, table);
                 if table.has_key() { Change::Upsert(columns, rows) } else { Change::Insert(columns, rows) }
@@ -187,8 +235,30 @@ impl Scenario {
                 }
             }
             19 if self.shape.schemas && first && self.chance.one_in(3) => Change::Drop,
+            20 | 21 if place != Place::Later => self.load(name, table)?,
             _ => return None,
         })
+    }
+
+    /// A load of rows that are not there, in and out of order, in several batches.
+    fn load(&mut self, name: &str, table: &Table) -> Option<Change> {
+        let mut rows = self.rows(name, table);
+        rows.extend(self.rows(name, table));
+        if table.has_key() {
+            let mut given = BTreeSet::new();
+            rows.retain(|(key, _)| !table.keyed.contains_key(key) && given.insert(key.clone()));
+            if self.chance.one_in(2) {
+                rows.sort();
+            }
+        }
+        let mut batches: Vec<Vec<Row>> = Vec::new();
+        for row in rows {
+            match batches.last_mut() {
+                Some(batch) if !self.chance.one_in(3) => batch.push(row),
+                _ => batches.push(vec![row]),
+            }
+        }
+        (!batches.is_empty()).then(|| Change::Load(table.columns.clone(), batches))
     }
 
     /// Two transactions that write the same row.
@@ -198,10 +268,17 @@ impl Scenario {
         let name = self.chance.pick(&names)?.to_string();
         let columns = tables[&name].columns.clone();
         let key = self.key(&name);
-        let upsert =
-            |cells| vec![(name.clone(), Change::Upsert(columns.clone(), vec![(key.clone(), cells)]))];
-        let (one, two) = (self.cells(&columns.rest), self.cells(&columns.rest));
-        Some(Action::Race { first: upsert(one), second: upsert(two) })
+        // A row that is not there may be loaded, by the one, the other, or both.
+        let missing = !tables[&name].keyed.contains_key(&key);
+        let mut change = || {
+            let rows = vec![(key.clone(), self.cells(&columns.rest))];
+            let change = match missing && self.chance.one_in(2) {
+                true => Change::Load(columns.clone(), vec![rows]),
+                false => Change::Upsert(columns.clone(), rows),
+            };
+            vec![(name.clone(), change)]
+        };
+        Some(Action::Race { first: change(), second: change() })
     }
 
     /// A transaction that cannot be: a key inserted that is there, or one deleted that is not.
@@ -212,7 +289,12 @@ impl Scenario {
         let columns = tables[&name].columns.clone();
         let (key, cells) = (self.key(&name), self.cells(&columns.rest));
         let change = match tables[&name].keyed.contains_key(&key) {
-            true => Change::Insert(columns, vec![(key, cells)]),
+            true if self.chance.one_in(2) => Change::Insert(columns, vec![(key, cells)]),
+            // A row that could be loaded comes first, so that files are begun.
+            true => {
+                let before: Option<Row> = self.missing(&name, &tables[&name]).map(|key| (key, cells.clone()));
+                Change::Load(columns, before.into_iter().chain([(key, cells)]).map(|row| vec![row]).collect())
+            }
             false => Change::Delete(Columns { key: columns.key, rest: Vec::new() }, vec![(key, Vec::new())]),
         };
         // What goes before it in the same transaction must not stay either.
@@ -272,6 +354,11 @@ impl Scenario {
         }
         unkeyed.extend(keyed);
         unkeyed
+    }
+
+    /// A key that is not there, if one is found.
+    fn missing(&mut self, name: &str, table: &Table) -> Option<Vec<Value>> {
+        (0..4).map(|_| self.key(name)).find(|key| !table.keyed.contains_key(key))
     }
 
     fn some_keys(&mut self, table: &Table, one_in: u64) -> Vec<Vec<Value>> {

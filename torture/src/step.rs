@@ -54,6 +54,9 @@ pub enum Change {
     Drop,
     /// Adds rows whose keys are not there. Rows go with the columns they are of.
     Insert(Columns, Vec<Row>),
+    /// Adds rows whose keys are not there, straight to data files, as they come in batches: all that a transaction does
+    /// to the rows of the table.
+    Load(Columns, Vec<Vec<Row>>),
     /// Adds rows or replaces those with the same keys.
     Upsert(Columns, Vec<Row>),
     /// Changes the columns given of rows that are there.
@@ -98,6 +101,12 @@ pub enum Action {
         /// What the other one wants: a change of the same rows.
         second: Vec<(String, Change)>,
     },
+    /// A transaction that a checkpoint comes between: it is begun and filled before, and committed after another
+    /// process has made one and removed what is not needed.
+    Beside {
+        /// What it does.
+        changes: Vec<(String, Change)>,
+    },
     /// The same id again: the first answer, and nothing new.
     Repeat {
         /// The idempotency id.
@@ -117,7 +126,8 @@ pub enum Action {
     },
     /// Makes a checkpoint.
     Checkpoint,
-    /// Compacts whatever it pays to, or what somebody who asks by hand would have compacted.
+    /// Compacts whatever it pays to, or as somebody would by hand whose tables are large: each of a few rows then has
+    /// many cells and runs.
     Compact {
         /// Whether as by hand.
         by_hand: bool,

@@ -90,6 +90,34 @@ bugs! {
     ClockTrusted,
     /// Blocks of data files are not checked.
     BlockChecksumIgnored,
+    /// Index blocks and footers of data files are not checked.
+    IndexChecksumIgnored,
+    /// The digests of manifests and other framed files are not checked.
+    FrameDigestIgnored,
+    /// Entries of the index of commits are not checked.
+    CommitIndexChecksumIgnored,
+    /// The directories of ends files are not checked.
+    EndsDirectoryChecksumIgnored,
+    /// The blocks of ends files are not checked.
+    EndsBlockChecksumIgnored,
+    /// The last dead row told of in an ends file is left out.
+    EndsEntryForgotten,
+    /// Compaction writes a row twice, and the next not at all.
+    CompactionDropsRow,
+    /// Compaction lets rows die a version later than they did.
+    CompactionMovesEnds,
+    /// Garbage is collected in spite of the locks of loads.
+    LoadLockIgnored,
+    /// The files of a load are named by the log before they are synced.
+    LoadNotSynced,
+    /// The names of a load's files are not synced before the log has them.
+    LoadDirectoryNotSynced,
+    /// Keys that are loaded are not looked up.
+    LoadedKeysNotChecked,
+    /// A checkpoint forgets the files of loads.
+    LoadedFilesForgotten,
+    /// Key filters deny some of the keys that are there.
+    KeyFilterDenies,
 }
 
 #[cfg(feature = "planted")]

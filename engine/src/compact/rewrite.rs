@@ -16,6 +16,7 @@ use crate::store::group_scan::{Choice, DeadRows, GroupRows, GroupTask, LifeFilte
 use crate::store::output::{Output, OutputRow, RowsOutput};
 use arrow::array::RecordBatch;
 use asof_mvcc::{Column, Table, Version};
+use asof_wal::planted::{Bug, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -218,7 +219,11 @@ impl Rewrite<'_> {
         for chunk in self.rows(sources, wanted, bounds, &life) {
             let chunk = chunk?;
             proceed(pace, chunk.len() as u64)?;
-            let rows: Vec<OutputRow<'_>> = (0..chunk.len()).map(|row| output_row(&chunk, 0, row)).collect();
+            let mut rows: Vec<OutputRow<'_>> =
+                (0..chunk.len()).map(|row| output_row(&chunk, 0, row)).collect();
+            if planted(Bug::CompactionDropsRow) && rows.len() > 1 {
+                rows[1] = rows[0];
+            }
             writing.write(&[&chunk.rows], &rows)?;
         }
         Ok(())
@@ -260,7 +265,11 @@ impl Rewrite<'_> {
 }
 
 fn output_row(chunk: &Chunk, batch: usize, row: usize) -> OutputRow<'_> {
-    OutputRow { key: chunk.keys.get(row), begin: chunk.begins[row], end: chunk.ends[row], batch, row }
+    let mut end = chunk.ends[row];
+    if planted(Bug::CompactionMovesEnds) && end != Version::FOREVER {
+        end = Version(end.0 + 1);
+    }
+    OutputRow { key: chunk.keys.get(row), begin: chunk.begins[row], end, batch, row }
 }
 
 fn of_cells(cells: &Arc<Cells>, first: usize, last: usize) -> LifeFilter {

@@ -16,6 +16,7 @@ use crate::manifest::DataFileRecord;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use asof_mvcc::{Column, ColumnType, FileId, Keys, TableId, Version};
+use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, OpenMode};
 use parquet::arrow::{ArrowSchemaConverter, PARQUET_FIELD_ID_META_KEY, add_encoded_arrow_schema_to_metadata};
 use parquet::file::metadata::KeyValue;
@@ -324,7 +325,8 @@ impl DataWriter {
         self.writer
             .append_key_value_metadata(KeyValue::new(INDEX_OFFSET_KEY.to_string(), tail_offset.to_string()));
         let sink = self.writer.into_inner().map_err(parquet_error)?;
-        let written = sink.finish().map_err(fail)?;
+        let sync = self.kind != FileKind::Loaded || !planted(Bug::LoadNotSynced);
+        let written = sink.finish(sync).map_err(fail)?;
         disk.rename(&temporary_path(&path), &path).map_err(fail)?;
         let mut record = self.record;
         record.tail_offset = written.tail_offset;

@@ -11,7 +11,9 @@ use crate::error::Result;
 use crate::files::{io_error, write_file};
 use crate::history::ids::{IdEntry, encode_run, read_run};
 use crate::layout::{DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR};
-use crate::manifest::{self, DataFileRecord, EndsFileRecord, FileMeasures, IdsFileRecord, Manifest};
+use crate::manifest::{
+    self, CopiesRecord, DataFileRecord, EndsFileRecord, FileMeasures, IdsFileRecord, Manifest,
+};
 use crate::numbers;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
@@ -36,6 +38,8 @@ pub(crate) struct Output<'a> {
     pub measures: Vec<FileMeasures>,
     /// Ends files.
     pub ends_files: Vec<EndsFileRecord>,
+    /// Copies files.
+    pub copies: Vec<CopiesRecord>,
 }
 
 /// A row on its way to a file.
@@ -66,6 +70,7 @@ impl<'a> Output<'a> {
             data_files: Vec::new(),
             measures: Vec::new(),
             ends_files: Vec::new(),
+            copies: Vec::new(),
         })
     }
 
@@ -85,7 +90,12 @@ impl<'a> Output<'a> {
     }
 
     /// Writes an ends file, where there is any death.
-    pub fn ends(&mut self, table: TableId, ends: Ends) -> Result<()> {
+    pub fn ends(&mut self, table: TableId, mut ends: Ends) -> Result<()> {
+        if planted(Bug::EndsEntryForgotten)
+            && let Some(dead) = ends.values_mut().next_back()
+        {
+            dead.pop();
+        }
         if !ends.is_empty() {
             let (record, bytes) = ends::encode(table, self.next_id(), ends);
             write_file(&*self.inner.disk, &self.inner.layout.ends(table, record.id), &bytes, false)?;
@@ -128,6 +138,7 @@ impl<'a> Output<'a> {
     pub fn bytes(&self) -> u64 {
         self.data_files.iter().map(|file| file.bytes).sum::<u64>()
             + self.ends_files.iter().map(|file| file.bytes).sum::<u64>()
+            + self.copies.iter().map(|copies| copies.file.bytes).sum::<u64>()
     }
 }
 
@@ -203,6 +214,15 @@ impl RowsOutput<'_, '_> {
             let record = writer.finish()?;
             self.output.measures.push(FileMeasures { file: record.id, runs, dead: 0 });
             self.output.data_files.push(record);
+        }
+        Ok(())
+    }
+
+    /// Ends the file as a copies file of versions after `after`. The caller has written no more than one file takes, and
+    /// as many runs as these.
+    pub fn finish_copies(&mut self, after: u64, runs: Vec<u64>) -> Result<()> {
+        if let Some((writer, _)) = self.open.take() {
+            self.output.copies.push(CopiesRecord { after, runs, file: writer.finish()? });
         }
         Ok(())
     }

@@ -106,17 +106,10 @@ impl PageReader for ChunkPages {
                 Some(Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. }) => {
                     *buf = unpack(buf, 0)?;
                 }
-                Some(Page::DataPageV2 {
-                    buf,
-                    def_levels_byte_len,
-                    rep_levels_byte_len,
-                    is_compressed,
-                    ..
-                }) => {
-                    if *is_compressed {
-                        let levels = u64::from(*def_levels_byte_len) + u64::from(*rep_levels_byte_len);
-                        *buf = unpack(buf, usize::try_from(levels)?)?;
-                    }
+                Some(Page::DataPageV2 { is_compressed: false, .. }) => {}
+                Some(Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. }) => {
+                    let levels = u64::from(*def_levels_byte_len) + u64::from(*rep_levels_byte_len);
+                    *buf = unpack(buf, usize::try_from(levels)?)?;
                 }
             }
         }

@@ -118,7 +118,7 @@ impl DataFile {
         }
         let metadata = &*footer.metadata;
         let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), roots);
-        let selection = rows.filter(|_| wanted * SPARSE < of_group).map(|rows| selection_of(rows));
+        let selection = rows.filter(|_| wanted * SPARSE < of_group).map(selection_of);
         let filter = rows.filter(|_| selection.is_none() && wanted < of_group).cloned();
         let mut ranges: Vec<Range<u64>> = Vec::new();
         let offsets = metadata.offset_index().and_then(|index| index.get(place));

@@ -7,6 +7,7 @@ mod bitrot;
 mod compaction;
 mod counters;
 mod dependency_graph;
+mod diffs;
 mod extremes;
 mod hostile;
 mod isolation;

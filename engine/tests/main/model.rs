@@ -5,10 +5,11 @@
 
 use crate::support::{DB, TestClock, options};
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use asof_engine::arrow::util::display::{ArrayFormatter, FormatOptions};
 use asof_engine::view::Format;
 use asof_engine::{
-    Alteration, Column, ColumnType, CommitOptions, Committed, Database, Options, ScanOptions, Transaction,
-    Version,
+    Alteration, Column, ColumnType, CommitOptions, Committed, Database, DiffKind, Options, ScanOptions,
+    Transaction, Version,
 };
 use asof_wal::sim::{Fault, SimDisk};
 use std::collections::BTreeMap;
@@ -436,6 +437,7 @@ impl World {
                 assert_eq!(rows, scanned as u64, "rows of {name} at version {version}");
             }
         }
+        self.check_diffs(database, newest);
         let tags: BTreeMap<String, u64> = database
             .tags()
             .expect("tags are listed")
@@ -443,6 +445,28 @@ impl World {
             .map(|tag| (tag.name, tag.version.0))
             .collect();
         assert_eq!(tags, self.tags);
+    }
+
+    /// Diffs are the same whether copies of what recent versions changed are read or not.
+    fn check_diffs(&mut self, database: &Database, newest: u64) {
+        let clock = self.clock.clone();
+        let options = Options { clock, copies_rows_min: u64::MAX, ..options(&self.disk.process()) };
+        let other = Database::open_read_only(Path::new(DB), options).expect("the database opens");
+        for _ in 0..6 {
+            let to = self.chance.below(newest + 1);
+            let from = to.saturating_sub(1 + self.chance.below(1 + self.chance.0 % 4));
+            for (name, kind) in
+                TABLES.iter().flat_map(|name| [DiffKind::Net, DiffKind::Feed].map(|k| (*name, k)))
+            {
+                let lines = |database: &Database| {
+                    let diff = database.diff(Version(from), Version(to), name, kind).ok()?;
+                    let batches = diff.collect::<Result<Vec<_>, _>>().expect("a diff is read");
+                    let batches = batches.iter().filter(|batch| batch.num_rows() > 0);
+                    Some(batches.flat_map(lines_of).collect::<Vec<_>>())
+                };
+                assert_eq!(lines(database), lines(&other), "{kind:?} of {name} in {from}..{to}");
+            }
+        }
     }
 
     /// After a crash: what was acknowledged is there; what was not is there whole or not at all.
@@ -461,6 +485,17 @@ impl World {
         self.check(&database, every);
         database
     }
+}
+
+/// The rows of a batch, each as a text.
+fn lines_of(batch: &RecordBatch) -> Vec<String> {
+    // A line has its version, which tells the time.
+    let without_times =
+        batch.columns().iter().enumerate().filter(|(at, _)| *at != 2).map(|(_, column)| column);
+    let columns = without_times.map(|column| ArrayFormatter::try_new(column, &FormatOptions::default()));
+    let columns = columns.collect::<Result<Vec<_>, _>>().expect("every type can be shown");
+    let line = |row| columns.iter().map(|column| format!("{};", column.value(row))).collect::<String>();
+    (0..batch.num_rows()).map(line).collect()
 }
 
 /// The crashes there were, and the steps of compaction.

@@ -34,6 +34,8 @@ pub fn options(disk: &SimDisk) -> Options {
         disk: Arc::new(disk.clone()),
         clock: Arc::new(TestClock::default()),
         checkpoint_log_bytes: 0,
+        // Tables of a few rows too.
+        copies_rows_min: 0,
         // Disk operations come in one order.
         read_threads: 1,
         ..Options::default()

@@ -8,7 +8,7 @@ use super::killer::{KillAt, Killer, Moment};
 use super::workload;
 use super::writer::{Done, Writer};
 use crate::{Crew, Model, Trouble};
-use asof_engine::{CommitOptions, Database, Error, Options, Version};
+use asof_engine::{CommitOptions, Database, Error, Options, Upkeep, Version};
 use asof_wal::RealDisk;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -191,13 +191,15 @@ fn say(line: std::fmt::Arguments<'_>) {
 
 fn options(killer: &Arc<Killer>) -> Options {
     let disk = Arc::new(WatchedDisk::new(Arc::new(RealDisk), Arc::clone(killer)));
-    Options { wait: WAIT, disk, ..Options::default() }
+    super::busy_options(disk)
 }
 
 fn play(path: &Path, seed: u64, steps: u64, kill: KillAt) -> asof_engine::Result<()> {
     let killer = Arc::new(Killer::new(kill));
     let for_crew = Arc::clone(&killer);
-    let mut crew = Crew::new(path, 2, move |_| options(&for_crew));
+    // Whoever makes a checkpoint due makes it: a call's number means the same call each time.
+    let options = move |_| Options { upkeep: Upkeep::Inline, read_threads: 1, ..options(&for_crew) };
+    let mut crew = Crew::new(path, 2, options);
     let (mut model, mut scenario) = (Model::default(), super::sweep::scenario(seed));
     for _ in 0..steps {
         let step = scenario.step(&model);

@@ -75,7 +75,7 @@ pub fn run_on(
 
 fn options(recorder: &Arc<Recorder>) -> Options {
     let disk = Arc::new(WatchedDisk::new(Arc::new(RealDisk), Arc::clone(recorder)));
-    Options { wait: super::child::WAIT, disk, ..Options::default() }
+    super::busy_options(disk)
 }
 
 /// One cut: rebuilds it, repairs it under a new record which is cut in its turn, and checks it.

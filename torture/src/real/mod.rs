@@ -23,10 +23,13 @@ pub mod workload;
 pub mod writer;
 
 use crate::Chance;
-use asof_engine::Database;
+use asof_engine::{Database, Options, Upkeep};
+use asof_wal::Disk;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// What a part gives: what it did, or the first thing that went wrong.
 pub type Outcome<T> = Result<T, Failure>;
@@ -49,6 +52,21 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Bytes of log after which writers make a checkpoint, and how long after a commit they do at the latest.
+const BUSY: (u64, Duration) = (24 << 10, Duration::from_millis(100));
+
+/// How writers open a database: with a thread of upkeep that is busy, so that faults meet it at work.
+pub(crate) fn busy_options(disk: Arc<dyn Disk>) -> Options {
+    Options {
+        wait: child::WAIT,
+        disk,
+        upkeep: Upkeep::Background,
+        checkpoint_log_bytes: BUSY.0,
+        checkpoint_age: BUSY.1,
+        ..Options::default()
+    }
+}
 
 pub(crate) fn failed(path: &Path, seed: u64, what: impl fmt::Display) -> Failure {
     Failure { path: path.to_path_buf(), seed, what: what.to_string() }

@@ -7,8 +7,8 @@
 
 use super::chance_of;
 use crate::Chance;
+use crate::perform::EAGER;
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use asof_engine::compact::Parameters;
 use asof_engine::{
     Column, ColumnType, CommitOptions, Database, Error, ErrorKind, Result, ScanOptions, Tag, Version, text,
 };
@@ -52,6 +52,8 @@ pub struct Write {
     parts: Changes<(String, i64)>,
     events: Vec<Note>,
     shared: Option<String>,
+    /// Whether `rows.put` and `events` are loaded, straight to data files.
+    load: bool,
 }
 
 /// One step of a writer.
@@ -84,6 +86,7 @@ pub fn step(seed: u64, writer: u64, number: u64, own: &Own) -> Step {
         5 | 6 => Step::Compact,
         7..=9 => Step::Tag(format!("tag-{writer}-{}", number % 5)),
         10..=12 => Step::Reopen,
+        13..=20 => Step::Write(load(&mut chance, writer, number, own)),
         _ => Step::Write(write(&mut chance, writer, number, own)),
     }
 }
@@ -111,6 +114,23 @@ fn write(chance: &mut Chance, writer: u64, number: u64, own: &Own) -> Write {
     }
     // So that no transaction changes nothing.
     write.rows.put.insert(-1 - writer as i64, Some(format!("step {number}")));
+    write
+}
+
+/// A load of rows that are not there, beside which other tables may be written as usual.
+fn load(chance: &mut Chance, writer: u64, number: u64, own: &Own) -> Write {
+    let mut write = Write { load: true, ..Write::default() };
+    for _ in 0..chance.below(30) {
+        let key = (chance.below(KEYS) * WRITERS + writer) as i64;
+        if !own.rows.contains(&key) {
+            write.rows.put.insert(key, note(chance, writer, number));
+        }
+    }
+    // At least one, so that no transaction changes nothing.
+    write.events = (0..1 + chance.below(20)).map(|_| note(chance, writer, number)).collect();
+    if chance.one_in(4) {
+        write.shared = Some(format!("writer {writer} step {number}"));
+    }
     write
 }
 
@@ -234,7 +254,10 @@ fn put_rows(transaction: &mut asof_engine::Transaction, write: &Write) -> Result
             ("id", ids(put.keys().copied().collect())),
             ("note", texts(put.values().cloned().collect())),
         ];
-        transaction.upsert(ROWS, &batch(columns)?)?;
+        match write.load {
+            true => drop(transaction.load(ROWS, halves_swapped(batch(columns)?))?),
+            false => transaction.upsert(ROWS, &batch(columns)?)?,
+        }
     }
     if !write.rows.deleted.is_empty() {
         let keys = ids(write.rows.deleted.iter().copied().collect());
@@ -255,7 +278,11 @@ fn put_rows(transaction: &mut asof_engine::Transaction, write: &Write) -> Result
         transaction.delete(PARTS, &batch(keys)?)?;
     }
     if !write.events.is_empty() {
-        transaction.insert(EVENTS, &batch(vec![("note", texts(write.events.clone()))])?)?;
+        let events = batch(vec![("note", texts(write.events.clone()))])?;
+        match write.load {
+            true => drop(transaction.load(EVENTS, [Ok(events)])?),
+            false => transaction.insert(EVENTS, &events)?,
+        }
     }
     if let Some(note) = &write.shared {
         let columns = vec![("id", ids(vec![0])), ("note", texts(vec![Some(note.clone())]))];
@@ -264,10 +291,16 @@ fn put_rows(transaction: &mut asof_engine::Transaction, write: &Write) -> Result
     Ok(())
 }
 
+/// Rows out of order, in two batches.
+fn halves_swapped(rows: RecordBatch) -> [Result<RecordBatch>; 2] {
+    let half = rows.num_rows() / 2;
+    [Ok(rows.slice(half, rows.num_rows() - half)), Ok(rows.slice(0, half))]
+}
+
 /// A checkpoint and all the compaction that pays.
 pub fn compact(database: &Database) -> Result<()> {
     database.checkpoint()?;
-    database.compact(None, &Parameters::BY_HAND).map(drop)
+    database.compact(None, &EAGER).map(drop)
 }
 
 /// A name for the newest version, moved where it is there.

@@ -16,6 +16,9 @@ use crate::chance::Chance;
 /// Where the database lies.
 pub const DB: &str = "/db";
 
+/// Bytes of log after which a commit makes a checkpoint, on machines where commits do.
+const INLINE_LOG_BYTES: u64 = 3 << 10;
+
 /// A clock that goes on by random amounts, stands still, and is set back now and then.
 #[derive(Debug)]
 pub struct SimClock(Mutex<(Chance, i64)>);
@@ -53,6 +56,8 @@ pub struct Machine {
     pub disk: SimDisk,
     /// The clock of all processes.
     pub clock: Arc<SimClock>,
+    /// Whether commits make checkpoints that are due.
+    pub inline: bool,
 }
 
 impl Machine {
@@ -63,17 +68,20 @@ impl Machine {
 
     /// A machine with a disk.
     pub fn with_disk(disk: SimDisk, seed: u64) -> Machine {
-        Machine { disk, clock: Arc::new(SimClock::new(seed)) }
+        Machine { disk, clock: Arc::new(SimClock::new(seed)), inline: seed % 2 == 1 }
     }
 
-    /// How a process opens the database. Nothing is done by the clock or in the background.
+    /// How a process opens the database. Nothing is done by the clock or in the background: on every other machine the
+    /// commits that make a checkpoint due make it, after few bytes of log; on the others only who asks for one does.
     pub fn options(&self, process: &SimDisk) -> Options {
         Options {
             disk: Arc::new(process.clone()),
             clock: self.clock.clone(),
-            upkeep: Upkeep::Off,
-            checkpoint_log_bytes: 0,
+            upkeep: if self.inline { Upkeep::Inline } else { Upkeep::Off },
+            checkpoint_log_bytes: if self.inline { INLINE_LOG_BYTES } else { 0 },
             read_threads: 1,
+            // Tables of a few rows too.
+            copies_rows_min: 0,
             wait: Duration::from_millis(200),
             // Small ones grow and follow one another soon.
             log: LogOptions {

@@ -176,7 +176,7 @@ fn one_run(
             fail(format!("a file cannot be served through /dev/fuse (root is needed): {error}"))
         })?;
         let mounted = file_system.mount(&place.join("device"), &mountpoint).map_err(fail)?;
-        let options = || Options { wait: WAIT, disk: disk.clone(), ..Options::default() };
+        let options = || crate::real::busy_options(disk.clone());
         let told =
             Told::run(&mountpoint.join("db"), options, seed, STEPS, |number| journal.acknowledge(number));
         let recorded = journal.entries();
