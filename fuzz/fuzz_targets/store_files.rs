@@ -98,7 +98,7 @@ fn put_details(checksum: &impl Fn(u64, &[u8]) -> u32, directory: &mut [u8], deta
     };
     let text =
         |directory: &[u8], at: usize| skip(directory, at, 4 + number_of(&directory[at..at + 4]) as usize);
-    let mut done = 0;
+    let mut done = 0usize;
     let mut walk = || -> Option<()> {
         let pieces = number_of(&directory[20..24]).div_ceil(number_of(&directory[24..28]).max(1));
         let mut at = skip(directory, 28, (pieces as usize).checked_mul(4)?)?;
