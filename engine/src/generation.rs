@@ -219,7 +219,7 @@ impl Generation {
         key_columns: &[Column],
         key: &[u8],
     ) -> Result<Range<u32>> {
-        let within = file.rows_with_key(group, key);
+        let within = file.rows_with_key(group, key)?;
         let page_rows = match file.groups[group].page_rows {
             0 => within.len().max(1) as u32,
             rows => rows,

@@ -336,7 +336,8 @@ impl Verifier<'_> {
                         if begin >= end || !begins.contains(&begin.0) || !ends.contains(&end.0) {
                             return Err(wrong(format!("lives from {begin} to {end}, which cannot be")));
                         }
-                        if let Some(what) = file.misplaced(group, &filter, of_group as u32, &this.0) {
+                        let life = (&this.0[..], begin.0, end.0);
+                        if let Some(what) = file.misplaced(group, &filter, of_group as u32, life)? {
                             return Err(wrong(what.to_string()));
                         }
                         last = Some(this);
