@@ -61,7 +61,9 @@ pub(crate) fn collect_garbage(inner: &Inner) -> Result<()> {
 pub(crate) fn remove_unnamed_by(inner: &Inner, kept: &[Manifest]) -> Result<()> {
     let mut data: HashSet<FileId> =
         kept.iter().flat_map(|m| m.data_files.iter().map(|file| file.id)).collect();
-    data.extend(kept.iter().flat_map(|m| m.copies.iter().map(|copies| copies.file.id)));
+    if !planted(Bug::CopiesNotKept) {
+        data.extend(kept.iter().flat_map(|m| m.copies.iter().map(|copies| copies.file.id)));
+    }
     let ends: HashSet<FileId> = kept.iter().flat_map(|m| m.ends_files.iter().map(|file| file.id)).collect();
     let ids: HashSet<FileId> = kept.iter().flat_map(|m| m.ids_files.iter().map(|file| file.id)).collect();
     let file_of = |suffix: &'static str| move |name: &str| table_and_file(name, suffix).map(|(_, file)| file);
