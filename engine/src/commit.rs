@@ -15,6 +15,7 @@ use crate::codec::records::{
 use crate::database::{Database, Follower, Inner, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load::LoadedFiles;
+use crate::load::spill::Folded;
 use crate::manifest::DataFileRecord;
 use crate::queue::{Duty, Entered, Lead, Queue};
 use crate::state::State;
@@ -48,8 +49,13 @@ pub(crate) struct PreparedTable {
     expects: Vec<Expect>,
     deleted: Keys,
     deleted_expects: Vec<Expect>,
-    /// Rows in data files instead of all these.
+    /// Rows in data files instead of those above.
     pub(crate) loaded: Option<LoadedFiles>,
+    /// What those come to, and where the rows lie that they replace or that are deleted, where that is known already:
+    /// nothing is looked up again, and no other commit may have changed the table.
+    settled: Option<(Vec<Target>, Counts)>,
+    /// Of the rows loaded, where it is known.
+    pub(crate) digest: Option<[u8; 32]>,
 }
 
 /// Everything a transaction wants, ready to be checked.
@@ -145,7 +151,30 @@ impl PreparedTable {
             deleted,
             deleted_expects,
             loaded: None,
+            settled: None,
+            digest: None,
         })
+    }
+
+    /// Rows of a transaction that were on disk.
+    pub(crate) fn of_folded(table: &Table, folded: Folded) -> PreparedTable {
+        let schema = table.newest_schema().clone();
+        PreparedTable {
+            id: table.id,
+            name: table.name.clone(),
+            rows: RecordBatch::new_empty(schema.to_arrow()),
+            schema,
+            truncated: folded.truncated,
+            dropped: false,
+            block: Vec::new(),
+            keys: Keys::default(),
+            expects: Vec::new(),
+            deleted: folded.deleted,
+            deleted_expects: Vec::new(),
+            loaded: Some(folded.files),
+            settled: Some((folded.deleted_at, folded.counts)),
+            digest: Some(folded.digest),
+        }
     }
 }
 
@@ -166,8 +195,14 @@ impl Prepared {
             part(table.schema.to_string().as_bytes());
             part(&[table.truncated as u8]);
             part(&table.block);
-            part(&(table.deleted.len() as u64).to_le_bytes());
-            table.deleted.iter().for_each(&mut part);
+            if let Some(digest) = &table.digest {
+                part(digest);
+            }
+            // What was found to go is no part of what is wanted.
+            if table.settled.is_none() {
+                part(&(table.deleted.len() as u64).to_le_bytes());
+                table.deleted.iter().for_each(&mut part);
+            }
         }
         *hasher.finalize().as_bytes()
     }
@@ -203,7 +238,7 @@ struct Logged {
 pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOptions) -> Result<Committed> {
     upkeep::wait_for_room(database)?;
     // Two loads of the same rows make two files: what was asked for must be told.
-    let loads = prepared.tables.iter().any(|table| table.loaded.is_some());
+    let loads = prepared.tables.iter().any(|table| table.loaded.is_some() && table.digest.is_none());
     if loads && options.client_id.is_some() && options.request_digest.is_none() {
         return Err(Error::invalid("a load with an id needs a digest of the request (request_digest)"));
     }
@@ -332,10 +367,12 @@ fn log_one(
 
     let numbers = real_numbers(&state, &prepared);
     let number = |id: TableId| numbers.get(&id).copied().unwrap_or(id);
-    let mut loaded: BTreeMap<TableId, Vec<DataFileRecord>> = BTreeMap::new();
+    let mut loaded: BTreeMap<TableId, Loaded> = BTreeMap::new();
     for table in &mut prepared.tables {
+        let settled =
+            table.settled.take().map(|(at, counts)| (std::mem::take(&mut table.deleted), at, counts));
         if let Some(files) = &mut table.loaded {
-            loaded.insert(table.id, files.records_of(number(table.id))?);
+            loaded.insert(table.id, Loaded { files: files.records_of(number(table.id))?, settled });
         }
     }
     let catalog: Vec<CatalogChange> =
@@ -583,6 +620,14 @@ impl PreparedCatalogChange {
     }
 }
 
+/// What a table's rows on disk add to a commit.
+#[derive(Default)]
+struct Loaded {
+    files: Vec<DataFileRecord>,
+    /// Keys of rows that they replace or that are deleted, where those lie, and what all comes to, where that is known.
+    settled: Option<(Keys, Vec<Target>, Counts)>,
+}
+
 /// The changes, for each its rows as a column block, and what they come to.
 type Rows<'a> = (Vec<TableChange>, Vec<&'a [u8]>, BTreeMap<TableId, (String, Counts)>);
 
@@ -590,7 +635,7 @@ type Rows<'a> = (Vec<TableChange>, Vec<&'a [u8]>, BTreeMap<TableId, (String, Cou
 fn resolve_rows<'a>(
     state: &State,
     prepared: &'a Prepared,
-    mut loaded: BTreeMap<TableId, Vec<DataFileRecord>>,
+    mut loaded: BTreeMap<TableId, Loaded>,
     number: &impl Fn(TableId) -> TableId,
 ) -> Result<Rows<'a>> {
     let catalog = state.catalog();
@@ -656,6 +701,13 @@ fn resolve_rows<'a>(
             count.inserted += table.rows.num_rows() as u64;
         }
         let (mut deleted, mut deleted_at) = (Keys::default(), Vec::new());
+        let loaded = loaded.remove(&table.id).unwrap_or_default();
+        if let Some((keys, places, counts)) = loaded.settled {
+            (deleted, deleted_at) = (keys, places);
+            count += counts;
+        } else {
+            count.inserted += table.loaded.as_ref().map_or(0, LoadedFiles::rows);
+        }
         for (key, expect) in table.deleted.iter().zip(&table.deleted_expects) {
             let (exists, target) = find(key, *expect)?;
             match (expect, exists) {
@@ -675,8 +727,7 @@ fn resolve_rows<'a>(
         if table.dropped {
             continue;
         }
-        count.inserted += table.loaded.as_ref().map_or(0, LoadedFiles::rows);
-        let files = loaded.remove(&table.id).unwrap_or_default();
+        let files = loaded.files;
         let (_, total) = counts.entry(id).or_insert_with(|| (table.name.clone(), Counts::default()));
         *total += count;
         let first_row_id = (!table.schema.has_key())

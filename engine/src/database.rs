@@ -10,6 +10,7 @@ use crate::files::io_error;
 use crate::generation::Generation;
 use crate::history::ids::hash_id;
 use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout};
+use crate::load::held::Share;
 use crate::manifest::{self, Leased, Manifest};
 use crate::open_files::OpenFiles;
 use crate::options::Options;
@@ -55,6 +56,8 @@ pub(crate) struct Inner {
     views: OnceLock<Arc<ViewCache>>,
     /// What commits and upkeep tell each other.
     pub(crate) signals: Arc<Signals>,
+    /// What open transactions hold in memory.
+    pub(crate) share: Arc<Share>,
 }
 
 /// How far the log has been read. Whoever applies changes holds this.
@@ -234,6 +237,7 @@ impl Database {
             commits: CommitQueue::default(),
             views: OnceLock::new(),
             signals: Arc::default(),
+            share: Arc::default(),
         };
         let guard = Arc::new(Guard::new(inner.signals.clone()));
         let database = Database { inner: Arc::new(inner), _guard: Some(guard) };

@@ -8,8 +8,10 @@
 //! disk, which are merged. Memory is that of the budget, whatever the number of rows.
 
 mod existing;
+pub(crate) mod held;
 mod output;
 mod sorter;
+pub(crate) mod spill;
 
 use crate::database::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -51,6 +53,18 @@ pub(crate) struct LoadedFiles {
 }
 
 impl LoadedFiles {
+    /// None yet.
+    pub(crate) fn none(inner: Arc<Inner>) -> LoadedFiles {
+        LoadedFiles {
+            inner,
+            records: Vec::new(),
+            runs: Vec::new(),
+            locks: BTreeMap::new(),
+            first_row_id: None,
+            named: false,
+        }
+    }
+
     /// How many rows there are.
     pub(crate) fn rows(&self) -> u64 {
         self.records.iter().map(|record| record.rows).sum()
@@ -131,14 +145,8 @@ impl Loader {
     ) -> Loader {
         let schema = table.newest_schema().clone();
         let next_row_id = state.memory.read().next_row_ids.get(&table.id).copied().unwrap_or(0);
-        let files = LoadedFiles {
-            inner: inner.clone(),
-            records: Vec::new(),
-            runs: Vec::new(),
-            locks: BTreeMap::new(),
-            first_row_id: (!schema.has_key()).then_some(next_row_id),
-            named: false,
-        };
+        let mut files = LoadedFiles::none(inner.clone());
+        files.first_row_id = (!schema.has_key()).then_some(next_row_id);
         let output = Output::new(inner.clone(), table.clone(), schema.clone());
         Loader {
             inner,
@@ -154,6 +162,19 @@ impl Loader {
             sorter: None,
             next_row_id,
         }
+    }
+
+    /// How many rows were taken into a table without key.
+    pub(crate) fn rows_appended(&self) -> u64 {
+        self.next_row_id - self.files.first_row_id.unwrap_or(self.next_row_id)
+    }
+
+    /// Goes on with rows of another schema of a table without key.
+    pub(crate) fn set_schema(&mut self, schema: Arc<TableSchema>) -> Result<()> {
+        self.end_files()?;
+        self.output = Output::new(self.inner.clone(), self.table.clone(), schema.clone());
+        self.schema = schema;
+        Ok(())
     }
 
     /// Takes rows that have the schema's columns.
@@ -246,7 +267,8 @@ impl Loader {
     /// Writes what the sorter has gathered as a run of its own.
     fn spill(&mut self) -> Result<()> {
         let Some(sorter) = &mut self.sorter else { return Ok(()) };
-        let mut writer = begin_file(&self.inner, &self.table, &self.schema, &mut self.files.locks)?;
+        let kind = FileKind::Loaded;
+        let mut writer = begin_file(&self.inner, &self.table, &self.schema, kind, &mut self.files.locks)?;
         for chunk in sorter.take_sorted() {
             let chunk = chunk?;
             writer.write(&chunk.rows, &chunk.keys, None, &[], &[])?;
@@ -297,13 +319,13 @@ fn begin_file(
     inner: &Arc<Inner>,
     table: &Table,
     schema: &TableSchema,
+    kind: FileKind,
     locks: &mut BTreeMap<FileId, Arc<dyn DiskFile>>,
 ) -> Result<DataWriter> {
     let (id, lock) = numbers::draw_for_load(inner, table.id)?;
     locks.insert(id, lock);
     let disk: Arc<dyn Disk> = inner.disk.clone();
-    let made =
-        DataWriter::create(disk, &inner.layout, table.id, id, &schema.columns, FileKind::Loaded, &schema.key);
+    let made = DataWriter::create(disk, &inner.layout, table.id, id, &schema.columns, kind, &schema.key);
     if made.is_err() {
         let _ = inner.disk.remove_file(&temporary_path(&inner.layout.data(table.id, id)));
     }

@@ -14,6 +14,11 @@ pub const CHECKPOINT_LOG_BYTES_DEFAULT: u64 = 64 << 20;
 pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 4 << 20;
 /// How long a commit may wait for a checkpoint to settle it.
 pub const CHECKPOINT_AGE_DEFAULT: Duration = Duration::from_secs(60);
+/// Bytes of log that are settled before the usual time, when nobody commits any more: who opens the database next would
+/// have to read them.
+pub const SETTLE_LOG_BYTES_DEFAULT: u64 = 256 << 10;
+/// How long nobody commits before that.
+pub const SETTLE_IDLE_DEFAULT: Duration = Duration::from_secs(1);
 /// How long a commit waits for room in memory.
 pub const ROOM_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 /// Bytes of memory that a database may take.
@@ -57,11 +62,20 @@ pub struct Options {
     pub read_threads: usize,
     /// How long after a commit a checkpoint is made at the latest, by a thread of upkeep.
     pub checkpoint_age: Duration,
+    /// Bytes of log that a thread of upkeep settles when the last handle is closed, or when nobody has committed for
+    /// `settle_idle`, so that whoever opens the database next need not read them; 0 never. A shorter tail stays, so that
+    /// a process that lives for one small commit pays for no checkpoint.
+    pub settle_log_bytes: u64,
+    /// How long nobody commits before such a tail is settled.
+    pub settle_idle: Duration,
     /// How long a commit waits where the changes in memory have no room left.
     pub room_wait: Duration,
     /// Bytes of memory that the database may take, divided among changes not settled yet, keys kept for existence
     /// checks, scans, sorts and compaction.
     pub memory_bytes: u64,
+    /// Bytes of rows that open transactions hold, all together, before rows go to temporary files; `None`: an eighth of
+    /// the budget. With 0 no transaction holds any.
+    pub transaction_bytes: Option<u64>,
     /// Bytes of rendered files kept in the cache directory.
     pub view_cache_bytes: u64,
     /// Where rendered files are kept; `None`: `$XDG_CACHE_HOME/asof` or `~/.cache/asof`.
@@ -86,8 +100,11 @@ impl Default for Options {
             copies_rows_min: COPIES_ROWS_MIN_DEFAULT,
             read_threads: crate::pool::default_width(),
             checkpoint_age: CHECKPOINT_AGE_DEFAULT,
+            settle_log_bytes: SETTLE_LOG_BYTES_DEFAULT,
+            settle_idle: SETTLE_IDLE_DEFAULT,
             room_wait: ROOM_WAIT_DEFAULT,
             memory_bytes: MEMORY_BYTES_DEFAULT,
+            transaction_bytes: None,
             view_cache_bytes: VIEW_CACHE_BYTES_DEFAULT,
             view_cache_dir: None,
             time_zone: jiff::tz::TimeZone::UTC,
@@ -119,8 +136,14 @@ impl Options {
         self.memory() / 4
     }
 
-    /// What loads take: half of it rows that are sorted, half of it rows that are encoded.
+    /// What a load takes: half of it rows that are sorted, half of it rows that are encoded.
     pub(crate) fn load_bytes(&self) -> u64 {
         self.memory() / 4
+    }
+
+    /// Rows that open transactions hold, all together: what is beyond it goes to temporary files, and takes the half of
+    /// a load's memory that is for sorting.
+    pub(crate) fn transaction_bytes(&self) -> u64 {
+        self.transaction_bytes.unwrap_or(self.load_bytes() / 2)
     }
 }

@@ -2,13 +2,17 @@
 
 use crate::adapt::{adapt, conform};
 use crate::api::{Alteration, CommitOptions, Committed, Counts, Isolation, ScanOptions, TransactionOptions};
+use crate::codec::records::encode_rows;
 use crate::commit::{PROVISIONAL, Prepared, PreparedCatalogChange, PreparedTable, Reads, commit};
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_range::key_range;
+use crate::load::held::Held;
+use crate::load::spill::Spill;
 use crate::load::{LoadedFiles, Loader};
 use crate::replace::{difference_by_key, difference_of_rows};
 use crate::snapshot::Snapshot;
+use crate::store::encode::array_bytes;
 use arrow::array::{Array, RecordBatch};
 use asof_mvcc::{
     Catalog, Column, Expect, Keys, Put, Table, TableId, TableSchema, TableWrites, Version, WriteError,
@@ -28,12 +32,23 @@ pub struct Transaction {
     writes: BTreeMap<TableId, TableWrites>,
     /// Tables into which rows were loaded.
     loads: BTreeMap<TableId, LoadedFiles>,
+    /// Rows that took too much memory; what is in `writes` came after them.
+    spilled: BTreeMap<TableId, Spilled>,
+    held: Held,
     schema_changes: Vec<(String, String)>,
     dropped: Vec<(TableId, String)>,
     next_provisional: TableId,
     has_read: Cell<bool>,
     /// What a serializable transaction read; `None` at snapshot isolation.
     reads: Option<RefCell<Reads>>,
+}
+
+/// Rows that a transaction holds on disk.
+enum Spilled {
+    /// Of a table with a key.
+    Keyed(Box<Spill>),
+    /// Of a table without one: nothing but added rows; with a digest of them.
+    Appended(Box<Loader>, Box<blake3::Hasher>),
 }
 
 impl Transaction {
@@ -43,13 +58,16 @@ impl Transaction {
             Isolation::Serializable => Some(RefCell::default()),
         };
         let base = snapshot.catalog().up_to(snapshot.version());
+        let inner = &database.inner;
         Transaction {
+            held: Held::new(inner.share.clone(), inner.options.transaction_bytes()),
             database,
             snapshot,
             catalog: base.clone(),
             base,
             writes: BTreeMap::new(),
             loads: BTreeMap::new(),
+            spilled: BTreeMap::new(),
             schema_changes: Vec::new(),
             dropped: Vec::new(),
             next_provisional: PROVISIONAL,
@@ -124,10 +142,14 @@ impl Transaction {
         let working = self.working();
         let writes = self.writes.remove(&id);
         self.loads.remove(&id);
+        self.held.release(id);
         self.schema_changes.push((table.to_string(), "drop table".to_string()));
         if id < PROVISIONAL {
             // What was expected of its keys is expected still.
-            if let Some(mut writes) = writes {
+            if let Some(Spilled::Keyed(spill)) = self.spilled.get_mut(&id) {
+                spill.truncate(&mut writes.unwrap_or_default());
+            } else if let Some(mut writes) = writes {
+                self.spilled.remove(&id);
                 writes.truncate();
                 self.writes.insert(id, writes);
             }
@@ -135,6 +157,7 @@ impl Transaction {
             self.dropped.push((id, table.to_string()));
         } else {
             // Made by this transaction: it never was.
+            self.spilled.remove(&id);
             self.catalog = Catalog::new(self.catalog.all().filter(|t| t.id != id).map(|t| (**t).clone()));
         }
         Ok(())
@@ -151,8 +174,18 @@ impl Transaction {
         let (id, next_column_id) = (entry.id, entry.next_column_id);
         let (schema, what) = altered(entry.newest_schema(), alteration, next_column_id)?;
         check_defaults(&schema)?;
-        let working = self.working();
-        self.catalog.table_mut(id).expect("it was just found").set_schema(Arc::new(schema), working);
+        let (schema, working) = (Arc::new(schema), self.working());
+        match self.spilled.get_mut(&id) {
+            Some(Spilled::Keyed(spill)) => spill.set_schema(schema.clone()),
+            Some(Spilled::Appended(loader, digest)) => {
+                // What is in memory still has the schema before.
+                append(loader, digest, self.writes.entry(id).or_default())?;
+                self.held.release(id);
+                loader.set_schema(schema.clone())?;
+            }
+            None => {}
+        }
+        self.catalog.table_mut(id).expect("it was just found").set_schema(schema, working);
         self.schema_changes.push((table.to_string(), what));
         Ok(())
     }
@@ -193,7 +226,7 @@ impl Transaction {
         let entry = self.table(table)?.clone();
         let schema = entry.newest_schema().clone();
         self.check_not_loaded(entry.id, table)?;
-        if self.writes.get(&entry.id).is_some_and(|writes| !writes.is_empty()) {
+        if !self.is_untouched(entry.id) {
             return Err(Error::invalid(format!(
                 "table {table} has changes already: load its rows in a transaction of its own"
             )));
@@ -215,23 +248,55 @@ impl Transaction {
     /// Whether a table has no rows, and this transaction has changed none, so that a load is all there is to check.
     pub fn can_load(&self, table: &str) -> Result<bool> {
         let entry = self.table(table)?;
-        let untouched = self.writes.get(&entry.id).is_none_or(TableWrites::is_empty);
+        let untouched = self.is_untouched(entry.id);
         let is_empty = entry.id >= PROVISIONAL || self.snapshot.rows_of(entry)? == 0;
         Ok(untouched && is_empty && !self.loads.contains_key(&entry.id))
     }
 
+    /// Whether this transaction has done nothing to rows of a table but loads.
+    fn is_untouched(&self, id: TableId) -> bool {
+        !self.spilled.contains_key(&id) && self.writes.get(&id).is_none_or(TableWrites::is_empty)
+    }
+
     fn loader(&self, table: &Table) -> Result<Loader> {
+        let rows = if table.id < PROVISIONAL { self.snapshot.rows_of(table)? } else { 0 };
+        let (inner, state) = (self.database.inner.clone(), self.snapshot.state().clone());
+        Ok(Loader::new(inner, state, self.snapshot.version(), self.numbered(table), rows))
+    }
+
+    /// A table with the number that it gets where no other transaction makes a table first.
+    fn numbered(&self, table: &Table) -> Table {
         let mut table = table.clone();
-        let mut rows = 0;
-        if table.id < PROVISIONAL {
-            rows = self.snapshot.rows_of(&table)?;
-        } else {
-            // The number that it gets where no other transaction makes a table first.
+        if table.id >= PROVISIONAL {
             let before = self.catalog.all().filter(|other| (PROVISIONAL..table.id).contains(&other.id));
             table.id = self.snapshot.catalog().next_table_id() + before.count() as TableId;
         }
-        let (inner, state) = (self.database.inner.clone(), self.snapshot.state().clone());
-        Ok(Loader::new(inner, state, self.snapshot.version(), table, rows))
+        table
+    }
+
+    /// Lets rows go to disk where transactions hold more than their share of memory.
+    fn spill(&mut self) -> Result<()> {
+        while let Some(id) = self.held.too_much() {
+            let table = self.catalog.table(id).expect("writes are to tables of the catalog");
+            if !self.spilled.contains_key(&id) {
+                let spilled = match table.newest_schema().has_key() {
+                    true => Spilled::Keyed(Box::new(Spill::new(
+                        self.database.inner.clone(),
+                        self.numbered(table),
+                    ))),
+                    false => Spilled::Appended(Box::new(self.loader(table)?), Box::default()),
+                };
+                self.spilled.insert(id, spilled);
+            }
+            let writes = self.writes.entry(id).or_default();
+            match self.spilled.get_mut(&id) {
+                Some(Spilled::Keyed(spill)) => spill.take(writes)?,
+                Some(Spilled::Appended(loader, digest)) => append(loader, digest, writes)?,
+                None => unreachable!("it was just put there"),
+            }
+            self.held.release(id);
+        }
+        Ok(())
     }
 
     /// Refuses to do anything else to rows of a table that were loaded.
@@ -263,13 +328,16 @@ impl Transaction {
             return Ok(());
         }
         self.check_not_loaded(id, table)?;
+        let mut bytes = rows.columns().iter().map(array_bytes).sum::<usize>();
         let writes = self.writes.entry(id).or_default();
         if !schema.has_key() {
             writes.append(schema, rows);
-            return Ok(());
+            self.held.add(id, bytes as u64);
+            return self.spill();
         }
         let keys = Keys::of_batch(&schema, &rows)
             .map_err(|error| Error::from(error).at(format!("table {table}")))?;
+        bytes += keys.memory_bytes() + keys.len() * KEY_WRITE_BYTES;
         let names: Vec<usize> = schema.key_indexes();
         writes.put(schema.clone(), rows.clone(), &keys, put).map_err(|(row, error)| {
             let cells = names.iter().map(|index| {
@@ -286,7 +354,9 @@ impl Transaction {
                     Error::not_found(format!("table {table} has no row with the key {key}"))
                 }
             }
-        })
+        })?;
+        self.held.add(id, bytes as u64);
+        self.spill()
     }
 
     /// Changes the given columns of rows whose keys exist; a key that does not is an error. `rows` has the key columns
@@ -340,7 +410,15 @@ impl Transaction {
     pub fn truncate(&mut self, table: &str) -> Result<()> {
         let id = self.table(table)?.id;
         self.check_not_loaded(id, table)?;
-        self.writes.entry(id).or_default().truncate();
+        let writes = self.writes.entry(id).or_default();
+        match self.spilled.get_mut(&id) {
+            Some(Spilled::Keyed(spill)) => spill.truncate(writes),
+            _ => {
+                self.spilled.remove(&id);
+                writes.truncate();
+            }
+        }
+        self.held.release(id);
         Ok(())
     }
 
@@ -363,8 +441,7 @@ impl Transaction {
             })
             .collect::<Result<Vec<_>>>()?;
         let rows = arrow::compute::concat_batches(&schema.to_arrow(), &rows)?;
-        let writes = self.writes.get(&id);
-        if writes.is_some_and(|writes| !writes.is_empty()) {
+        if !self.is_untouched(id) {
             return Err(Error::invalid(format!(
                 "table {table} has changes already; replace must come first"
             )));
@@ -404,6 +481,11 @@ impl Transaction {
         if let Some(own) = self.writes.get(&id).and_then(|writes| writes.row(key)) {
             let Some((from, row)) = own else { return Ok(None) };
             return adapt(&row, &from.columns, &schema.columns, &schema.to_arrow()).map(Some);
+        }
+        if let Some(Spilled::Keyed(spill)) = self.spilled.get(&id)
+            && let Some(own) = spill.row_of(key)?
+        {
+            return Ok(own);
         }
         self.has_read.set(true);
         if id >= PROVISIONAL {
@@ -462,7 +544,24 @@ impl Transaction {
             let table = self.catalog.table(*id).expect("loads are to tables of the catalog");
             all.entry(table.name.clone()).or_default().inserted += files.rows();
         }
-        for (id, writes) in self.writes.iter().filter(|(id, _)| !self.is_dropped(**id)) {
+        let none = TableWrites::default();
+        for (id, spilled) in self.spilled.iter().filter(|(id, _)| !self.is_dropped(**id)) {
+            let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
+            let counts = all.entry(table.name.clone()).or_default();
+            match spilled {
+                Spilled::Keyed(spill) => {
+                    if spill.is_truncated() && *id < PROVISIONAL {
+                        counts.deleted += self.snapshot.rows_of(table)?;
+                    }
+                    let there = Some(&**table).filter(|_| *id < PROVISIONAL);
+                    *counts += spill.counts(self.writes.get(id).unwrap_or(&none), &state, there)?;
+                }
+                Spilled::Appended(loader, _) => counts.inserted += loader.rows_appended(),
+            }
+        }
+        let in_memory =
+            |id: &TableId| !self.is_dropped(*id) && !matches!(self.spilled.get(id), Some(Spilled::Keyed(_)));
+        for (id, writes) in self.writes.iter().filter(|(id, _)| in_memory(id)) {
             let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
             let counts = all.entry(table.name.clone()).or_default();
             let key_columns: Vec<Column> = table.newest_schema().key_columns().cloned().collect();
@@ -503,7 +602,17 @@ impl Transaction {
                 catalog.push(PreparedCatalogChange::Alter { id, name, schema });
             }
         }
-        let mut tables = self
+        let mut tables = Vec::new();
+        // A request that is made again gets the first answer, whatever became of its rows since.
+        let known = match (&options.client_id, self.spilled.is_empty()) {
+            (Some(client), false) => self.database.commit_with_client_id(client)?.is_some(),
+            _ => false,
+        };
+        for (id, spilled) in std::mem::take(&mut self.spilled) {
+            let writes = self.writes.remove(&id).unwrap_or_default();
+            tables.push(self.settle(id, spilled, writes, known)?);
+        }
+        let in_memory = self
             .writes
             .iter()
             .filter(|(_, writes)| !writes.is_empty())
@@ -514,6 +623,7 @@ impl Transaction {
                 Ok(prepared)
             })
             .collect::<Result<Vec<_>>>()?;
+        tables.extend(in_memory);
         for (id, files) in std::mem::take(&mut self.loads) {
             let table = self.catalog.table(id).expect("loads are to tables of the catalog");
             let mut prepared = PreparedTable::new(table, &TableWrites::default())?;
@@ -531,6 +641,47 @@ impl Transaction {
         };
         commit(&self.database, prepared, options)
     }
+
+    /// Rows on disk, and those that came after them, as files of a load.
+    fn settle(
+        &self,
+        id: TableId,
+        spilled: Spilled,
+        mut writes: TableWrites,
+        known: bool,
+    ) -> Result<PreparedTable> {
+        let table = self.catalog.table(id).expect("writes are to tables of the catalog");
+        let mut prepared = match spilled {
+            Spilled::Keyed(spill) => {
+                let there = id < PROVISIONAL && self.snapshot.rows_of(table)? > 0;
+                let folded =
+                    spill.finish(&writes, self.snapshot.state(), Some(&**table).filter(|_| there), known)?;
+                PreparedTable::of_folded(table, folded)
+            }
+            Spilled::Appended(mut loader, mut digest) => {
+                append(&mut loader, &mut digest, &mut writes)?;
+                let mut prepared = PreparedTable::new(table, &writes)?;
+                prepared.loaded = Some(loader.finish()?);
+                prepared.digest = Some(*digest.finalize().as_bytes());
+                prepared
+            }
+        };
+        prepared.dropped = self.is_dropped(id);
+        Ok(prepared)
+    }
+}
+
+/// About the bytes that a key takes in a map of what is done to it, beside its own.
+const KEY_WRITE_BYTES: usize = 64;
+
+/// Moves rows without key to a load.
+fn append(loader: &mut Loader, digest: &mut blake3::Hasher, writes: &mut TableWrites) -> Result<()> {
+    writes.appended.clear();
+    for (_, rows) in std::mem::take(&mut writes.batches) {
+        digest.update(&encode_rows(&rows));
+        loader.push(&rows)?;
+    }
+    Ok(())
 }
 
 /// A row with some columns replaced by given ones.

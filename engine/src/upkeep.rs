@@ -2,7 +2,9 @@
 //! database.
 //!
 //! Invariants. The thread starts with the first commit and ends with the last handle; a checkpoint that
-//! is due by then is made first, so that processes that live for one commit settle what they write.
+//! is due by then is made first, so that processes that live for one commit settle what they write. So
+//! is one of a tail that would take long to read when the database is opened next; what is shorter
+//! stays, and costs neither side much. The same tail is settled when nobody commits any more.
 //! Commits wait for it only where the changes in memory have used up their budget. What fails is tried
 //! again after growing pauses, and [`crate::Info`] says so; the log has everything meanwhile. Another
 //! process that does the same is let do it.
@@ -14,6 +16,7 @@ use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{CHECKPOINT_LOG_BYTES_MIN, Upkeep};
 use crate::state::State;
+use asof_mvcc::Version;
 use asof_wal::{LogOptions, Position};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -52,6 +55,10 @@ struct Asked {
     due: bool,
     /// Since when there is something to settle.
     since: Option<Instant>,
+    /// The thread sleeps until it is told of a commit: the tail is short, and nobody commits.
+    asleep: bool,
+    /// At the end one try is enough.
+    tried_at_end: bool,
     /// The tries that failed in a row.
     failures: u32,
     /// When to try again.
@@ -111,10 +118,22 @@ fn is_due(inner: &Inner) -> bool {
         return false;
     }
     let state = inner.state();
-    let Some(end) = state.tail_end() else { return false };
-    let start: Position = state.generation.manifest().log_start.into();
+    let Some(tail) = tail_bytes(&state) else { return false };
     let limit = (state.generation.data_bytes() / 8).max(CHECKPOINT_LOG_BYTES_MIN).min(most);
-    log_bytes_between(start, end) >= limit || state.unsettled_bytes() >= inner.options.memtable_bytes() / 2
+    tail >= limit || state.unsettled_bytes() >= inner.options.memtable_bytes() / 2
+}
+
+/// Whether the tail is so long that it is settled when nobody commits any more.
+fn is_worth_settling(inner: &Inner) -> bool {
+    let least = inner.options.settle_log_bytes;
+    let never = least == 0 || inner.options.checkpoint_log_bytes == 0;
+    !never && tail_bytes(&inner.state()).is_some_and(|bytes| bytes >= least)
+}
+
+/// Bytes of log that no manifest settles; `None` where there is no commit in them.
+fn tail_bytes(state: &State) -> Option<u64> {
+    let start: Position = state.generation.manifest().log_start.into();
+    Some(log_bytes_between(start, state.tail_end()?))
 }
 
 /// Bytes of log from one place to another, as far as the places tell: segments between count as full.
@@ -158,7 +177,8 @@ fn tell(inner: &Arc<Inner>, due: bool) {
         return;
     }
     signals.told.store(true, Ordering::SeqCst);
-    let news = asked.since.is_none() || (due && !asked.due);
+    let news = asked.since.is_none() || asked.asleep || (due && !asked.due);
+    asked.asleep = false;
     asked.since.get_or_insert_with(Instant::now);
     asked.due |= due;
     if asked.thread.is_none() {
@@ -236,17 +256,41 @@ fn compact(database: &Database, signals: &Signals) {
 /// Waits until a checkpoint is due; `false` where the thread is to end.
 fn wait_for_work(inner: &Inner, signals: &Signals) -> bool {
     let mut asked = signals.asked.lock();
+    // The last commit that was there when somebody looked, and when that was.
+    let mut newest: Option<(Version, Instant)> = None;
     loop {
         let by_age = asked.since.and_then(|since| since.checked_add(inner.options.checkpoint_age));
         let now = Instant::now();
         let paused = asked.retry.filter(|retry| *retry > now);
         if asked.stop {
-            return asked.due && asked.failures == 0;
+            let wanted = asked.due || is_worth_settling(inner);
+            return wanted && asked.failures == 0 && !asked.tried_at_end;
         }
         if paused.is_none() && (asked.due || by_age.is_some_and(|age| age <= now)) {
             return true;
         }
-        match paused.or(by_age) {
+        let mut until = paused.or(by_age);
+        if paused.is_none() && asked.since.is_some() && !asked.asleep {
+            let applied = inner.state().applied();
+            let (_, quiet_since) = match newest {
+                Some(seen) if seen.0 == applied => seen,
+                _ => *newest.insert((applied, now)),
+            };
+            let idle = quiet_since.checked_add(inner.options.settle_idle);
+            if idle.is_some_and(|idle| idle <= now) {
+                if is_worth_settling(inner) {
+                    return true;
+                }
+                // The next commit wakes the thread; until then there is nothing to look at.
+                signals.told.store(false, Ordering::SeqCst);
+                asked.asleep = inner.state().applied() == applied;
+                signals.told.store(!asked.asleep, Ordering::SeqCst);
+                newest = None;
+                continue;
+            }
+            until = until.into_iter().chain(idle).min();
+        }
+        match until {
             Some(until) => drop(signals.wake.wait_until(&mut asked, until)),
             None => signals.wake.wait(&mut asked),
         }
@@ -275,8 +319,7 @@ fn note_outcome(inner: &Inner, signals: &Signals, made: Result<Option<Checkpoint
             asked.error = Some(error.to_string());
         }
     }
-    // At the end one try is enough.
-    asked.due &= !asked.stop;
+    asked.tried_at_end = asked.stop;
     signals.done.notify_all();
 }
 

@@ -66,7 +66,7 @@ impl TableWrites {
         self.keys.is_empty() && self.appended.is_empty() && !self.truncated
     }
 
-    /// Puts rows by key. Stops at the first row that cannot be put and gives it.
+    /// Puts rows by key: all of them, or none where one cannot be put, which is given.
     pub fn put(
         &mut self,
         schema: Arc<TableSchema>,
@@ -75,31 +75,42 @@ impl TableWrites {
         put: Put,
     ) -> Result<(), (usize, WriteError)> {
         let batch = self.batches.len() as u32;
+        let mut before: Vec<Option<KeyWrite>> = Vec::with_capacity(keys.len());
         for (row, key) in keys.iter().enumerate() {
-            let place = Some((batch, row as u32));
-            match self.keys.get_mut(key) {
-                Some(write) => {
-                    match (put, write.row) {
-                        (Put::Insert, Some(_)) => return Err((row, WriteError::Exists)),
-                        (Put::Update, None) => return Err((row, WriteError::Missing)),
-                        _ => {}
-                    }
-                    write.row = place;
+            let known = self.keys.get(key).copied();
+            let expect = match (known, put) {
+                (Some(KeyWrite { row: Some(_), .. }), Put::Insert) => Err(WriteError::Exists),
+                (Some(KeyWrite { row: None, .. }), Put::Update) => Err(WriteError::Missing),
+                (Some(known), _) => Ok(known.expect),
+                (None, Put::Update) if self.truncated => Err(WriteError::Missing),
+                (None, _) if self.truncated => Ok(Expect::Any),
+                (None, Put::Insert) => Ok(Expect::Absent),
+                (None, Put::Upsert) => Ok(Expect::Any),
+                (None, Put::Update) => Ok(Expect::Present),
+            };
+            match expect {
+                Ok(expect) => {
+                    before.push(known);
+                    self.keys.insert(key.into(), KeyWrite { expect, row: Some((batch, row as u32)) });
                 }
-                None => {
-                    let expect = match put {
-                        Put::Update if self.truncated => return Err((row, WriteError::Missing)),
-                        _ if self.truncated => Expect::Any,
-                        Put::Insert => Expect::Absent,
-                        Put::Upsert => Expect::Any,
-                        Put::Update => Expect::Present,
-                    };
-                    self.keys.insert(key.into(), KeyWrite { expect, row: place });
+                Err(error) => {
+                    self.take_back(keys, before);
+                    return Err((row, error));
                 }
             }
         }
         self.batches.push((schema, rows));
         Ok(())
+    }
+
+    /// Makes the first writes of some keys undone: `before` has what was known of each.
+    fn take_back(&mut self, keys: &Keys, before: Vec<Option<KeyWrite>>) {
+        for (row, before) in before.into_iter().enumerate().rev() {
+            match before {
+                Some(write) => drop(self.keys.insert(keys.get(row).into(), write)),
+                None => drop(self.keys.remove(keys.get(row))),
+            }
+        }
     }
 
     /// Adds rows without key.
@@ -155,6 +166,23 @@ mod tests {
         let keys = Keys::of_columns(&[("id", &ids)], 1).unwrap();
         let rows = RecordBatch::try_new(schema.to_arrow(), vec![ids]).unwrap();
         writes.put(Arc::new(schema), rows, &keys, how).map_err(|(_, error)| error)
+    }
+
+    #[test]
+    fn of_rows_of_which_one_cannot_be_put_none_is() {
+        let mut writes = TableWrites::default();
+        put(&mut writes, 2, Put::Upsert).unwrap();
+        let before = writes.keys.clone();
+        for rows in [[1, 2], [3, 3]] {
+            let schema = TableSchema::new(vec![Column::new("id", ColumnType::Int64)], &["id"]).unwrap();
+            let ids: ArrayRef = Arc::new(Int64Array::from(rows.to_vec()));
+            let keys = Keys::of_columns(&[("id", &ids)], 2).unwrap();
+            let rows = RecordBatch::try_new(schema.to_arrow(), vec![ids]).unwrap();
+            let refused = writes.put(Arc::new(schema), rows, &keys, Put::Insert);
+            assert_eq!(refused, Err((1, WriteError::Exists)));
+            assert_eq!(writes.keys, before);
+            assert_eq!(writes.batches.len(), 1);
+        }
     }
 
     fn key(id: i64) -> KeyBytes {

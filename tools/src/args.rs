@@ -2,6 +2,7 @@
 //!
 //! Where a command begins with DB, it may be left out if `$ASOF_DB` is set: see [`crate::database_argument`].
 
+use asof_engine::options::MEMORY_BYTES_MIN;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
 use std::path::PathBuf;
@@ -64,6 +65,9 @@ pub struct Globals {
     /// How long to wait for another writer's turn
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub wait: Duration,
+    /// Memory for rows: changes, caches, sorts, compaction; at least 16MiB, 512MiB where not given
+    #[arg(long, global = true, env = "ASOF_MEMORY", hide_env_values = true, value_name = "SIZE", value_parser = parse_memory)]
+    pub memory: Option<u64>,
 }
 
 /// What to do.
@@ -595,6 +599,15 @@ fn parse_mode(text: &str) -> Result<u16, String> {
 fn parse_file_format(text: &str) -> Result<asof_engine::view::Format, String> {
     asof_engine::view::Format::of_extension(text)
         .ok_or_else(|| "is no format; formats are parquet, csv, jsonl, arrow".to_string())
+}
+
+/// Reads a budget of memory; one that nothing could be done with is a slip of the pen.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    match bytes < MEMORY_BYTES_MIN {
+        true => Err(format!("is less than the {} MiB that are needed at least", MEMORY_BYTES_MIN >> 20)),
+        false => Ok(bytes),
+    }
 }
 
 /// Reads a number of bytes: `1000`, `500MB` (decimal), `2GiB` (binary).

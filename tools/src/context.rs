@@ -30,6 +30,8 @@ pub struct Context {
     pub tz: TimeZone,
     /// How long to wait for another writer's turn.
     pub wait: Duration,
+    /// Bytes of memory that a database may take; the engine's default where not given.
+    pub memory: Option<u64>,
     /// The database whose counters are told at the end.
     opened: Mutex<Option<Database>>,
 }
@@ -44,13 +46,20 @@ impl Context {
             color: globals.color,
             tz: globals.tz.clone(),
             wait: globals.wait,
+            memory: globals.memory,
             opened: Mutex::new(None),
         }
     }
 
     /// How databases are opened.
     pub fn options(&self) -> Options {
-        Options { wait: self.wait, time_zone: self.tz.clone(), ..Options::default() }
+        let default = Options::default();
+        Options {
+            wait: self.wait,
+            time_zone: self.tz.clone(),
+            memory_bytes: self.memory.unwrap_or(default.memory_bytes),
+            ..default
+        }
     }
 
     /// Opens a database for reading and writing.

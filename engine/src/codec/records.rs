@@ -639,9 +639,9 @@ impl CommitPayload {
                 decode_kept_columns(&block, &arrow_schema, u32::MAX as usize)?
             };
             let deleted = decode_keys(&record.deleted).ok_or_else(|| damaged("keys"))?;
-            // What is loaded comes alone, and takes its version from the commit.
+            // What is loaded is all that is born, and takes its version from the commit.
             let loads = !record.files.is_empty();
-            let alone = !record.truncate && record.rows.is_empty() && record.deleted.is_empty();
+            let alone = record.rows.is_empty();
             let of_table = |file: &DataFileRecord| {
                 file.table == record.table && !file.history && file.loaded_at.is_none()
             };

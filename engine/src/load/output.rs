@@ -8,7 +8,7 @@ use crate::database::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
 use crate::manifest::DataFileRecord;
-use crate::store::data_writer::{DataWriter, GROUP_ROWS};
+use crate::store::data_writer::{DataWriter, FileKind, GROUP_ROWS};
 use crate::store::encode::array_bytes;
 use arrow::array::RecordBatch;
 use asof_mvcc::{FileId, Keys, Table, TableSchema};
@@ -120,7 +120,7 @@ impl Output {
     }
 
     fn begin(&mut self, locks: &mut BTreeMap<FileId, Arc<dyn DiskFile>>) -> Result<Open> {
-        let mut writer = begin_file(&self.inner, &self.table, &self.schema, locks)?;
+        let mut writer = begin_file(&self.inner, &self.table, &self.schema, FileKind::Loaded, locks)?;
         if self.inner.options.read_threads < 2 {
             return Ok(Open::Here(Box::new(writer)));
         }

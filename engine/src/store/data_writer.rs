@@ -47,6 +47,8 @@ pub enum FileKind {
     History,
     /// Rows of one commit, that of the record naming the file: none has a begin.
     Loaded,
+    /// Rows of a transaction that has not committed; in place of a begin each has what the transaction notes of it.
+    Spilled,
 }
 
 /// A data file being written. Within a run rows come in key order, and of one key in order of begin.
@@ -300,7 +302,7 @@ impl DataWriter {
 
 fn effort_of(kind: FileKind) -> Effort {
     match kind {
-        FileKind::Loaded => Effort::Quick,
+        FileKind::Loaded | FileKind::Spilled => Effort::Quick,
         FileKind::Live | FileKind::History => Effort::Thorough,
     }
 }

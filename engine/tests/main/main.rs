@@ -16,6 +16,7 @@ mod load;
 mod model;
 mod readers;
 mod scans;
+mod spill;
 mod support;
 mod threads;
 mod upkeep;

@@ -166,7 +166,9 @@ impl World {
             return Ok(database.clone());
         }
         self.process = self.disk.process();
-        let options = Options { clock: self.clock.clone(), ..options(&self.process) };
+        // Every other handle holds no rows of transactions in memory.
+        let transaction_bytes = (self.chance.below(2) == 0).then_some(0);
+        let options = Options { clock: self.clock.clone(), transaction_bytes, ..options(&self.process) };
         let database = Database::open_or_create(Path::new(DB), options)?;
         self.database = Some(database.clone());
         Ok(database)
@@ -351,6 +353,22 @@ impl World {
             } else {
                 table.keyed = rows.into_iter().collect();
             }
+            state.insert(replaced, table);
+        } else if self.chance.below(6) == 0 && state.contains_key(replaced) {
+            let mut table = state[replaced].clone();
+            let mut parts = Vec::new();
+            for _ in 0..1 + self.chance.below(3) {
+                let mut rows = self.rows(replaced, &table);
+                rows.retain(|(key, _)| replaced == "events" || !table.keyed.contains_key(key));
+                parts.push(Ok(batch(replaced, &table.columns, &rows)));
+                for (key, cells) in rows {
+                    match replaced {
+                        "events" => table.unkeyed.push(cells),
+                        _ => drop(table.keyed.insert(key, cells)),
+                    }
+                }
+            }
+            txn.load(replaced, parts).map_err(|error| (error, None))?;
             state.insert(replaced, table);
         } else {
             for _ in 0..1 + self.chance.below(3) {

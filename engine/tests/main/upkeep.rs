@@ -159,6 +159,50 @@ fn what_pays_to_be_compacted_is_compacted_unasked() {
     });
 }
 
+#[test]
+fn a_long_tail_is_settled_when_the_last_handle_goes_and_a_short_one_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let version_and_settled = || {
+        let database = Database::open_read_only(&path, Options::default()).unwrap();
+        (database.latest().unwrap(), settled(&database))
+    };
+    let options = Options { settle_idle: Duration::MAX, ..Options::default() };
+    let mut database = make(&path, &options);
+    put(&database, 0, 10).unwrap();
+    drop(database);
+    assert_eq!(version_and_settled(), (Version(2), Version::ZERO), "ten kilobytes are soon read");
+    database = Database::open(&path, Options { settle_log_bytes: 0, ..options.clone() }).unwrap();
+    put(&database, 0, 400).unwrap();
+    drop(database);
+    assert_eq!(version_and_settled(), (Version(3), Version::ZERO), "it was switched off");
+    database = Database::open(&path, options.clone()).unwrap();
+    drop(database);
+    assert_eq!(version_and_settled(), (Version(3), Version::ZERO), "who only reads settles nothing");
+    database = Database::open(&path, options).unwrap();
+    put(&database, 0, 1).unwrap();
+    let other = database.clone();
+    drop(database);
+    assert_eq!(settled(&other), Version::ZERO, "there is a handle left");
+    drop(other);
+    assert_eq!(version_and_settled(), (Version(4), Version(4)));
+}
+
+#[test]
+fn a_long_tail_is_settled_when_nobody_commits_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { settle_idle: Duration::from_millis(20), ..Options::default() };
+    let database = make(&directory.path().join("db"), &options);
+    for round in 0..3 {
+        // Long enough for the thread to fall asleep over a short tail.
+        put(&database, 0, 10).unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        let version = put(&database, 0, 400).unwrap();
+        wait_until("the tail to be settled", || settled(&database) >= version);
+        assert_eq!(database.info().unwrap().upkeep_error, None, "round {round}");
+    }
+}
+
 /// The least budget there is leaves 6 MiB for changes.
 const SMALL: u64 = 16 << 20;
 const ROOM: u64 = SMALL * 3 / 8;
