@@ -1,9 +1,9 @@
 //! The policy: which files of a table are rewritten together, and when.
 //!
 //! Invariants. Live files have disjoint spans of begins, and so have the runs within one. A row version
-//! is stored once: rewriting parts the dead of a file from its living and copies nothing twice. The
-//! policy sees counts alone, so that the simulator of `docs/compaction.md` and the engine run this same
-//! code.
+//! is stored once: rewriting parts the dead of a file from its living and copies nothing twice (copies files
+//! are no part of this). The policy sees counts alone, so that the simulator of `docs/compaction.md` and the
+//! engine run this same code.
 
 use super::cells::{Lifetime, Measure};
 
