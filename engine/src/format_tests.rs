@@ -133,7 +133,7 @@ fn sample_commit() -> (CommitHeader, CommitContent) {
         (2, ("notes".to_string(), Counts { inserted: 0, updated: 0, deleted: 1 })),
         (3, ("eu.people".to_string(), Counts { inserted: 1, updated: 1, deleted: 0 })),
     ]);
-    let mut header = CommitHeader::of(&info, &counts);
+    let mut header = CommitHeader::of(info, counts);
     header.request_digest = Some([0x11; 32]);
     (header, content)
 }

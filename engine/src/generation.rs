@@ -151,6 +151,22 @@ impl Generation {
         Ok(self.open_files.keep(file))
     }
 
+    /// Opens what the first lookups in this generation need: the live files that are not open yet, and when their rows
+    /// died.
+    pub fn open_newest(&self) -> Result<()> {
+        let version = self.version().0;
+        let live = |record: &&DataFileRecord| {
+            !record.history && record.valid_from <= version && version < record.valid_to
+        };
+        for record in self.manifest().data_files.iter().filter(live) {
+            if self.open_files.file(record.id).is_none() {
+                self.open(record)?;
+            }
+            self.end_of(record.table, record.id, 0)?;
+        }
+        Ok(())
+    }
+
     /// When rows of a table's data files died, as far as ends files tell; `None` where the table has none.
     pub fn ends(&self, table: TableId) -> Option<&Arc<TableEnds>> {
         self.ends.get(&table)
