@@ -106,18 +106,31 @@ fn remove_data_files(
     if locked.is_empty() {
         return Ok(());
     }
-    inner.follow()?;
-    let state = inner.state();
-    let loaded: HashSet<FileId> = {
-        let memory = state.memory.read();
-        memory.loaded.values().flatten().map(|file| file.record.id).collect()
-    };
+    let Some(loaded) = loaded_files(inner)? else { return Ok(()) };
     for (path, file, _handle) in locked {
         if !file.is_some_and(|file| loaded.contains(&file)) {
             inner.disk.remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
         }
     }
     Ok(())
+}
+
+/// The files that loads of the log's tail name, with those of a record that is written and not known to be durable: its
+/// writer was killed, or its sync failed, and it may be made durable yet. So this is asked in a turn, which repairs the
+/// tail. `None` where there is no turn to be had: files stay then until a later checkpoint.
+fn loaded_files(inner: &Inner) -> Result<Option<HashSet<FileId>>> {
+    let turn = match inner.log()?.take_turn(inner.options.wait) {
+        Ok(turn) => turn,
+        Err(error) => {
+            log::info!("files that no manifest names stay until the next checkpoint: {error}");
+            return Ok(None);
+        }
+    };
+    inner.follow()?;
+    drop(turn);
+    let state = inner.state();
+    let memory = state.memory.read();
+    Ok(Some(memory.loaded.values().flatten().map(|file| file.record.id).collect()))
 }
 
 /// Removes files of a directory that have a number which is not named, and what was left under temporary names.

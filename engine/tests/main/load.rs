@@ -260,6 +260,46 @@ fn garbage_collection_of_another_handle_spares_what_a_load_has_written() {
     assert_eq!(csv(&one, version, "t"), expected(0..8));
 }
 
+/// The record of a load that was killed, or that failed, may be made durable by whoever writes next: garbage collection
+/// by a checkpoint before that, which itself has nothing to settle, must spare the files.
+#[test]
+fn a_checkpoint_behind_a_load_that_was_killed_or_failed_spares_what_may_still_be_named() {
+    let failure = Fault::Error(std::io::ErrorKind::Other);
+    let mut made_durable_later = 0;
+    for (fault, lives_on) in [(Fault::Kill, false), (failure, false), (failure, true)] {
+        for operation in 0.. {
+            let (disk, clock) = (SimDisk::new(2_000 + operation), Arc::new(TestClock::default()));
+            drop(make(&disk, &clock));
+            let process = disk.process();
+            let database = open(&process, &clock);
+            let start = disk.operations();
+            disk.plan(start + operation, fault);
+            let loaded = load(&database, vec![vec![1, 3], vec![2, 4]]);
+            if loaded.is_ok() && disk.operations() <= start + operation {
+                assert!(operation > 10, "there were only {operation} operations");
+                break;
+            }
+            let acknowledged = loaded.is_ok() && !process.is_dead();
+            let failed = lives_on.then_some(database);
+            disk.heal();
+            open(&disk.process(), &clock).checkpoint().unwrap();
+            let database = open(&disk.process(), &clock);
+            let mut txn = database.begin().unwrap();
+            txn.create_table("other", customers(), &["id".to_string()]).unwrap();
+            let newest = txn.commit(CommitOptions::default()).unwrap().version.0 - 1;
+            assert!(newest == 2 || (newest == 1 && !acknowledged), "operation {operation} after {fault:?}");
+            made_durable_later += u64::from(newest == 2 && !acknowledged);
+            let mut versions = [String::new(), expected([]), expected(1..5)][..=newest as usize].to_vec();
+            versions.push(versions[newest as usize].clone());
+            check(&database, &versions);
+            drop(failed);
+            database.checkpoint().unwrap();
+            check(&database, &versions);
+        }
+    }
+    assert!(made_durable_later > 0, "no record was left behind what was known to be durable");
+}
+
 /// A load, a checkpoint that settles it, and another load, killed or cut off at each operation in turn.
 #[test]
 fn a_load_killed_at_any_operation_is_there_whole_or_not_at_all() {
