@@ -46,6 +46,11 @@ pub fn encode(value: &impl Encode) -> Vec<u8> {
     bincode::encode_to_vec(value, fixed::<BYTES_MAX>()).expect("structures in memory encode")
 }
 
+/// Encodes a structure behind what is there.
+pub fn encode_onto(out: &mut Vec<u8>, value: &impl Encode) {
+    bincode::encode_into_std_write(value, out, fixed::<BYTES_MAX>()).expect("structures in memory encode");
+}
+
 /// Decodes a structure that fills `bytes` exactly. `what` names it in errors.
 pub fn decode<T: Decode<()>>(bytes: &[u8], what: &str) -> Result<T> {
     whole(with_limit!(bytes, bincode::decode_from_slice), bytes, what)

@@ -23,8 +23,8 @@ use crate::upkeep;
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, interleave_record_batch};
 use asof_mvcc::{
-    Column, CommitTime, Expect, Keys, ReadSet, RecentWrites, Refusal, Table, TableId, TableSchema,
-    TableWrites, Version,
+    CommitTime, Expect, Keys, ReadSet, RecentWrites, Refusal, Table, TableId, TableSchema, TableWrites,
+    Version,
 };
 use asof_wal::planted::{Bug, planted};
 use asof_wal::{Ticket, Turn};
@@ -108,11 +108,11 @@ impl PreparedTable {
     pub(crate) fn new(table: &Table, writes: &TableWrites) -> Result<PreparedTable> {
         let schema = table.newest_schema().clone();
         let arrow_schema = schema.to_arrow();
-        let batches = writes
-            .batches
-            .iter()
-            .map(|(from, rows)| adapt(rows, &from.columns, &schema.columns, &arrow_schema))
-            .collect::<Result<Vec<_>>>()?;
+        let adapted = |(from, rows): &(Arc<TableSchema>, RecordBatch)| match Arc::ptr_eq(from, &schema) {
+            true => Ok(rows.clone()),
+            false => adapt(rows, &from.columns, &schema.columns, &arrow_schema),
+        };
+        let batches = writes.batches.iter().map(adapted).collect::<Result<Vec<_>>>()?;
         let mut entries: Vec<_> = writes.keys.iter().collect();
         entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
         let (mut picks, mut keys, mut expects) = (Vec::new(), Keys::default(), Vec::new());
@@ -131,9 +131,10 @@ impl PreparedTable {
             }
         }
         let rows = if schema.has_key() {
-            match picks.is_empty() {
-                true => RecordBatch::new_empty(arrow_schema),
-                false => interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &picks)?,
+            match &batches[..] {
+                _ if picks.is_empty() => RecordBatch::new_empty(arrow_schema),
+                [batch] if is_whole(batch, &picks) => batch.clone(),
+                batches => interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &picks)?,
             }
         } else {
             concat_batches(&arrow_schema, writes.appended.iter().map(|index| &batches[*index]))?
@@ -178,6 +179,11 @@ impl PreparedTable {
     }
 }
 
+/// Whether picks of rows are all rows of one batch in their order.
+fn is_whole(batch: &RecordBatch, picks: &[(usize, usize)]) -> bool {
+    picks.len() == batch.num_rows() && picks.iter().enumerate().all(|(row, pick)| pick.1 == row)
+}
+
 impl Prepared {
     /// A digest of what is wanted, whatever the database holds: two requests with it are the same.
     fn digest(&self) -> [u8; 32] {
@@ -209,9 +215,10 @@ impl Prepared {
 }
 
 /// Commits that wait to be checked and logged: one thread does it for all that have come.
-pub(crate) type CommitQueue = Queue<Request, Answer>;
+pub(crate) type CommitQueue = Queue<Box<Request>, Answer>;
 
-/// A commit that is wanted.
+/// A commit that is wanted. What is left of it comes back with the answer: memory is given back by the thread that
+/// asked for it, and not by the one that works for all.
 #[derive(Debug)]
 pub(crate) struct Request {
     prepared: Prepared,
@@ -223,7 +230,7 @@ pub(crate) struct Request {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Done(Result<Committed>),
+    Done(Result<Committed>, Option<Box<Request>>),
     /// Its idempotency id made this version before.
     Known(Arc<State>, String, Version),
 }
@@ -232,6 +239,7 @@ pub(crate) enum Answer {
 struct Logged {
     ticket: Ticket,
     committed: Committed,
+    request: Box<Request>,
 }
 
 /// Commits what a transaction prepared.
@@ -244,12 +252,14 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
     }
     let digest =
         options.client_id.is_some().then(|| options.request_digest.unwrap_or_else(|| prepared.digest()));
-    let entered = match database.inner.commits.enter(Request { prepared, options, digest }) {
+    let request = Box::new(Request { prepared, options, digest });
+    let entered = match database.inner.commits.enter(request) {
         Entered::Leads(lead) => commit_all(database, lead),
         entered => entered,
     };
     match entered {
-        Entered::Answered(Answer::Done(done)) => {
+        Entered::Answered(Answer::Done(done, left)) => {
+            drop(left);
             if done.is_ok() {
                 upkeep::after_commit(database);
             }
@@ -267,12 +277,15 @@ pub(crate) fn commit(database: &Database, prepared: Prepared, options: CommitOpt
 
 /// Takes the turn once for all commits that wait, checks and logs each, lets the next ones come, and waits until all of
 /// them are on disk.
-fn commit_all<'a>(database: &Database, mut lead: Lead<'a, Request, Answer>) -> Entered<'a, Request, Answer> {
+fn commit_all<'a>(
+    database: &Database,
+    mut lead: Lead<'a, Box<Request>, Answer>,
+) -> Entered<'a, Box<Request>, Answer> {
     let (mut logged, mut others) = (Vec::new(), Vec::new());
     if let Err(error) = log_all(database, &lead, &mut logged, &mut others) {
         // Those who came meanwhile have waited for it as well.
-        for (_, duty) in lead.take() {
-            others.push((duty, Answer::Done(Err(again(&error)))));
+        for (request, duty) in lead.take() {
+            others.push((duty, Answer::Done(Err(again(&error)), Some(request))));
         }
     }
     lead.give_up();
@@ -288,8 +301,8 @@ fn commit_all<'a>(database: &Database, mut lead: Lead<'a, Request, Answer>) -> E
             }
             Err(_) => database.inner.discard_pending(),
         }
-        for (duty, Logged { committed, .. }) in logged {
-            duty.answer(Answer::Done(waited.as_ref().map(|()| committed).map_err(again)));
+        for (duty, Logged { committed, request, .. }) in logged {
+            duty.answer(Answer::Done(waited.as_ref().map(|()| committed).map_err(again), Some(request)));
         }
     }
     lead.own_answer()
@@ -300,11 +313,11 @@ fn again(error: &Error) -> Error {
     Error::new(error.kind(), error.to_string())
 }
 
-type Duties<T> = Vec<(Duty<Request, Answer>, T)>;
+type Duties<T> = Vec<(Duty<Box<Request>, Answer>, T)>;
 
 fn log_all(
     database: &Database,
-    lead: &Lead<Request, Answer>,
+    lead: &Lead<Box<Request>, Answer>,
     logged: &mut Duties<Logged>,
     others: &mut Duties<Answer>,
 ) -> Result<()> {
@@ -318,11 +331,18 @@ fn log_all(
     loop {
         let requests = lead.take();
         let count = requests.len();
-        for (request, duty) in requests {
-            match log_one(inner, &mut turn, &mut follower, request) {
-                Ok(Ok(one)) => logged.push((duty, one)),
-                Ok(Err(answer)) => others.push((duty, answer)),
-                Err(error) => others.push((duty, Answer::Done(Err(error)))),
+        for (mut request, duty) in requests {
+            match log_one(inner, &mut turn, &mut follower, &mut request) {
+                Ok(Outcome::Logged(ticket, committed)) => {
+                    logged.push((duty, Logged { ticket, committed, request }));
+                }
+                Ok(Outcome::Unchanged(committed)) => {
+                    others.push((duty, Answer::Done(Ok(committed), Some(request))));
+                }
+                Ok(Outcome::Known(state, id, version)) => {
+                    others.push((duty, Answer::Known(state, id, version)));
+                }
+                Err(error) => others.push((duty, Answer::Done(Err(error), Some(request)))),
             }
         }
         // While a sync is in flight nothing is lost by taking on more.
@@ -332,40 +352,50 @@ fn log_all(
     }
 }
 
+/// What became of a commit under the turn.
+enum Outcome {
+    /// It is in the log, and will be on disk.
+    Logged(Ticket, Committed),
+    /// There was nothing to commit.
+    Unchanged(Committed),
+    /// Its idempotency id made this version before.
+    Known(Arc<State>, String, Version),
+}
+
 /// Checks one commit, and logs and applies it; or says what there is to answer.
 fn log_one(
     inner: &Inner,
     turn: &mut Turn,
     follower: &mut Follower,
-    request: Request,
-) -> Result<std::result::Result<Logged, Answer>> {
-    let Request { mut prepared, options, digest } = request;
+    request: &mut Request,
+) -> Result<Outcome> {
+    let Request { prepared, options, digest } = request;
     let state = inner.state();
     if let Some(id) = &options.client_id
         && let Some(version) = find_client_id(&state, id)?
     {
-        return Ok(Err(Answer::Known(state, id.clone(), version)));
+        return Ok(Outcome::Known(state, id.clone(), version));
     }
+    let version = prepared.read_version;
     let unchanged = || {
-        let (version, tables) = (prepared.read_version, BTreeMap::new());
+        let tables = BTreeMap::new();
         let time = state.time(version)?;
         let id = uuid::Uuid::nil();
-        let unchanged = Committed { version, time, id, tables, repeated: false, unchanged: true };
-        Ok(Err(Answer::Done(Ok(unchanged))))
+        Ok(Outcome::Unchanged(Committed { version, time, id, tables, repeated: false, unchanged: true }))
     };
     // An id is remembered by the version it made, so that one with an id is made even if nothing changed.
     let allow_empty = options.allow_empty || options.client_id.is_some();
     if prepared.catalog.is_empty() && prepared.tables.is_empty() && !allow_empty {
         return unchanged();
     }
-    check_conflicts(&state, &follower.recent, &prepared)?;
+    check_conflicts(&state, &follower.recent, prepared)?;
 
     let version = state.applied().next();
     let now = inner.now();
     let last = state.time(state.applied())?;
     let time = commit_time(options.time, last, now)?;
 
-    let numbers = real_numbers(&state, &prepared);
+    let numbers = real_numbers(&state, prepared);
     let number = |id: TableId| numbers.get(&id).copied().unwrap_or(id);
     let mut loaded: BTreeMap<TableId, Loaded> = BTreeMap::new();
     for table in &mut prepared.tables {
@@ -380,7 +410,7 @@ fn log_one(
     // The catalog goes first, on a copy: a refusal below must leave nothing behind.
     let catalog_before = state.catalog();
     State::change_catalog(&mut state.memory.write().catalog, version, &catalog)?;
-    let resolved = resolve_rows(&state, &prepared, loaded, &number);
+    let resolved = resolve_rows(&state, prepared, loaded, &number);
     let (changes, blocks, counts) = match resolved {
         Ok(resolved) => resolved,
         Err(error) => {
@@ -395,19 +425,20 @@ fn log_one(
         return unchanged();
     }
 
+    let id = uuid_v7(now, inner.options.clock.random());
     let info = CommitInfo {
         version,
         time,
         wall_time: now,
-        id: uuid_v7(now, inner.options.clock.random()),
-        client_id: options.client_id.clone(),
-        author: options.author,
+        id,
+        client_id: options.client_id.take(),
+        author: options.author.take(),
         os_user: os_user(),
         host: host(),
-        message: options.message,
-        operation: options.operation.unwrap_or_else(|| "write".to_string()),
-        parameters: options.parameters,
-        meta: options.meta,
+        message: options.message.take(),
+        operation: options.operation.take().unwrap_or_else(|| "write".to_string()),
+        parameters: std::mem::take(&mut options.parameters),
+        meta: std::mem::take(&mut options.meta),
         read_version: prepared.read_version,
         isolation: match prepared.reads {
             Some(_) => Isolation::Serializable.name(),
@@ -415,13 +446,14 @@ fn log_one(
         },
         blind_append: prepared.blind
             && counts.values().all(|(_, counts)| counts.updated == 0 && counts.deleted == 0),
-        tables: by_name(&counts),
-        schema_changes: prepared.schema_changes.clone(),
+        tables: BTreeMap::new(),
+        schema_changes: std::mem::take(&mut prepared.schema_changes),
         content_digest: [0; 32],
         chain_digest: [0; 32],
     };
-    let mut header = CommitHeader::of(&info, &counts);
-    header.request_digest = digest;
+    let tables = by_name(&counts);
+    let mut header = CommitHeader::of(info, counts);
+    header.request_digest = *digest;
     let content = CommitContent { catalog, changes };
     let previous_chain = state.memory.read().chain_digest;
     let logged = encode_commit(&mut header, &content, &blocks, &previous_chain)
@@ -437,9 +469,8 @@ fn log_one(
     prepared.tables.iter_mut().filter_map(|table| table.loaded.as_mut()).for_each(LoadedFiles::keep);
     state.apply(Arc::new(header), content, ticket.next(), &mut follower.recent)?;
     follower.applied = ticket.next();
-    let committed =
-        Committed { version, time, id: info.id, tables: info.tables, repeated: false, unchanged: false };
-    Ok(Ok(Logged { ticket, committed }))
+    let committed = Committed { version, time, id, tables, repeated: false, unchanged: false };
+    Ok(Outcome::Logged(ticket, committed))
 }
 
 fn by_name(counts: &BTreeMap<TableId, (String, Counts)>) -> BTreeMap<String, Counts> {
@@ -629,15 +660,15 @@ struct Loaded {
 }
 
 /// The changes, for each its rows as a column block, and what they come to.
-type Rows<'a> = (Vec<TableChange>, Vec<&'a [u8]>, BTreeMap<TableId, (String, Counts)>);
+type Rows = (Vec<TableChange>, Vec<Vec<u8>>, BTreeMap<TableId, (String, Counts)>);
 
-/// Existence, counts, and the place of each row that dies.
-fn resolve_rows<'a>(
+/// Existence, counts, and the place of each row that dies. Takes the rows' keys and blocks.
+fn resolve_rows(
     state: &State,
-    prepared: &'a Prepared,
+    prepared: &mut Prepared,
     mut loaded: BTreeMap<TableId, Loaded>,
     number: &impl Fn(TableId) -> TableId,
-) -> Result<Rows<'a>> {
+) -> Result<Rows> {
     let catalog = state.catalog();
     let (mut changes, mut blocks) = (Vec::new(), Vec::new());
     let mut counts: BTreeMap<TableId, (String, Counts)> = BTreeMap::new();
@@ -653,20 +684,21 @@ fn resolve_rows<'a>(
             }
         }
     }
-    for table in &prepared.tables {
+    for table in &mut prepared.tables {
         let id = number(table.id);
         let entry =
             catalog.table(id).ok_or_else(|| Error::not_found(format!("table {} is gone", table.name)))?;
-        let key_columns: Vec<Column> = table.schema.key_columns().cloned().collect();
+        let schema = table.schema.clone();
+        let (is_new, truncated) = (table.id >= PROVISIONAL, table.truncated);
         let mut count = Counts::default();
         // Whether a key is there, and the row that it names. What is truncated ends without being named.
         let find = |key: &[u8], expect: Expect| -> Result<(bool, Target)> {
-            if table.id >= PROVISIONAL || (table.truncated && expect == Expect::Any) {
+            if is_new || (truncated && expect == Expect::Any) {
                 return Ok((false, Target::None));
             }
-            let place = state.find_alive(entry, &key_columns, key)?;
+            let place = state.find_alive(entry, schema.key_column_list(), key)?;
             let target = match place {
-                Some(place) if !table.truncated => state.target(id, place),
+                Some(place) if !truncated => state.target(id, place),
                 _ => Target::None,
             };
             Ok((place.is_some(), target))
@@ -742,11 +774,11 @@ fn resolve_rows<'a>(
         // Nothing dies in an empty table.
         let truncate = table.truncated && count.deleted > 0;
         if table.rows.num_rows() > 0 || !deleted.is_empty() || truncate || !files.is_empty() {
-            blocks.push(&table.block[..]);
+            blocks.push(std::mem::take(&mut table.block));
             changes.push(TableChange {
                 keys: match first_row_id {
                     Some(first) => Keys::of_row_ids((first..).take(table.rows.num_rows())),
-                    None => table.keys.clone(),
+                    None => std::mem::take(&mut table.keys),
                 },
                 table: id,
                 schema: entry.schemas.len() - 1,

@@ -527,6 +527,14 @@ impl Inner {
                         return Err(error);
                     }
                 }
+                Tail::MissingFile(file, error) => {
+                    reloads += 1;
+                    if reloads > RELOADS_MAX || !self.reload(follower)? {
+                        // The rows of that load are lost, with an error to whoever asks for them. All else reads on.
+                        log::error!("{error}");
+                        self.state().generation.open_files().note_lost(file);
+                    }
+                }
             }
         }
         follower.started = true;
@@ -581,7 +589,7 @@ impl Inner {
         let applied = std::mem::replace(&mut follower.applied, start);
         let read = self.read_tail(&state, follower);
         let exchanged = match read {
-            Ok(Tail::Read) => Ok(self.put_in_use(state)),
+            Ok(Tail::Read) => Ok(self.put_in_use(state).is_some()),
             read => read.map(|_| false),
         };
         if !matches!(exchanged, Ok(true)) {
@@ -590,14 +598,12 @@ impl Inner {
         exchanged
     }
 
-    /// Lets a state take the place of the one in use, unless that knows more.
-    fn put_in_use(&self, state: Arc<State>) -> bool {
+    /// Lets a state take the place of the one in use, unless that knows more; gives the one before. To free that takes
+    /// time: the caller does so when it holds no lock.
+    fn put_in_use(&self, state: Arc<State>) -> Option<Arc<State>> {
         let mut current = self.state.write();
         let knows_all = state.published() >= current.published();
-        if knows_all {
-            *current = state;
-        }
-        knows_all
+        knows_all.then(|| std::mem::replace(&mut *current, state))
     }
 
     /// Goes on from a manifest that this handle has just made. The log after it is read into a new state beside the one
@@ -623,6 +629,10 @@ impl Inner {
                 break;
             }
         }
+        // What the first commits will ask for; what fails here fails there.
+        if let Err(error) = state.generation.open_newest() {
+            log::warn!("a file of the manifest just made cannot be opened: {error}");
+        }
         let mut turn = log.take_turn(self.options.wait)?;
         let mut follower = self.lock_follower();
         self.catch_up(&mut follower)?;
@@ -633,18 +643,22 @@ impl Inner {
             return Ok(());
         }
         self.read_whole_tail(&state, &mut beside)?;
-        if !self.put_in_use(state) {
+        let before = self.put_in_use(state);
+        if before.is_none() {
             return Err(Error::corrupt("the log ends before what was read of it; run 'asof verify'"));
         }
         follower.applied = beside.applied;
         follower.manifest_seen = follower.manifest_seen.max(number);
         log.advance(start);
+        // Commits go on while memory is given back.
+        drop((follower, turn));
+        drop(before);
         Ok(())
     }
 
     fn read_whole_tail(&self, state: &State, follower: &mut Follower) -> Result<()> {
         match self.read_tail(state, follower)? {
-            Tail::Missing(error) => Err(error),
+            Tail::Missing(error) | Tail::MissingFile(_, error) => Err(error),
             Tail::Read | Tail::NewManifest => Ok(()),
         }
     }

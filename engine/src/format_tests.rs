@@ -14,6 +14,8 @@ use crate::history::ids::{encode_run, hash_id, read_run};
 use crate::layout::{HISTORY_DIR, IDS_DIR, Layout};
 use crate::manifest::{CopiesRecord, DataFileRecord, EndsFileRecord, FileMeasures, Manifest, SumsRecord};
 use crate::store::bloom;
+use crate::store::details::{self, GroupDetails, PageZone};
+use crate::store::directory::{self, Directory};
 use crate::store::ends;
 use crate::store::index_block::{GroupExtent, IndexBlock};
 use crate::test_rows::arbitrary_batch;
@@ -21,6 +23,7 @@ use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch,
 use asof_mvcc::{Column, ColumnType, CommitTime, Keys, Table, TableSchema, Version};
 use asof_wal::sim::SimDisk;
 use asof_wal::{Disk, OpenMode, Position};
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -133,7 +136,7 @@ fn sample_commit() -> (CommitHeader, CommitContent) {
         (2, ("notes".to_string(), Counts { inserted: 0, updated: 0, deleted: 1 })),
         (3, ("eu.people".to_string(), Counts { inserted: 1, updated: 1, deleted: 0 })),
     ]);
-    let mut header = CommitHeader::of(&info, &counts);
+    let mut header = CommitHeader::of(info, counts);
     header.request_digest = Some([0x11; 32]);
     (header, content)
 }
@@ -265,11 +268,10 @@ fn sample_index() -> IndexBlock {
         max_key: b"\x82\x01\x2c".to_vec(),
         starts_run: true,
         page_rows: 3,
-        fences,
         filter_offset: 4096,
         filter_bytes: 32,
     };
-    IndexBlock { blocks: vec![0x0403_0201, 0x0807_0605], groups: vec![group] }
+    IndexBlock { blocks: vec![0x0403_0201, 0x0807_0605], groups: vec![group], fences: vec![fences] }
 }
 
 /// What the first version of an index block told of it.
@@ -277,7 +279,7 @@ fn sample_index_1() -> IndexBlock {
     let mut index = sample_index();
     let group = &mut index.groups[0];
     (group.page_rows, group.filter_offset, group.filter_bytes) = (0, 0, 0);
-    group.fences = Keys::default();
+    index.fences[0] = Keys::default();
     index
 }
 
@@ -417,7 +419,26 @@ fn a_run_of_ids_is_as_shown_and_reads_back() {
 
 #[test]
 fn an_index_block_is_as_shown_and_reads_back() {
-    let bytes = check("index-block", &sample_index().encode());
+    let IndexBlock { blocks, groups, fences } = sample_index();
+    let zone = |end| PageZone { min_begin: 1, max_begin: 6, min_end: end, max_end: end };
+    let zones = [1, 2, 3].map(|page| PageZone { max_begin: page * 2, ..zone(u64::MAX) });
+    let details = details::encode_pages(&zones, &fences[0], &[vec![100, 90, 40]]);
+    let columns = vec![Column { id: 1, nullable: false, ..Column::new("id", ColumnType::Int64) }];
+    let written = directory::encode(3, &blocks, &columns, &groups, &[details]);
+    let bytes = check("index-block", &written);
+    let (offset, length) = (5_000, directory::length(&bytes).unwrap());
+    let end = offset + bytes.len() as u64;
+    let read = Directory::decode(&bytes[..length], 3, offset, end, "a data file").unwrap();
+    assert_eq!((&read.columns, &read.groups, read.footer_offset), (&columns, &groups, end));
+    let part = read.details[0];
+    let bytes = Bytes::copy_from_slice(&bytes[(part.offset - offset) as usize..][..part.bytes as usize]);
+    let details = GroupDetails::decode(bytes, &groups[0], part.offset, "a data file").unwrap();
+    assert_eq!((&details.zones[..], &details.fences), (&zones[..], &fences[0]));
+}
+
+#[test]
+fn index_blocks_of_older_versions_read_back() {
+    let bytes = check("index-block-2", &sample_index().encode());
     assert_eq!(IndexBlock::decode(&bytes, "a data file").unwrap(), sample_index());
     let first_version = shown("index-block-1");
     assert_eq!(IndexBlock::decode(&first_version, "a data file").unwrap(), sample_index_1());
@@ -484,6 +505,10 @@ fn decode_with_all(bytes: &[u8]) {
     let _ = ends::decode(bytes, &ends::encode(1, 2, sample_ends()).0, "an ends file");
     let _ = ends::decode_first(bytes);
     let _ = IndexBlock::decode(bytes, "a data file");
+    let _ = Directory::decode(bytes, 3, 0, 1 << 20, "a data file");
+    for extent in sample_index().groups {
+        let _ = GroupDetails::decode(Bytes::copy_from_slice(bytes), &extent, 0, "a data file");
+    }
     if let Ok(schema) = decode::<SchemaRecord>(bytes, "a schema") {
         let _ = schema.to_schema();
     }

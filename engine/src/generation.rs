@@ -1,7 +1,7 @@
 //! A manifest and its files, opened as they are needed, kept alive as long as anyone reads them.
 
 use crate::counting::{CountingDisk, Counts};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::open_named;
 use crate::history::changes::ChangesFile;
 use crate::history::commit_log::CommitLog;
@@ -151,6 +151,22 @@ impl Generation {
         Ok(self.open_files.keep(file))
     }
 
+    /// Opens what the first lookups in this generation need: the live files that are not open yet, and when their rows
+    /// died.
+    pub fn open_newest(&self) -> Result<()> {
+        let version = self.version().0;
+        let live = |record: &&DataFileRecord| {
+            !record.history && record.valid_from <= version && version < record.valid_to
+        };
+        for record in self.manifest().data_files.iter().filter(live) {
+            if self.open_files.file(record.id).is_none() {
+                self.open(record)?;
+            }
+            self.end_of(record.table, record.id, 0)?;
+        }
+        Ok(())
+    }
+
     /// When rows of a table's data files died, as far as ends files tell; `None` where the table has none.
     pub fn ends(&self, table: TableId) -> Option<&Arc<TableEnds>> {
         self.ends.get(&table)
@@ -203,7 +219,7 @@ impl Generation {
         key_columns: &[Column],
         key: &[u8],
     ) -> Result<Range<u32>> {
-        let within = file.rows_with_key(group, key);
+        let within = file.rows_with_key(group, key)?;
         let page_rows = match file.groups[group].page_rows {
             0 => within.len().max(1) as u32,
             rows => rows,
@@ -291,10 +307,16 @@ impl Generation {
     /// is gone.
     pub fn hold(&self, record: &DataFileRecord) -> Result<Option<Arc<dyn DiskFile>>> {
         let path = self.layout.data(record.table, record.id);
-        let file = open_named(&*self.disk, &path)?;
-        match crate::numbers::hold(&*file, &path)? {
-            true => Ok(Some(file)),
-            false => Err(Error::corrupt(format!("{} is missing; run 'asof verify'", path.display()))),
+        let held =
+            open_named(&*self.disk, &path).and_then(|file| match crate::numbers::hold(&*file, &path)? {
+                true => Ok(file),
+                false => Err(Error::corrupt(format!("{} is missing; run 'asof verify'", path.display()))),
+            });
+        match held {
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.open_files.is_lost(record.id) => {
+                Ok(None)
+            }
+            held => held.map(Some),
         }
     }
 

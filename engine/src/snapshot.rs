@@ -37,8 +37,7 @@ pub(crate) fn key_of(table: &str, schema: &TableSchema, batch: &RecordBatch) -> 
     if !schema.has_key() {
         return Err(Error::invalid(format!("table {table} has no key: its rows cannot be found by one")));
     }
-    let key_schema =
-        TableSchema { columns: schema.key_columns().cloned().collect(), key: schema.key.clone() };
+    let key_schema = TableSchema::of(schema.key_column_list().to_vec(), schema.key.clone());
     let only: Vec<usize> = batch
         .schema()
         .fields()

@@ -308,10 +308,10 @@ impl State {
     }
 
     /// Whether a data file that a commit loads is gone, as it is where a newer manifest names others in its place.
-    pub fn misses_file_of(&self, changes: &[TableChange]) -> Result<Option<Error>> {
+    pub fn misses_file_of(&self, changes: &[TableChange]) -> Result<Option<(FileId, Error)>> {
         for record in changes.iter().flat_map(|change| &change.files) {
             match self.generation.hold(record) {
-                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some(error)),
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some((record.id, error))),
                 held => drop(held?),
             }
         }
@@ -381,7 +381,6 @@ impl State {
         let schema = table.schemas.get(change.schema).map(|(_, schema)| schema.clone());
         let schema = schema
             .ok_or_else(|| Error::corrupt(format!("version {version} has rows of an unknown schema")))?;
-        let key_columns: Vec<Column> = schema.key_columns().cloned().collect();
         let impossible = |what: &str| {
             Error::corrupt(format!("version {version} {what} of table {}; run 'asof verify'", table.name))
         };
@@ -423,7 +422,7 @@ impl State {
                     slot.map(Place::Slot).ok_or_else(|| impossible("ends a row that no version made"))?
                 }
                 // Not in a file when it was logged, or in one that is gone: wherever it is now.
-                _ => self.find_alive(table, &key_columns, key)?.ok_or_else(|| {
+                _ => self.find_alive(table, schema.key_column_list(), key)?.ok_or_else(|| {
                     Error::corrupt(format!(
                         "version {version} ends a row of table {} that is not there",
                         table.name

@@ -26,10 +26,10 @@ pub struct Transaction {
     database: Database,
     snapshot: Snapshot,
     /// The catalog at the version it reads. (The snapshot's own goes on with others' commits.)
-    base: Catalog,
+    base: Arc<Catalog>,
     /// The catalog as this transaction leaves it; tables it makes have provisional numbers.
-    catalog: Catalog,
-    writes: BTreeMap<TableId, TableWrites>,
+    catalog: Arc<Catalog>,
+    writes: BTreeMap<TableId, Box<TableWrites>>,
     /// Tables into which rows were loaded.
     loads: BTreeMap<TableId, LoadedFiles>,
     /// Rows that took too much memory; what is in `writes` came after them.
@@ -110,6 +110,11 @@ impl Transaction {
         found.ok_or_else(|| crate::snapshot::unknown_table(&self.catalog, self.working(), table))
     }
 
+    /// A table of the working copy, which was just found, to change.
+    fn table_mut(&mut self, id: TableId) -> &mut Table {
+        Arc::make_mut(&mut self.catalog).table_mut(id).expect("it was just found")
+    }
+
     /// The schema of a table as this transaction sees it, its own changes included.
     pub fn schema(&self, table: &str) -> Result<Arc<TableSchema>> {
         Ok(self.table(table)?.newest_schema().clone())
@@ -131,8 +136,9 @@ impl Transaction {
         self.schema_changes.push((table.to_string(), "create table".to_string()));
         let id = self.next_provisional;
         self.next_provisional += 1;
-        self.catalog.put(Table::new(id, table.to_string(), Arc::new(schema), self.working()));
-        self.writes.insert(id, TableWrites::default());
+        let made = Table::new(id, table.to_string(), Arc::new(schema), self.working());
+        Arc::make_mut(&mut self.catalog).put(made);
+        self.writes.insert(id, Box::default());
         Ok(())
     }
 
@@ -153,12 +159,13 @@ impl Transaction {
                 writes.truncate();
                 self.writes.insert(id, writes);
             }
-            self.catalog.table_mut(id).expect("it was just found").drop_at(working);
+            self.table_mut(id).drop_at(working);
             self.dropped.push((id, table.to_string()));
         } else {
             // Made by this transaction: it never was.
             self.spilled.remove(&id);
-            self.catalog = Catalog::new(self.catalog.all().filter(|t| t.id != id).map(|t| (**t).clone()));
+            let others = self.catalog.all().filter(|table| table.id != id);
+            self.catalog = Arc::new(Catalog::new(others.map(|table| (**table).clone())));
         }
         Ok(())
     }
@@ -185,7 +192,7 @@ impl Transaction {
             }
             None => {}
         }
-        self.catalog.table_mut(id).expect("it was just found").set_schema(schema, working);
+        self.table_mut(id).set_schema(schema, working);
         self.schema_changes.push((table.to_string(), what));
         Ok(())
     }
@@ -255,7 +262,7 @@ impl Transaction {
 
     /// Whether this transaction has done nothing to rows of a table but loads.
     fn is_untouched(&self, id: TableId) -> bool {
-        !self.spilled.contains_key(&id) && self.writes.get(&id).is_none_or(TableWrites::is_empty)
+        !self.spilled.contains_key(&id) && self.writes.get(&id).is_none_or(|writes| writes.is_empty())
     }
 
     fn loader(&self, table: &Table) -> Result<Loader> {
@@ -338,10 +345,9 @@ impl Transaction {
         let keys = Keys::of_batch(&schema, &rows)
             .map_err(|error| Error::from(error).at(format!("table {table}")))?;
         bytes += keys.memory_bytes() + keys.len() * KEY_WRITE_BYTES;
-        let names: Vec<usize> = schema.key_indexes();
         writes.put(schema.clone(), rows.clone(), &keys, put).map_err(|(row, error)| {
-            let cells = names.iter().map(|index| {
-                crate::text::format_cell(&schema.columns[*index].column_type, rows.column(*index), row)
+            let cells = schema.key_indexes().into_iter().map(|index| {
+                crate::text::format_cell(&schema.columns[index].column_type, rows.column(index), row)
                     .unwrap_or_default()
             });
             let key = cells.collect::<Vec<_>>().join(",");
@@ -544,7 +550,7 @@ impl Transaction {
             let table = self.catalog.table(*id).expect("loads are to tables of the catalog");
             all.entry(table.name.clone()).or_default().inserted += files.rows();
         }
-        let none = TableWrites::default();
+        let none = Box::default();
         for (id, spilled) in self.spilled.iter().filter(|(id, _)| !self.is_dropped(**id)) {
             let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
             let counts = all.entry(table.name.clone()).or_default();
@@ -564,9 +570,9 @@ impl Transaction {
         for (id, writes) in self.writes.iter().filter(|(id, _)| in_memory(id)) {
             let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
             let counts = all.entry(table.name.clone()).or_default();
-            let key_columns: Vec<Column> = table.newest_schema().key_columns().cloned().collect();
+            let key_columns = table.newest_schema().key_column_list();
             let exists = |key: &[u8]| -> Result<bool> {
-                Ok(*id < PROVISIONAL && state.find_alive(table, &key_columns, key)?.is_some())
+                Ok(*id < PROVISIONAL && state.find_alive(table, key_columns, key)?.is_some())
             };
             if writes.truncated && *id < PROVISIONAL {
                 counts.deleted += self.snapshot.rows_of(table)?;
@@ -594,7 +600,9 @@ impl Transaction {
             .iter()
             .map(|(id, name)| PreparedCatalogChange::Drop { id: *id, name: name.clone() })
             .collect();
-        for table in self.catalog.all() {
+        // Who changes no table has the catalog that it began with.
+        let changed = !Arc::ptr_eq(&self.catalog, &self.base);
+        for table in self.catalog.all().filter(|_| changed) {
             let (id, name, schema) = (table.id, table.name.clone(), table.newest_schema().clone());
             if id >= PROVISIONAL {
                 catalog.push(PreparedCatalogChange::Create { id, name, schema });
@@ -610,7 +618,7 @@ impl Transaction {
         };
         for (id, spilled) in std::mem::take(&mut self.spilled) {
             let writes = self.writes.remove(&id).unwrap_or_default();
-            tables.push(self.settle(id, spilled, writes, known)?);
+            tables.push(self.settle(id, spilled, *writes, known)?);
         }
         let in_memory = self
             .writes

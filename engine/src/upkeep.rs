@@ -30,6 +30,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The longest rest of compaction at a time.
 const REST_MAX: Duration = Duration::from_millis(50);
+/// The pause between two pieces of the log's next segment.
+const AHEAD_PAUSE: Duration = Duration::from_millis(1);
 /// The stack of the thread.
 const STACK_BYTES: usize = 4 << 20;
 
@@ -50,6 +52,8 @@ pub(crate) struct Signals {
 #[derive(Debug, Default)]
 struct Asked {
     thread: Option<JoinHandle<()>>,
+    /// Makes the log's next segment.
+    ahead: Option<JoinHandle<()>>,
     stop: bool,
     /// A checkpoint is due whatever the age of what it settles.
     due: bool,
@@ -87,16 +91,16 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let thread = {
+        let threads = {
             let mut asked = self.signals.asked.lock();
             asked.stop = true;
             self.signals.wake.notify_all();
-            asked.thread.take()
+            [asked.thread.take(), asked.ahead.take()]
         };
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            log::error!("the thread of upkeep panicked");
+        for thread in threads.into_iter().flatten() {
+            if thread.join().is_err() {
+                log::error!("a thread of upkeep panicked");
+            }
         }
     }
 }
@@ -150,6 +154,7 @@ fn log_bytes_between(start: Position, end: Position) -> u64 {
 /// Takes note of a commit: sees to it that it is settled in time. The commit stands whatever happens here.
 pub(crate) fn after_commit(database: &Database) {
     let inner = &database.inner;
+    make_log_ahead(inner);
     match inner.options.upkeep {
         Upkeep::Off => {}
         Upkeep::Inline => {
@@ -164,6 +169,40 @@ pub(crate) fn after_commit(database: &Database) {
             let due = is_due(inner);
             if due || !inner.signals.told.load(Ordering::SeqCst) {
                 tell(inner, due);
+            }
+        }
+    }
+}
+
+/// Sees to it that the log's next segment is made before it is needed.
+fn make_log_ahead(inner: &Arc<Inner>) {
+    let Ok(log) = inner.log() else { return };
+    if !log.wants_next_segment() {
+        return;
+    }
+    let put_off = |error| log::warn!("the log's next segment is made when it is needed: {error}");
+    match inner.options.upkeep {
+        Upkeep::Off => {}
+        Upkeep::Inline => log.make_next_segment(|| true).unwrap_or_else(put_off),
+        Upkeep::Background => {
+            let mut asked = inner.signals.asked.lock();
+            if asked.stop || asked.ahead.as_ref().is_some_and(|thread| !thread.is_finished()) {
+                return;
+            }
+            let (inner, signals) = (inner.clone(), inner.signals.clone());
+            let pace = move || {
+                std::thread::sleep(AHEAD_PAUSE);
+                !signals.asked.lock().stop
+            };
+            let work = move || {
+                if let Ok(log) = inner.log() {
+                    log.make_next_segment(pace).unwrap_or_else(put_off);
+                }
+            };
+            let started = std::thread::Builder::new().name("asof-log-ahead".to_string()).spawn(work);
+            match started {
+                Ok(thread) => asked.ahead = Some(thread),
+                Err(error) => log::warn!("no thread for the log's next segment could be started: {error}"),
             }
         }
     }
@@ -304,7 +343,12 @@ fn note_outcome(inner: &Inner, signals: &Signals, made: Result<Option<Checkpoint
     let mut asked = signals.asked.lock();
     match made {
         Ok(Some(_)) => {
-            *asked = Asked { thread: asked.thread.take(), stop: asked.stop, ..Asked::default() };
+            *asked = Asked {
+                thread: asked.thread.take(),
+                ahead: asked.ahead.take(),
+                stop: asked.stop,
+                ..Asked::default()
+            };
             // What is committed from now on tells again; what was committed meanwhile has told already.
             signals.told.store(false, Ordering::SeqCst);
             if inner.state().tail_end().is_some() {

@@ -10,7 +10,8 @@ use std::path::Path;
 
 /// Two files with two deaths and one, as the first format of ends files has them.
 const ENDS_OF_FIRST_FORMAT: [u8; 10] = [1, 2, 0, 3, 1, 4, 3, 1, 2, 5];
-const BLOCK_BYTES: usize = 16 << 10;
+const BLOCK_BYTES: usize = 4 << 10;
+const PIECE_BYTES: usize = 4 << 10;
 
 // Which file, what changes in it, and where it is cut off.
 fuzz_target!(|input: (u8, Vec<Edit>, Option<u16>)| {
@@ -59,18 +60,71 @@ fn put_data(base: &Base, disk: &SimDisk, path: &Path, mut bytes: Vec<u8>) {
         hasher.finalize()
     };
     let tail = (record.tail_offset as usize).min(bytes.len());
-    let checksums: Vec<u32> =
-        (0..).zip(bytes[..tail].chunks(BLOCK_BYTES)).map(|(block, bytes)| checksum(block, bytes)).collect();
-    for (index, crc) in checksums.iter().enumerate() {
-        if let Some(place) = bytes.get_mut(tail + 16 + 4 * index..tail + 20 + 4 * index) {
+    let checksums: Vec<u8> = (0..)
+        .zip(bytes[..tail].chunks(BLOCK_BYTES))
+        .flat_map(|(block, bytes)| checksum(block, bytes).to_le_bytes())
+        .collect();
+    let index = &mut bytes[tail..];
+    let length = index.get(8..12).map_or(0, |length| number_of(length) as usize);
+    // Where the directory is whole, what lies behind it gets its checksums; where not, there is no telling.
+    let mut footer = index.len();
+    if let Some((directory, rest)) = index.split_at_mut_checked(length).filter(|(head, _)| head.len() >= 28) {
+        let held = checksums.len().min(rest.len());
+        rest[..held].copy_from_slice(&checksums[..held]);
+        let pieces =
+            rest[..held].chunks(PIECE_BYTES).zip(0..).map(|(piece, n)| checksum((1 << 63) + n, piece));
+        for (place, crc) in directory[28..].chunks_exact_mut(4).zip(pieces) {
             place.copy_from_slice(&crc.to_le_bytes());
         }
+        footer = length + held + put_details(&checksum, directory, &rest[held..]);
+        let crc = checksum(u64::MAX - 1, &directory[16..]);
+        directory[12..16].copy_from_slice(&crc.to_le_bytes());
     }
-    record.tail_crc = checksum(u64::MAX, &bytes[tail..]);
+    record.tail_crc = checksum(u64::MAX, &bytes[(tail + footer).min(bytes.len())..]);
     record.bytes = bytes.len() as u64;
     record.digest = *blake3::hash(&bytes).as_bytes();
     disk.overwrite(path, &bytes).expect("it is there");
     base.put_manifest(disk, &manifest);
+}
+
+fn number_of(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.try_into().expect("four bytes"))
+}
+
+/// Checksums of the details of row groups; gives how long they are together.
+fn put_details(checksum: &impl Fn(u64, &[u8]) -> u32, directory: &mut [u8], details: &[u8]) -> usize {
+    let skip = |directory: &[u8], at: usize, bytes: usize| {
+        at.checked_add(bytes).filter(|end| end.checked_add(4).is_some_and(|end| end <= directory.len()))
+    };
+    let text =
+        |directory: &[u8], at: usize| skip(directory, at, 4 + number_of(&directory[at..at + 4]) as usize);
+    let mut done = 0usize;
+    let mut walk = || -> Option<()> {
+        let pieces = number_of(&directory[20..24]).div_ceil(number_of(&directory[24..28]).max(1));
+        let mut at = skip(directory, 28, (pieces as usize).checked_mul(4)?)?;
+        let columns = number_of(&directory[at..at + 4]);
+        at = skip(directory, at, 4)?;
+        for _ in 0..columns {
+            at = text(directory, skip(directory, at, 5)?)?;
+            at = text(directory, at)?;
+        }
+        let groups = number_of(&directory[at..at + 4]);
+        at = skip(directory, at, 4)?;
+        for group in 0..u64::from(groups) {
+            at = text(directory, skip(directory, at, 36)?)?;
+            at = skip(directory, text(directory, at)?, 17)?;
+            let bytes = number_of(&directory[at..at + 4]) as usize;
+            let crc = checksum((1 << 62) + group, details.get(done..done.checked_add(bytes)?)?);
+            directory.get_mut(at + 4..at + 8)?.copy_from_slice(&crc.to_le_bytes());
+            (at, done) = (at + 8, done + bytes);
+            if group + 1 < u64::from(groups) {
+                skip(directory, at, 0)?;
+            }
+        }
+        Some(())
+    };
+    let _ = walk();
+    done
 }
 
 /// An ends file: checksums of its blocks and of its directory, and how many rows it has.
@@ -80,7 +134,8 @@ fn put_ends(base: &Base, disk: &SimDisk, path: &Path, mut bytes: Vec<u8>) {
     let mut manifest = base.manifest.clone();
     let id = number(path);
     let Some(record) = manifest.ends_files.iter_mut().find(|record| record.id == id) else { return };
-    let count = bytes.get(16..24).map_or(0, |count| u64::from_le_bytes(count.try_into().expect("eight bytes")));
+    let count =
+        bytes.get(16..24).map_or(0, |count| u64::from_le_bytes(count.try_into().expect("eight bytes")));
     let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY)?.checked_add(HEADER));
     if let Some(length) = length.filter(|length| *length <= bytes.len()) {
         let (directory, blocks) = bytes.split_at_mut(length);

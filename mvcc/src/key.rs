@@ -88,6 +88,12 @@ impl Keys {
 
     /// Encodes the key columns of `batch`, which has the schema's columns in the schema's order.
     pub fn of_batch(schema: &TableSchema, batch: &RecordBatch) -> Result<Keys, KeyError> {
+        // Most keys have one column, and most commits few rows.
+        if let [id] = schema.key[..]
+            && let Some(index) = schema.columns.iter().position(|column| column.id == id)
+        {
+            return Keys::of_column(&schema.columns[index].name, batch.column(index));
+        }
         let columns: Vec<(&str, &ArrayRef)> = schema
             .key_indexes()
             .into_iter()
@@ -96,15 +102,41 @@ impl Keys {
         Keys::of_columns(&columns, batch.num_rows())
     }
 
+    /// Encodes rows of the only key column, with the name that errors use.
+    fn of_column(name: &str, array: &ArrayRef) -> Result<Keys, KeyError> {
+        check_no_nulls(name, array)?;
+        let rows = array.len();
+        let mut keys = Keys::with_capacity(rows);
+        macro_rules! integers {
+            ($type:ty) => {
+                for value in array.as_primitive::<$type>().values() {
+                    encode_integer(*value as i128, &mut keys.bytes);
+                    keys.ends.push(keys.bytes.len());
+                }
+            };
+        }
+        match array.data_type() {
+            DataType::Int64 => integers!(Int64Type),
+            DataType::Int32 => integers!(Int32Type),
+            DataType::UInt64 => integers!(UInt64Type),
+            DataType::UInt32 => integers!(UInt32Type),
+            _ => {
+                let encoder = ColumnEncoder::new(array)?;
+                for row in 0..rows {
+                    encoder.encode(row, &mut keys.bytes);
+                    keys.ends.push(keys.bytes.len());
+                }
+            }
+        }
+        Ok(keys)
+    }
+
     /// Encodes rows of key columns given in key order, with the names that errors use.
     pub fn of_columns(columns: &[(&str, &ArrayRef)], rows: usize) -> Result<Keys, KeyError> {
         let encoders = columns
             .iter()
             .map(|(name, array)| {
-                if let Some(nulls) = array.nulls().filter(|nulls| nulls.null_count() > 0) {
-                    let row = (0..rows).find(|&row| nulls.is_null(row)).unwrap_or(0);
-                    return Err(KeyError::Null { column: name.to_string(), row });
-                }
+                check_no_nulls(name, array)?;
                 ColumnEncoder::new(array)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -127,6 +159,12 @@ impl Keys {
         }
         keys
     }
+}
+
+fn check_no_nulls(name: &str, array: &ArrayRef) -> Result<(), KeyError> {
+    let Some(nulls) = array.nulls().filter(|nulls| nulls.null_count() > 0) else { return Ok(()) };
+    let row = (0..array.len()).find(|&row| nulls.is_null(row)).unwrap_or(0);
+    Err(KeyError::Null { column: name.to_string(), row })
 }
 
 /// Encodes an integer so that byte order is number order.

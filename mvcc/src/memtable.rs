@@ -3,8 +3,8 @@
 //!
 //! Rows lie in committed batches, in the order of their commits; a row's *slot* is its number in that
 //! order and stays when small batches are merged into larger ones. A hash index finds the slots of a
-//! key without keeping rows ordered, and is built when a key is first looked up: replaying a log costs
-//! neither an ordered insert nor a hashed one. A row version is visible at `v` where `begin <= v < end`;
+//! key without keeping rows ordered. It is built when looking keys up without it has cost as much:
+//! replaying a log costs neither an ordered insert nor a hashed one, and neither does reading a few rows. A row version is visible at `v` where `begin <= v < end`;
 //! rows of commits that are not published yet have a `begin` above every version that readers ask for.
 //!
 //! Begins ascend with the slots, and deaths are noted in order of versions as well: what some versions
@@ -23,7 +23,8 @@ use key_index::KeyIndex;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Number of a row in a memtable, in order of commits.
 pub type Slot = u32;
@@ -36,6 +37,8 @@ const NO_SLOT: Slot = Slot::MAX;
 const ALIVE: u32 = u32::MAX;
 /// This many batches of about one size become one.
 const MERGE_COUNT: usize = 16;
+/// So many rows are indexed as soon as a key is looked up.
+const INDEX_AT_ONCE: usize = 4_096;
 /// Batches of this many rows are merged no further.
 const MERGE_ROWS_MAX: usize = 16_384;
 
@@ -50,9 +53,40 @@ pub struct MemBatch {
     pub rows: RecordBatch,
     /// Their keys.
     pub keys: Keys,
+    /// Whether the keys ascend, once that was looked at.
+    ascending: OnceLock<bool>,
 }
 
 impl MemBatch {
+    /// Adds the slots that have a key, newest first; gives how many keys were looked at, about.
+    fn find(&self, key: &[u8], slots: &mut Vec<Slot>) -> usize {
+        let rows = self.keys.len();
+        if self.ascending.get() == Some(&true) {
+            if self.keys.get(0) > key || self.keys.last() < Some(key) {
+                return 1;
+            }
+            let (mut low, mut high) = (0, rows);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if self.keys.get(middle) < key { low = middle + 1 } else { high = middle }
+            }
+            if low < rows && self.keys.get(low) == key {
+                slots.push(self.first + low as Slot);
+            }
+            return rows.ilog2() as usize + 1;
+        }
+        let mut ascending = true;
+        for row in (0..rows).rev() {
+            let here = self.keys.get(row);
+            if here == key {
+                slots.push(self.first + row as Slot);
+            }
+            ascending = ascending && (row + 1 == rows || here < self.keys.get(row + 1));
+        }
+        let _ = self.ascending.set(ascending);
+        rows
+    }
+
     fn memory_bytes(&self) -> usize {
         size_of::<MemBatch>() + self.rows.get_array_memory_size() + self.keys.memory_bytes()
     }
@@ -72,6 +106,8 @@ pub struct Memtable {
     /// (end, slot) of rows that died here, ascending by end.
     deaths: Vec<(u32, Slot)>,
     index: RwLock<KeyIndex>,
+    /// Keys looked at since the index was complete, because it was not.
+    unindexed_cost: AtomicUsize,
     hasher: RandomState,
     file_ends: HashMap<FileId, FileEnds>,
     file_end_bytes: usize,
@@ -192,7 +228,7 @@ impl Memtable {
         assert!(count < NO_SLOT as usize, "a memtable holds fewer than 2^32 rows");
         self.begins.resize(count, begin);
         self.ends.resize(count, ALIVE);
-        let batch = MemBatch { first, schema, rows: owned(rows), keys };
+        let batch = MemBatch { first, schema, rows: owned(rows), keys, ascending: OnceLock::new() };
         self.batch_bytes += batch.memory_bytes();
         self.batches.push(Arc::new(batch));
         self.merge_tail();
@@ -214,7 +250,8 @@ impl Memtable {
             for batch in tail {
                 batch.keys.iter().for_each(|key| keys.push(key));
             }
-            let merged = MemBatch { first: tail[0].first, schema: tail[0].schema, rows, keys };
+            let (first, schema) = (tail[0].first, tail[0].schema);
+            let merged = MemBatch { first, schema, rows, keys, ascending: OnceLock::new() };
             self.batch_bytes -= tail.iter().map(|batch| batch.memory_bytes()).sum::<usize>();
             self.batch_bytes += merged.memory_bytes();
             self.batches.truncate(self.batches.len() - MERGE_COUNT);
@@ -222,13 +259,16 @@ impl Memtable {
         }
     }
 
-    /// The index, of all rows.
+    /// The index: of all rows, unless it is cheaper to look at those that it lacks.
     fn index(&self) -> RwLockReadGuard<'_, KeyIndex> {
         let index = self.index.read();
-        if index.indexed() == self.begins.len() {
+        let missing = self.begins.len() - index.indexed();
+        let few = missing <= INDEX_AT_ONCE;
+        if missing == 0 || (!few && self.unindexed_cost.load(Ordering::Relaxed) < missing) {
             return index;
         }
         drop(index);
+        self.unindexed_cost.store(0, Ordering::Relaxed);
         let mut index = self.index.write();
         let missing = self.begins.len() - index.indexed();
         index.reserve(missing);
@@ -246,11 +286,25 @@ impl Memtable {
         self.slots_of(key).next().filter(|&slot| self.is_alive(slot))
     }
 
+    /// The slots of a key that the index lacks, newest first.
+    fn unindexed_slots_of(&self, key: &[u8], indexed: usize) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        if indexed < self.begins.len() {
+            let first = self.batch_number(indexed as Slot);
+            let looked_at = self.batches[first..].iter().rev().map(|batch| batch.find(key, &mut slots));
+            let cost = looked_at.sum();
+            self.unindexed_cost.fetch_add(cost, Ordering::Relaxed);
+            slots.retain(|slot| *slot as usize >= indexed);
+        }
+        slots
+    }
+
     /// The slots of a key, newest first.
     pub fn slots_of<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = Slot> + 'a {
         let index = self.index();
         let mut slot = index.newest(self.hash(key));
-        std::iter::from_fn(move || {
+        let newer = self.unindexed_slots_of(key, index.indexed()).into_iter();
+        newer.chain(std::iter::from_fn(move || {
             while slot != NO_SLOT {
                 let found = slot;
                 slot = index.before(slot);
@@ -259,7 +313,7 @@ impl Memtable {
                 }
             }
             None
-        })
+        }))
     }
 
     /// The slot of the nth row that a version made.
@@ -526,6 +580,50 @@ mod tests {
                 prop_assert_eq!(table.alive(keys.get(0)).is_some(), model.last().unwrap().contains(&id));
             }
         }
+    }
+
+    #[test]
+    fn a_few_keys_are_found_without_an_index_and_many_with_one() {
+        let batch_rows: i64 = if cfg!(miri) { 600 } else { 3_000 };
+        let batches = if cfg!(miri) { 8 } else { 5 };
+        let mut table = Memtable::default();
+        let mut newest = std::collections::BTreeMap::new();
+        for version in 1..=batches {
+            // Every other batch descends; half of the keys come again.
+            let mut ids: Vec<i64> = (0..batch_rows).map(|id| id + version * batch_rows / 2).collect();
+            if version % 2 == 0 {
+                ids.reverse();
+            }
+            let (batch, keys) = rows(&ids);
+            for (row, id) in ids.iter().enumerate() {
+                let slot = (version - 1) * batch_rows + row as i64;
+                newest.entry(*id).or_insert_with(Vec::new).insert(0, slot as Slot);
+            }
+            table.insert(Version(version as u64), 0, batch, keys);
+        }
+        let total = (batches * batch_rows) as usize;
+        assert!(total > INDEX_AT_ONCE);
+        let check = |table: &Memtable, id: i64| {
+            let (_, keys) = rows(&[id]);
+            let found: Vec<Slot> = table.slots_of(keys.get(0)).collect();
+            assert_eq!(found, newest.get(&id).cloned().unwrap_or_default(), "id {id}");
+        };
+        check(&table, batch_rows);
+        assert_eq!(table.index.read().indexed(), 0, "one key is found without");
+        let mut ids = newest.keys().copied().chain([-1, batch_rows * 99]).cycle().step_by(7);
+        while table.index.read().indexed() == 0 {
+            check(&table, ids.next().unwrap());
+        }
+        assert_eq!(table.index.read().indexed(), total);
+        let step = if cfg!(miri) { 97 } else { 1 };
+        newest.keys().step_by(step).for_each(|id| check(&table, *id));
+        // What comes after the index was built and is not in it yet is found first.
+        let (batch, keys) = rows(&(0..batch_rows * 3).collect::<Vec<_>>());
+        table.insert(Version(99), 0, batch, keys);
+        let (_, key) = rows(&[batch_rows]);
+        let found: Vec<Slot> = table.slots_of(key.get(0)).collect();
+        assert_eq!(found[0] as usize, total + batch_rows as usize);
+        assert_eq!(found[1..], newest[&batch_rows][..]);
     }
 
     #[test]

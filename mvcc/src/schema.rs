@@ -4,7 +4,7 @@ use crate::column_type::{ColumnType, quote_name};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A column. Its id is given once and never again within a table, so that a renamed column is the
 /// same and a re-added name is another one.
@@ -55,6 +55,27 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
     /// Ids of the key columns in key order; empty for a table without a key.
     pub key: Vec<u32>,
+    derived: Derived,
+}
+
+/// What follows from a schema, made when it is first asked for: every commit asks. A copy begins without it, for it may
+/// be changed before it is asked.
+#[derive(Debug, Default)]
+struct Derived {
+    arrow: OnceLock<SchemaRef>,
+    key_columns: OnceLock<Vec<Column>>,
+}
+
+impl Clone for Derived {
+    fn clone(&self) -> Derived {
+        Derived::default()
+    }
+}
+
+impl PartialEq for Derived {
+    fn eq(&self, _: &Derived) -> bool {
+        true
+    }
 }
 
 /// A schema that cannot be.
@@ -86,9 +107,14 @@ pub enum SchemaError {
 }
 
 impl TableSchema {
+    /// A schema of columns that have their ids, and ids of key columns, unchecked.
+    pub fn of(columns: Vec<Column>, key: Vec<u32>) -> TableSchema {
+        TableSchema { columns, key, derived: Derived::default() }
+    }
+
     /// A new table's schema: ids are given in order from 1, key columns become not null.
     pub fn new(columns: Vec<Column>, key: &[impl AsRef<str>]) -> Result<TableSchema, SchemaError> {
-        let mut schema = TableSchema { columns, key: Vec::new() };
+        let mut schema = TableSchema::of(columns, Vec::new());
         for (index, column) in schema.columns.iter_mut().enumerate() {
             column.id = index as u32 + 1;
         }
@@ -162,7 +188,18 @@ impl TableSchema {
 
     /// The columns as an Arrow schema.
     pub fn to_arrow(&self) -> SchemaRef {
-        Arc::new(Schema::new(self.columns.iter().map(Column::to_field).collect::<Vec<_>>()))
+        let make = || Arc::new(Schema::new(self.columns.iter().map(Column::to_field).collect::<Vec<_>>()));
+        let arrow = self.derived.arrow.get_or_init(make);
+        debug_assert_eq!(*arrow, make(), "a schema is not changed once it was asked for this");
+        arrow.clone()
+    }
+
+    /// The key columns in key order, side by side.
+    pub fn key_column_list(&self) -> &[Column] {
+        let make = || self.key_columns().cloned().collect::<Vec<_>>();
+        let list = self.derived.key_columns.get_or_init(make);
+        debug_assert_eq!(*list, make(), "a schema is not changed once it was asked for this");
+        list
     }
 
     /// The key columns as an Arrow schema.

@@ -32,6 +32,9 @@ impl Ticket {
     }
 }
 
+/// A batch's buffer of at most this size is used again.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
 /// Queued records that lie side by side in one segment.
 #[derive(Debug)]
 pub(crate) struct Chunk {
@@ -58,7 +61,10 @@ pub(crate) fn enqueue(
     let synced_through = state.durable.sequence - 1;
     match state.queue.last_mut() {
         Some(chunk) if chunk.end == position => {}
-        _ => state.queue.push(Chunk { start: position, end: position, bytes: Vec::new() }),
+        _ => {
+            let bytes = std::mem::take(&mut state.spare_bytes);
+            state.queue.push(Chunk { start: position, end: position, bytes });
+        }
     }
     let chunk = state.queue.last_mut().expect("pushed where it was missing");
     record::encode(&mut chunk.bytes, database_id, position, synced_through, kind, payload);
@@ -89,7 +95,7 @@ impl Log {
                 continue;
             }
             assert!(!state.queue.is_empty(), "the ticket is of this log");
-            let batch = std::mem::take(&mut state.queue);
+            let mut batch = std::mem::take(&mut state.queue);
             state.syncing = true;
             drop(state);
             let leading = Leading { log: self };
@@ -99,6 +105,12 @@ impl Log {
             state.syncing = false;
             if let Err(error) = written {
                 self.poison(&mut state, &error);
+            }
+            if let Some(mut bytes) = batch.pop().map(|chunk| chunk.bytes)
+                && bytes.capacity() <= SPARE_BYTES_MAX
+            {
+                bytes.clear();
+                state.spare_bytes = bytes;
             }
             self.synced.notify_all();
             self.release_if_idle(&mut state);
@@ -143,7 +155,10 @@ impl Log {
             epoch: chunk.start.epoch,
         };
         let disk = &*self.source.disk;
-        let unfinished = UnfinishedSegment::create(disk, self.path(), &header)?;
+        let unfinished = match self.ahead.take(header.number) {
+            Some(ready) => ready.begin(&header)?,
+            None => UnfinishedSegment::create(disk, self.path(), &header)?,
+        };
         writer.segment = Some(unfinished.finish(disk, self.path(), end, first, most)?);
         Ok(())
     }

@@ -171,9 +171,11 @@ impl Head {
 }
 
 fn check(slot: &[u64; SLOT_WORDS]) -> u64 {
-    let mut hasher = crc32fast::Hasher::new();
-    slot[..CHECK].iter().for_each(|word| hasher.update(&word.to_le_bytes()));
-    (slot[GENERATION] << 32) | u64::from(hasher.finalize())
+    let mut bytes = [0; CHECK * 8];
+    for (bytes, word) in bytes.chunks_exact_mut(8).zip(slot) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    (slot[GENERATION] << 32) | u64::from(crc32fast::hash(&bytes))
 }
 
 fn words_of(id: &[u8; 16]) -> [u64; 2] {

@@ -27,6 +27,7 @@
 //! ```
 #![doc = include_str!("../FORMAT.md")]
 
+mod ahead;
 mod disk;
 mod error;
 mod group;

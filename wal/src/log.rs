@@ -4,6 +4,7 @@
 //! being written are in [`Writer`], touched by one thread at a time: the one that takes the lock of all processes
 //! (nothing is queued then), or the one that drains the queue.
 
+use crate::ahead::Ahead;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::group::Chunk;
@@ -90,6 +91,8 @@ pub struct Log {
     /// A batch has been synced, or has failed.
     pub(crate) synced: Condvar,
     pub(crate) writer: Mutex<Option<Writer>>,
+    /// The next segment, made before it is needed.
+    pub(crate) ahead: Ahead,
     /// The writer's head, for those who may not wait for the writer.
     pub(crate) writer_head: OnceLock<Arc<Head>>,
 }
@@ -101,6 +104,8 @@ impl Drop for Log {
         state.exclusive = false;
         state.queue.clear();
         self.release_if_idle(&mut state);
+        drop(state);
+        self.discard_ahead();
     }
 }
 
@@ -121,6 +126,8 @@ pub(crate) struct State {
     /// End of everything synced.
     pub durable: Position,
     pub queue: Vec<Chunk>,
+    /// An empty buffer for the next chunk.
+    pub spare_bytes: Vec<u8>,
     /// A thread is writing and syncing what it took from the queue.
     pub syncing: bool,
     /// The text of the error after which this handle refuses to work.
@@ -207,6 +214,7 @@ impl Log {
             end: from,
             durable: from,
             queue: Vec::new(),
+            spare_bytes: Vec::new(),
             syncing: false,
             poison: None,
             poisoned_by_full_disk: false,
@@ -222,6 +230,7 @@ impl Log {
             turn_free: Condvar::new(),
             synced: Condvar::new(),
             writer: Mutex::new(None),
+            ahead: Ahead::default(),
             writer_head: OnceLock::new(),
         };
         log.head_entry();

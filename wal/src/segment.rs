@@ -197,6 +197,8 @@ pub(crate) struct UnfinishedSegment {
     file: Arc<dyn DiskFile>,
     /// Where the next bytes go.
     end: u64,
+    /// Up to here zeros are written and synced.
+    zeroed: u64,
 }
 
 impl UnfinishedSegment {
@@ -211,7 +213,52 @@ impl UnfinishedSegment {
         }
         let file = disk.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
         file.write_all_at(&header.encode(), 0).map_err(Error::io("write", &path))?;
-        Ok(UnfinishedSegment { number: header.number, path, file, end: HEADER_BYTES })
+        Ok(UnfinishedSegment { number: header.number, path, file, end: HEADER_BYTES, zeroed: 0 })
+    }
+
+    /// Starts a segment whose header is not known yet; none where another one was started already.
+    pub fn create_ahead(disk: &dyn Disk, dir: &Path, number: u64) -> Result<Option<Self>, Error> {
+        let path = dir.join(format!("{}.tmp", file_name(number)));
+        match disk.open(&path, OpenMode::CreateNew) {
+            Ok(file) => Ok(Some(UnfinishedSegment { number, path, file, end: HEADER_BYTES, zeroed: 0 })),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(Error::io("create", &path)(error)),
+        }
+    }
+
+    /// Writes zeros up to a length, and syncs them, piece by piece; `false` where `pace` ended it before.
+    pub fn zero_ahead(&mut self, bytes: u64, pace: &mut dyn FnMut() -> bool) -> Result<bool, Error> {
+        while self.zeroed < bytes {
+            let next = (self.zeroed + ZERO_CHUNK_BYTES).min(bytes);
+            zero(&*self.file, &self.path, self.zeroed, next)?;
+            self.file.sync_all().map_err(Error::io("sync", &self.path))?;
+            self.zeroed = next;
+            if !pace() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives a segment that was started ahead its header.
+    pub fn begin(self, header: &SegmentHeader) -> Result<Self, Error> {
+        self.file.write_all_at(&header.encode(), 0).map_err(Error::io("write", &self.path))?;
+        Ok(self)
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether its name still leads to it.
+    pub fn is_linked(&self) -> bool {
+        self.file.is_linked().unwrap_or(false)
+    }
+
+    /// Removes the file, as far as that can be done.
+    pub fn remove(&self, disk: &dyn Disk) {
+        let _ = disk.remove_file(&self.path);
     }
 
     /// Adds bytes behind those already there.
@@ -231,8 +278,8 @@ impl UnfinishedSegment {
         first_bytes: u64,
         most_bytes: u64,
     ) -> Result<OpenSegment, Error> {
-        let allocated = allocation(0, self.end.max(bytes), first_bytes, most_bytes);
-        zero(&*self.file, &self.path, self.end, allocated)?;
+        let allocated = allocation(self.zeroed, self.end.max(bytes), first_bytes, most_bytes);
+        zero(&*self.file, &self.path, self.end.max(self.zeroed), allocated)?;
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
         let path = path_of(dir, self.number);
         disk.rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;

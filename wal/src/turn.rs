@@ -269,7 +269,13 @@ impl Turn<'_> {
         refuse_if_poisoned(&state)?;
         let options = &self.log.options;
         let database_id = &self.log.source.database_id;
-        Ok(group::enqueue(&mut state, database_id, options.max_segment_bytes, kind, payload))
+        let most = options.max_segment_bytes;
+        let ticket = group::enqueue(&mut state, database_id, most, kind, payload);
+        let end = ticket.next();
+        if end.offset > most / 2 {
+            self.log.ahead.ask(end.segment);
+        }
+        Ok(ticket)
     }
 }
 

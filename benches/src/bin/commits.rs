@@ -3,22 +3,28 @@
 //! The limit (`raw`) is group commit of raw bytes into a file whose blocks are already written. `log` is the log alone,
 //! `insert` and `upsert` the whole engine: new keys, and random keys of a checkpointed table of `--rows` rows. Rounds
 //! are interleaved, so that a busy machine hits all alike; medians and ratios to the limit are printed.
+//!
+//! `busy`: upserts alone, while another thread makes one checkpoint after the other, and while it compacts what they
+//! leave; how long commits take at most, and how much work was done beside them.
 
 use asof_benches::arguments::Arguments;
 use asof_engine::arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
+use asof_engine::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use asof_engine::compact::policy::Parameters;
 use asof_engine::{Column, ColumnType, CommitOptions, Database, Options};
 use asof_wal::{Log, LogOptions, RealDisk};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 type Failure = Box<dyn std::error::Error>;
 
 const USAGE: &str = "\
-usage: commits run [--dir DIR] [--seconds S] [--rounds N] [--threads 1,8,64] [--rows N] [--only raw,log,insert,upsert]";
+usage: commits run [--dir DIR] [--seconds S] [--rounds N] [--threads 1,8,64] [--rows N] [--only raw,log,insert,upsert]
+       commits busy [--dir DIR] [--seconds S] [--rounds N] [--threads 1,8,64] [--rows N]";
 
 const ROW_BYTES: usize = 200;
 const RAW_FILE_BYTES: u64 = 64 << 20;
@@ -146,10 +152,15 @@ impl Engine {
 }
 
 fn batch(rows: impl Iterator<Item = (i64, u64)>) -> RecordBatch {
+    static SCHEMA: OnceLock<SchemaRef> = OnceLock::new();
+    let schema = SCHEMA.get_or_init(|| {
+        let fields = [("k", DataType::Int64), ("v", DataType::Binary)];
+        Arc::new(Schema::new(fields.map(|(name, data_type)| Field::new(name, data_type, false)).to_vec()))
+    });
     let (keys, values): (Vec<i64>, Vec<Vec<u8>>) = rows.map(|(key, number)| (key, row(number))).unzip();
     let values: ArrayRef = Arc::new(BinaryArray::from_iter_values(values));
-    let columns: [(&str, ArrayRef); 2] = [("k", Arc::new(Int64Array::from(keys))), ("v", values)];
-    RecordBatch::try_from_iter(columns).expect("columns are of one length")
+    let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(keys)), values];
+    RecordBatch::try_new(schema.clone(), columns).expect("columns are of one length, and of these types")
 }
 
 impl Committer for Engine {
@@ -207,6 +218,94 @@ fn measure(committer: &dyn Committer, threads: u64, time: Duration) -> Result<(f
     Ok((latencies.len() as f64 / elapsed, latencies))
 }
 
+/// What goes on beside the commits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Checkpoints,
+    Compaction,
+}
+
+/// Rows that are added before each checkpoint.
+const ROWS_BESIDE: i64 = 20_000;
+
+/// Rewrites what any checkpoint has left, so that there is always something to do.
+const EAGER: Parameters = Parameters { dead_share: 0.001, dead_rows_min: 1, ..Parameters::AUTOMATIC };
+
+impl Beside {
+    /// Works until told to stop: how often a checkpoint or a rewriting of files was done. Each has some rows to work on.
+    fn work(self, database: &Database, stop: &AtomicBool) -> Result<usize, asof_engine::Error> {
+        static KEYS: AtomicI64 = AtomicI64::new(1 << 40);
+        let mut count = 0;
+        while self != Beside::Nothing && !stop.load(Ordering::Relaxed) {
+            let first = KEYS.fetch_add(ROWS_BESIDE, Ordering::Relaxed);
+            let mut transaction = database.begin()?;
+            transaction.insert(TABLE, &batch((first..first + ROWS_BESIDE).map(|key| (key, key as u64))))?;
+            transaction.commit(CommitOptions::default())?;
+            match self {
+                Beside::Nothing => return Ok(0),
+                Beside::Checkpoints => count += database.checkpoint()?.done as usize,
+                Beside::Compaction => {
+                    database.checkpoint()?;
+                    for step in database.compact_plan(None, &EAGER)? {
+                        let go_on = &mut |_| !stop.load(Ordering::Relaxed);
+                        match database.compact_step(&step, go_on) {
+                            Ok(done) => count += done.is_some() as usize,
+                            Err(error) if error.kind() == asof_engine::ErrorKind::Busy => break,
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Measures commits while something else goes on, and prints the tables' rows.
+fn busy(dir: &Path, rows: i64, threads: &[u64], rounds: usize, time: Duration) -> Result<(), Failure> {
+    let engine = Engine::create(&dir.join("busy"), rows, false)?;
+    println!("| threads | beside | done | commits/s | p50 us | p99 us | p99.9 us | p99 of alone |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let all = [
+        ("nothing", Beside::Nothing),
+        ("checkpoints", Beside::Checkpoints),
+        ("compaction", Beside::Compaction),
+    ];
+    for &threads in threads {
+        let mut figures = vec![(0, [const { Vec::new() }; 4]); all.len()];
+        for _ in 0..rounds {
+            for ((_, beside), (count, figures)) in all.iter().zip(&mut figures) {
+                let stop = AtomicBool::new(false);
+                let (measured, done) = std::thread::scope(|scope| {
+                    let worker = scope.spawn(|| beside.work(&engine.database, &stop));
+                    let measured = measure(&engine, threads, time);
+                    stop.store(true, Ordering::Relaxed);
+                    (measured, worker.join().expect("the worker does not panic"))
+                });
+                let (rate, latencies) = measured?;
+                let at = |permille: usize| f64::from(latencies[(latencies.len() - 1) * permille / 1000]);
+                *count += done?;
+                for (list, figure) in figures.iter_mut().zip([rate, at(500), at(990), at(999)]) {
+                    list.push(figure);
+                }
+            }
+        }
+        let mut alone = f64::NAN;
+        for ((name, beside), (count, figures)) in all.iter().zip(figures) {
+            let [rate, p50, p99, last] = figures.map(median);
+            if *beside == Beside::Nothing {
+                alone = p99;
+            }
+            let ratio = p99 / alone;
+            println!(
+                "| {threads} | {name} | {count} | {rate:.0} | {p50:.0} | {p99:.0} | {last:.0} | {ratio:.1} |"
+            );
+        }
+    }
+    Ok(())
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -214,8 +313,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::read(USAGE);
-    if arguments.command != "run" {
-        arguments.refuse("there is one command, run");
+    if !["run", "busy"].contains(&&*arguments.command) {
+        arguments.refuse("there are two commands, run and busy");
     }
     let time = Duration::from_secs_f64(arguments.get_or("seconds", 2.0));
     let rounds: usize = arguments.get_or("rounds", 5);
@@ -225,6 +324,9 @@ fn main() -> Result<(), Failure> {
     let only: String = arguments.get_or("only", "raw,log,insert,upsert".to_string());
     // In the working directory, not the system's for temporary files, which is no disk everywhere.
     let dir = tempfile::tempdir_in(arguments.get_or("dir", PathBuf::from(".")))?;
+    if arguments.command == "busy" {
+        return busy(dir.path(), rows, &threads, rounds, time);
+    }
     let path = |name: &str| dir.path().join(name);
     let mut committers: Vec<(&str, Box<dyn Committer>)> = Vec::new();
     for name in only.split(',') {

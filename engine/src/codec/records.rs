@@ -2,7 +2,7 @@
 //! types of the engine. FORMAT.md describes each field.
 
 use super::columns::{decode_columns, decode_kept_columns, encode_columns};
-use super::{BYTES_MAX, borrow_decode, decode, decompress, encode, put_varint, take_varint};
+use super::{BYTES_MAX, borrow_decode, decode, decompress, encode, encode_onto, put_varint, take_varint};
 use crate::api::{CommitInfo, Counts, Tag};
 use crate::error::{Error, Result};
 use crate::files::hex;
@@ -92,7 +92,7 @@ impl SchemaRecord {
                 })
             })
             .collect::<Result<_>>()?;
-        let schema = TableSchema { columns, key: self.key.clone() };
+        let schema = TableSchema::of(columns, self.key.clone());
         schema.validate().map_err(|error| Error::corrupt(format!("a schema on disk is damaged: {error}")))?;
         if schema.key.iter().any(|id| schema.column(*id).is_none()) {
             return Err(Error::corrupt("a schema on disk names a key column that it does not have"));
@@ -375,36 +375,35 @@ pub struct CommitHeader {
 impl CommitHeader {
     /// The header of a commit; digests are filled in by [`encode_commit`]. `counts` has one entry for each table by
     /// number: two tables may have one name, where a commit replaces one by another.
-    pub fn of(info: &CommitInfo, counts: &BTreeMap<TableId, (String, Counts)>) -> CommitHeader {
-        let pairs =
-            |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    pub fn of(info: CommitInfo, counts: BTreeMap<TableId, (String, Counts)>) -> CommitHeader {
+        let pairs = |map: BTreeMap<String, String>| map.into_iter().collect();
         CommitHeader {
             version: info.version.0,
             time: info.time.0,
             wall_time: info.wall_time.0,
             id: *info.id.as_bytes(),
-            client_id: info.client_id.clone(),
-            author: info.author.clone(),
-            os_user: info.os_user.clone(),
-            host: info.host.clone(),
-            message: info.message.clone(),
-            operation: info.operation.clone(),
-            parameters: pairs(&info.parameters),
-            meta: pairs(&info.meta),
+            client_id: info.client_id,
+            author: info.author,
+            os_user: info.os_user,
+            host: info.host,
+            message: info.message,
+            operation: info.operation,
+            parameters: pairs(info.parameters),
+            meta: pairs(info.meta),
             read_version: info.read_version.0,
             isolation: (info.isolation == "serializable") as u8,
             blind_append: info.blind_append,
             tables: counts
-                .iter()
+                .into_iter()
                 .map(|(table, (name, counts))| CountsRecord {
-                    table: *table,
-                    name: name.clone(),
+                    table,
+                    name,
                     inserted: counts.inserted,
                     updated: counts.updated,
                     deleted: counts.deleted,
                 })
                 .collect(),
-            schema_changes: info.schema_changes.clone(),
+            schema_changes: info.schema_changes,
             request_digest: None,
             content_digest: info.content_digest,
             chain_digest: info.chain_digest,
@@ -483,6 +482,8 @@ fn chain(previous: &[u8; 32], content: &[u8; 32], header: &[u8]) -> [u8; 32] {
 /// The format of payloads, and of the headers in them.
 pub const PAYLOAD_FORMAT: u8 = 1;
 const PAYLOAD_PREFIX: usize = 16;
+/// About what all but the rows takes in most payloads.
+const HEADER_GUESS_BYTES: usize = 640;
 /// Content of at least this many bytes is compressed where that pays.
 const COMPRESS_FROM: usize = 4 << 10;
 /// What is compressed first, to see whether it pays.
@@ -518,43 +519,54 @@ pub fn encode_rows(rows: &RecordBatch) -> Vec<u8> {
 pub fn encode_commit(
     header: &mut CommitHeader,
     content: &CommitContent,
-    rows: &[&[u8]],
+    rows: &[impl AsRef<[u8]>],
     previous_chain: &[u8; 32],
 ) -> Result<Vec<u8>> {
     assert_eq!(content.changes.len(), rows.len(), "each change has a block of rows");
+    let mut payload =
+        Vec::with_capacity(HEADER_GUESS_BYTES + rows.iter().map(|rows| rows.as_ref().len()).sum::<usize>());
+    payload.resize(PAYLOAD_PREFIX, 0);
+    (header.content_digest, header.chain_digest) = ([0; DIGEST_BYTES], [0; DIGEST_BYTES]);
+    encode_onto(&mut payload, header);
+    let header_end = payload.len();
     let changes = content.changes.iter().zip(rows).map(|(change, rows)| TableChangeRecord {
         table: change.table,
         schema: change.schema as u32,
         truncate: change.truncate,
         first_row_id: change.first_row_id,
-        rows: Cow::Borrowed(*rows),
+        rows: Cow::Borrowed(rows.as_ref()),
         replaced: encode_targets(&change.replaced).into(),
         deleted: encode_keys(&change.deleted).into(),
         deleted_at: encode_targets(&change.deleted_at).into(),
         files: change.files.clone(),
     });
     let record = ContentParts { catalog: &content.catalog, changes: changes.collect() };
-    let content = encode(&record);
-    if content.len() > BYTES_MAX {
-        let found = content.len();
+    encode_onto(&mut payload, &record);
+    let content_bytes = payload.len() - header_end;
+    if content_bytes > BYTES_MAX {
+        let found = content_bytes;
         return Err(Error::invalid(format!(
             "the changes take {found} bytes, and a commit may have {BYTES_MAX}; commit them in several parts"
         )));
     }
-    header.content_digest = *blake3::hash(&content).as_bytes();
-    header.chain_digest = [0; DIGEST_BYTES];
-    let mut header_bytes = encode(header);
-    header.chain_digest = chain(previous_chain, &header.content_digest, &header_bytes);
-    let place = header_bytes.len() - DIGEST_BYTES;
-    header_bytes[place..].copy_from_slice(&header.chain_digest);
-    let compressed = compress(&content);
-    let body = compressed.as_deref().unwrap_or(&content);
-    let mut payload = Vec::with_capacity(PAYLOAD_PREFIX + header_bytes.len() + body.len());
-    payload.extend_from_slice(&[PAYLOAD_FORMAT, compressed.is_some() as u8, 0, 0]);
-    payload.extend_from_slice(&(header_bytes.len() as u32).to_le_bytes());
-    payload.extend_from_slice(&(content.len() as u64).to_le_bytes());
-    payload.extend_from_slice(&header_bytes);
-    payload.extend_from_slice(body);
+    // The digests are the header's last fields, of fixed width.
+    let (head, content) = payload.split_at_mut(header_end);
+    let header_bytes = &mut head[PAYLOAD_PREFIX..];
+    let [content_at, chain_at] = [2, 1].map(|last| header_bytes.len() - last * DIGEST_BYTES);
+    header.content_digest = *blake3::hash(content).as_bytes();
+    header_bytes[content_at..chain_at].copy_from_slice(&header.content_digest);
+    header.chain_digest = chain(previous_chain, &header.content_digest, header_bytes);
+    header_bytes[chain_at..].copy_from_slice(&header.chain_digest);
+    let header_length = header_bytes.len() as u32;
+    let compressed = compress(content);
+    payload[0] = PAYLOAD_FORMAT;
+    payload[1] = compressed.is_some() as u8;
+    payload[4..8].copy_from_slice(&header_length.to_le_bytes());
+    payload[8..PAYLOAD_PREFIX].copy_from_slice(&(content_bytes as u64).to_le_bytes());
+    if let Some(compressed) = compressed {
+        payload.truncate(header_end);
+        payload.extend_from_slice(&compressed);
+    }
     Ok(payload)
 }
 

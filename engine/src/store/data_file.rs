@@ -2,7 +2,9 @@
 
 use super::bloom;
 use super::data_writer::parquet_error;
-use super::index_block::{GroupExtent, IndexBlock};
+use super::details::{GroupDetails, PageZone};
+use super::directory::{self, Directory, Part, damaged};
+use super::index_block::{GroupExtent, IndexBlock, block_crc};
 use super::read::Footer;
 use super::verified::VerifiedFile;
 use crate::counting::Counts;
@@ -18,13 +20,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The longest tail that is read: 1 GiB.
 const TAIL_BYTES_MAX: u64 = 1 << 30;
-/// Bytes that verification reads at a time, a multiple of the block size.
-const VERIFY_BYTES: u64 = 1 << 20;
+/// Bytes that are read of an index block at first: of most files the whole directory.
+const HEAD_BYTES: u64 = 8 << 10;
+/// Row groups whose own metadata are read; when more are needed, those of the whole file are.
+const OWN_FOOTERS_MAX: usize = 4;
 
 /// An open data file. Its Parquet metadata are read when a column is first needed.
 #[derive(Debug)]
@@ -36,7 +40,12 @@ pub struct DataFile {
     /// The position of each row group's first row.
     group_starts: Vec<u32>,
     reader: VerifiedFile,
-    footer: Mutex<Option<Arc<Footer>>>,
+    pub(super) footer: Mutex<Option<Arc<Footer>>>,
+    /// The columns and, for each row group, where its details lie: in files of the newest version.
+    columns: Vec<Column>,
+    parts: Vec<Part>,
+    details: Vec<OnceLock<Arc<GroupDetails>>>,
+    own_footers: AtomicUsize,
     /// Row groups whose filter was asked before.
     probed: Vec<AtomicBool>,
     name: String,
@@ -55,7 +64,7 @@ pub struct Wanted {
 }
 
 impl DataFile {
-    /// Opens a file and verifies its tail: index block, page index and footer.
+    /// Opens a file and verifies what tells of its row groups: the directory, or all of an older version's tail.
     pub fn open(
         disk: &dyn Disk,
         layout: &Layout,
@@ -74,25 +83,48 @@ impl DataFile {
                 record.bytes
             )));
         }
-        let mut tail = vec![0; (found - record.tail_offset) as usize];
-        file.read_exact_at(&mut tail, record.tail_offset).map_err(fail)?;
-        let crc = super::index_block::block_crc(record.id, u64::MAX, &tail);
-        if crc != record.tail_crc && !planted(Bug::IndexChecksumIgnored) {
-            return Err(Error::corrupt(format!(
-                "{name} is damaged at offset {}: expected checksum {:08x}, found {crc:08x}; run 'asof verify'",
-                record.tail_offset, record.tail_crc
-            )));
+        let tail_bytes = found - record.tail_offset;
+        let mut head = vec![0; tail_bytes.min(HEAD_BYTES) as usize];
+        file.read_exact_at(&mut head, record.tail_offset).map_err(fail)?;
+        let length = directory::length(&head).map_or(tail_bytes, |length| length as u64);
+        if length > tail_bytes {
+            let expected = format!("a directory of at most {tail_bytes} bytes, found {length}");
+            return Err(damaged(&name, record.tail_offset, expected));
         }
-        let mut index = IndexBlock::decode(&tail, &name)?;
+        let known = head.len();
+        head.resize(length as usize, 0);
+        if let Some(rest) = head.get_mut(known..).filter(|rest| !rest.is_empty()) {
+            file.read_exact_at(rest, record.tail_offset + known as u64).map_err(fail)?;
+        }
+        let opened = if directory::length(&head).is_some() {
+            let directory = Directory::decode(&head, record.id, record.tail_offset, record.bytes, &name)?;
+            let reader = VerifiedFile::new(file, record, name.clone(), &directory, counts.clone());
+            let details = directory.details.iter().map(|_| OnceLock::new()).collect();
+            (reader, directory.groups, directory.columns, directory.details, details)
+        } else {
+            let crc = block_crc(record.id, u64::MAX, &head);
+            if crc != record.tail_crc && !planted(Bug::IndexChecksumIgnored) {
+                let expected = format!("checksum {:08x}, found {crc:08x}", record.tail_crc);
+                return Err(damaged(&name, record.tail_offset, expected));
+            }
+            let IndexBlock { blocks, groups, fences } = IndexBlock::decode(&head, &name)?;
+            let details = |fences| OnceLock::from(Arc::new(GroupDetails::of_fences(fences)));
+            let details = fences.into_iter().map(details).collect();
+            let tail = Bytes::from(head);
+            let reader =
+                VerifiedFile::of_old_version(file, record, name.clone(), blocks, tail, counts.clone());
+            (reader, groups, Vec::new(), Vec::new(), details)
+        };
+        let (reader, mut groups, columns, parts, details) = opened;
         if let Some(version) = record.loaded_at {
             // Written before its version was known.
-            index.groups.iter_mut().for_each(|group| {
+            groups.iter_mut().for_each(|group| {
                 (group.min_begin, group.max_begin) = (version, version);
             });
         }
         let mut next = 0u32;
-        let mut group_starts = Vec::with_capacity(index.groups.len());
-        for group in &index.groups {
+        let mut group_starts = Vec::with_capacity(groups.len());
+        for group in &groups {
             let filter_end = group.filter_offset.checked_add(group.filter_bytes as u64);
             if filter_end.is_none_or(|end| end > record.tail_offset) {
                 return Err(Error::corrupt(format!("{name} claims a filter that lies outside of it")));
@@ -102,27 +134,58 @@ impl DataFile {
                 .checked_add(group.rows)
                 .ok_or_else(|| Error::corrupt(format!("{name} claims more than {} rows", u32::MAX)))?;
         }
-        let tail = Bytes::from(tail);
-        let reader = VerifiedFile::new(
-            file,
-            record.id,
-            name.clone(),
-            index.blocks,
-            tail,
-            record.tail_offset,
-            counts.clone(),
-        );
-        let probed = index.groups.iter().map(|_| AtomicBool::new(false)).collect();
+        let probed = groups.iter().map(|_| AtomicBool::new(false)).collect();
         Ok(DataFile {
             record: record.clone(),
-            groups: index.groups,
+            groups,
             group_starts,
             reader,
             footer: Mutex::default(),
+            columns,
+            parts,
+            details,
+            own_footers: AtomicUsize::new(0),
             probed,
             name,
             counts,
         })
+    }
+
+    /// What is known of the pages of a row group; read when first needed.
+    pub fn details(&self, group: usize) -> Result<&Arc<GroupDetails>> {
+        let slot = &self.details[group];
+        if let Some(details) = slot.get() {
+            return Ok(details);
+        }
+        let part = &self.parts[group];
+        let bytes = self.reader.part(part, |bytes| directory::details_crc(self.record.id, group, bytes));
+        let bytes = bytes.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))?;
+        let details = GroupDetails::decode(bytes, &self.groups[group], part.offset, &self.name)?;
+        Ok(slot.get_or_init(|| Arc::new(details)))
+    }
+
+    /// Parquet metadata that have a row group, and which it is there: its own where few are needed.
+    pub(super) fn footer_of(&self, group: usize) -> Result<(Arc<Footer>, usize)> {
+        if let Some(footer) = &*self.footer.lock() {
+            return Ok((footer.clone(), group));
+        }
+        if self.parts.is_empty() {
+            return Ok((self.footer()?, group));
+        }
+        let details = self.details(group)?;
+        if let Some(footer) = details.footer.get() {
+            return Ok((footer.clone(), 0));
+        }
+        if self.own_footers.fetch_add(1, Ordering::Relaxed) >= OWN_FOOTERS_MAX {
+            return Ok((self.footer()?, group));
+        }
+        let metadata =
+            details.metadata(&self.groups[group]).map_err(|error| parquet_error(error).at(&self.name))?;
+        let metadata = metadata.ok_or_else(|| {
+            damaged(&self.name, self.parts[group].offset, "metadata of the row group".to_string())
+        })?;
+        let footer = Arc::new(Footer::of_columns(metadata, &self.columns));
+        Ok((details.footer.get_or_init(|| footer).clone(), 0))
     }
 
     /// The Parquet metadata.
@@ -185,17 +248,17 @@ impl DataFile {
     }
 
     /// The rows of a row group among which a key must be: those of a page, or of some where it has many versions.
-    pub fn rows_with_key(&self, group: usize, key: &[u8]) -> Range<u32> {
+    pub fn rows_with_key(&self, group: usize, key: &[u8]) -> Result<Range<u32>> {
         let extent = &self.groups[group];
-        let fences = &extent.fences;
+        let fences = &self.details(group)?.fences;
         if fences.is_empty() {
-            return 0..extent.rows;
+            return Ok(0..extent.rows);
         }
         // Rows of the key may begin within the page before the first fence that is the key.
         let first = partition_point(fences, |fence| fence < key).saturating_sub(1) as u32;
         let last = partition_point(fences, |fence| fence <= key) as u32;
         let end = last.saturating_mul(extent.page_rows).min(extent.rows);
-        (first * extent.page_rows).min(end)..end
+        Ok((first * extent.page_rows).min(end)..end)
     }
 
     /// Whether this was asked of a row group before.
@@ -214,19 +277,34 @@ impl DataFile {
     }
 
     /// What is wrong with what the index block says of a row, if anything: for verification. `filter` is the group's.
-    pub fn misplaced(&self, group: usize, filter: &[u8], row: u32, key: &[u8]) -> Option<&'static str> {
+    pub fn misplaced(
+        &self,
+        group: usize,
+        filter: &[u8],
+        row: u32,
+        (key, begin, end): (&[u8], u64, u64),
+    ) -> Result<Option<&'static str>> {
         let extent = &self.groups[group];
+        let details = self.details(group)?;
+        let page = row.checked_div(extent.page_rows).unwrap_or(0) as usize;
         let hash = bloom::hash(key);
         let first = row.checked_rem(extent.page_rows) == Some(0);
-        if key < &*extent.min_key || key > &*extent.max_key {
+        let outside = |zone: &PageZone| {
+            let loaded = self.record.loaded_at.is_some();
+            let begins = loaded || (zone.min_begin..=zone.max_begin).contains(&begin);
+            !begins || !(zone.min_end..=zone.max_end).contains(&end)
+        };
+        Ok(if key < &*extent.min_key || key > &*extent.max_key {
             Some("has a key outside of what its row group says")
-        } else if first && extent.fences.get((row / extent.page_rows) as usize) != key {
+        } else if first && details.fences.get(page) != key {
             Some("has another key than its page says")
         } else if !filter.is_empty() && !bloom::allows(filter, hash) {
             Some("has a key that the filter of its row group denies")
+        } else if details.zones.get(page).is_some_and(outside) {
+            Some("lives at other versions than its page says")
         } else {
             None
-        }
+        })
     }
 
     /// The row groups that may hold a key.
@@ -239,7 +317,7 @@ impl DataFile {
     #[cfg(test)]
     pub fn page_starts(&self, group: usize) -> Vec<Vec<i64>> {
         let footer = self.footer().expect("there is a footer");
-        let offsets = &footer.metadata.metadata().offset_index().expect("the page index is read")[group];
+        let offsets = &footer.metadata.offset_index().expect("the page index is read")[group];
         let starts = |column: &parquet::file::page_index::offset_index::OffsetIndexMetaData| {
             column.page_locations().iter().map(|page| page.first_row_index).collect()
         };
@@ -249,14 +327,12 @@ impl DataFile {
     /// Reads the whole file: every block, then the digest of all.
     pub fn verify_blocks(&self) -> Result<()> {
         let mut hasher = blake3::Hasher::new();
-        let mut offset = 0;
-        while offset < self.record.bytes {
-            let limit =
-                if offset < self.record.tail_offset { self.record.tail_offset } else { self.record.bytes };
-            let length = (limit - offset).min(VERIFY_BYTES);
-            let bytes = self.reader.read(offset, length as usize);
-            hasher.update(&bytes.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))?);
-            offset += length;
+        let read = self.reader.read_all(|bytes| {
+            hasher.update(bytes);
+        });
+        read.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))?;
+        for group in 0..self.groups.len() {
+            self.details(group)?;
         }
         let found = *hasher.finalize().as_bytes();
         if found != self.record.digest {

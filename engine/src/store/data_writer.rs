@@ -3,8 +3,10 @@
 //! footer. Row groups form runs, in each of which keys ascend. Streams: memory is that of a row group.
 
 use super::bloom;
+use super::details::{self, PageZone};
+use super::directory;
 use super::encode::{Effort, array_bytes, encode_group, file_properties};
-use super::index_block::{GroupExtent, IndexBlock};
+use super::index_block::GroupExtent;
 use super::sink::Sink;
 use crate::adapt::{batch_of, loose_schema};
 use crate::error::{Error, Result};
@@ -13,7 +15,7 @@ use crate::layout::Layout;
 use crate::manifest::DataFileRecord;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use asof_mvcc::{Column, FileId, Keys, TableId, Version};
+use asof_mvcc::{Column, ColumnType, FileId, Keys, TableId, Version};
 use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, OpenMode};
 use parquet::arrow::{ArrowSchemaConverter, PARQUET_FIELD_ID_META_KEY, add_encoded_arrow_schema_to_metadata};
@@ -63,8 +65,13 @@ pub struct DataWriter {
     /// The column whose values ascend within a run, if keys tell.
     sorted: Option<usize>,
     groups: Vec<GroupExtent>,
+    /// The details of each row group.
+    details: Vec<Vec<u8>>,
     open_group: Option<OpenGroup>,
     starts_run: bool,
+    /// For each row group the first keys of pages, where the second version of an index block is to be written.
+    #[cfg(test)]
+    second_version: Option<Vec<Keys>>,
 }
 
 /// Rows of the row group that is being gathered.
@@ -73,6 +80,8 @@ struct OpenGroup {
     batches: Vec<RecordBatch>,
     bytes: usize,
     keys: Keys,
+    /// Begin and end of each row.
+    lives: Vec<(u64, u64)>,
 }
 
 impl DataWriter {
@@ -102,7 +111,7 @@ impl DataWriter {
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let parquet_schema = ArrowSchemaConverter::new().convert(&schema).map_err(parquet_error)?;
         let writer = SerializedFileWriter::new(
-            Sink::new(file, id),
+            Sink::new(file, id, directory::BLOCK_BYTES),
             parquet_schema.root_schema_ptr(),
             Arc::new(properties),
         )
@@ -137,8 +146,11 @@ impl DataWriter {
             has_row_ids,
             sorted,
             groups: Vec::new(),
+            details: Vec::new(),
             open_group: None,
             starts_run: true,
+            #[cfg(test)]
+            second_version: None,
         })
     }
 
@@ -206,13 +218,13 @@ impl DataWriter {
                     max_key: Vec::new(),
                     starts_run: std::mem::take(starts_run),
                     page_rows: 0,
-                    fences: Keys::default(),
                     filter_offset: 0,
                     filter_bytes: 0,
                 },
                 batches: Vec::new(),
                 bytes: 0,
                 keys: Keys::default(),
+                lives: Vec::new(),
             });
             group.batches.push(batch);
             group.bytes += bytes;
@@ -221,14 +233,17 @@ impl DataWriter {
             extent.rows += count as u32;
             extent.max_key = keys.get(done + count - 1).to_vec();
             for row in range {
+                let begin = if self.kind == FileKind::Loaded { 0 } else { begins[row].0 };
+                let end = if history { ends[row].0 } else { u64::MAX };
                 if self.kind != FileKind::Loaded {
-                    extent.min_begin = extent.min_begin.min(begins[row].0);
-                    extent.max_begin = extent.max_begin.max(begins[row].0);
+                    extent.min_begin = extent.min_begin.min(begin);
+                    extent.max_begin = extent.max_begin.max(begin);
                 }
                 if history {
-                    extent.min_end = extent.min_end.min(ends[row].0);
-                    extent.max_end = extent.max_end.max(ends[row].0);
+                    extent.min_end = extent.min_end.min(end);
+                    extent.max_end = extent.max_end.max(end);
                 }
+                group.lives.push((begin, end));
             }
             if extent.rows as usize == GROUP_ROWS || group.bytes >= GROUP_BYTES {
                 self.end_group()?;
@@ -239,7 +254,8 @@ impl DataWriter {
     }
 
     fn end_group(&mut self) -> Result<()> {
-        let Some(OpenGroup { mut extent, batches, keys, .. }) = self.open_group.take() else { return Ok(()) };
+        let Some(open) = self.open_group.take() else { return Ok(()) };
+        let OpenGroup { mut extent, batches, keys, lives, .. } = open;
         let fail = |error| io_error("write", &self.path, error);
         let columns: Vec<Vec<ArrayRef>> = (0..self.schema.fields().len())
             .map(|index| batches.iter().map(|batch| batch.column(index).clone()).collect())
@@ -249,12 +265,22 @@ impl DataWriter {
         let rows = extent.rows as usize;
         let encoded = encode_group(&self.schema, &root, &columns, rows, self.sorted, effort_of(self.kind))?;
         let mut group = self.writer.next_row_group().map_err(parquet_error)?;
+        let pages = details::page_bytes(&encoded.chunks);
         for chunk in encoded.chunks {
             chunk.append_to_row_group(&mut group).map_err(parquet_error)?;
         }
-        group.close().map_err(parquet_error)?;
+        let written = group.close().map_err(parquet_error)?;
         extent.page_rows = encoded.page_rows;
-        (0..rows).step_by(extent.page_rows as usize).for_each(|row| extent.fences.push(keys.get(row)));
+        let mut fences = Keys::default();
+        (0..rows).step_by(extent.page_rows as usize).for_each(|row| fences.push(keys.get(row)));
+        let zone = |zone: PageZone, (begin, end): &(u64, u64)| zone.with(*begin, *end);
+        let zones = lives.chunks(extent.page_rows as usize);
+        let zones: Vec<PageZone> = zones.map(|lives| lives.iter().fold(PageZone::NONE, zone)).collect();
+        #[cfg(test)]
+        if let Some(of_groups) = &mut self.second_version {
+            of_groups.push(fences.clone());
+        }
+        self.details.push(details::encode(&zones, &fences, &pages, &written).map_err(parquet_error)?);
         if rows >= FILTER_ROWS_MIN {
             let filter = bloom::build(&keys.iter().map(bloom::hash).collect::<Vec<_>>());
             let at = self.writer.bytes_written();
@@ -267,6 +293,22 @@ impl DataWriter {
         Ok(())
     }
 
+    /// Has the file get an index block of the second version.
+    #[cfg(test)]
+    pub fn as_second_version(&mut self) {
+        self.writer.inner_mut().block_bytes = super::index_block::FIRST_BLOCK_BYTES;
+        self.second_version = Some(Vec::new());
+    }
+
+    /// The index block of the second version, over which the footer's checksum goes too.
+    #[cfg(test)]
+    fn older_index(&mut self, blocks: Vec<u32>) -> Option<Vec<u8>> {
+        let fences = self.second_version.take()?;
+        self.writer.inner_mut().begin_footer().expect("nothing is left to be written");
+        let index = super::index_block::IndexBlock { blocks, groups: self.groups.clone(), fences };
+        Some(index.encode())
+    }
+
     /// Ends the file: index block, footer, sync, its name. The directory is left for the caller to sync. The record of
     /// a loaded file lacks its version: `loaded_at` and begins are the caller's to set.
     pub fn finish(mut self) -> Result<DataFileRecord> {
@@ -275,8 +317,13 @@ impl DataWriter {
         let fail = |error| io_error("write", &path, error);
         self.writer.flush().map_err(fail)?;
         let (tail_offset, blocks) = self.writer.inner_mut().begin_tail().map_err(fail)?;
-        let index = IndexBlock { blocks, groups: self.groups };
-        self.writer.write_all(&index.encode()).map_err(fail)?;
+        let columns = columns_of(&self.schema)?;
+        let index = directory::encode(self.record.id, &blocks, &columns, &self.groups, &self.details);
+        #[cfg(test)]
+        let index = self.older_index(blocks).unwrap_or(index);
+        self.writer.write_all(&index).map_err(fail)?;
+        self.writer.flush().map_err(fail)?;
+        self.writer.inner_mut().begin_footer().map_err(fail)?;
         self.writer
             .append_key_value_metadata(KeyValue::new(INDEX_OFFSET_KEY.to_string(), tail_offset.to_string()));
         let sink = self.writer.into_inner().map_err(parquet_error)?;
@@ -288,7 +335,7 @@ impl DataWriter {
         record.tail_crc = written.tail_crc;
         record.bytes = written.bytes;
         record.digest = written.digest;
-        let groups = &index.groups;
+        let groups = &self.groups;
         record.rows = groups.iter().map(|group| group.rows as u64).sum();
         record.min_begin = groups.iter().map(|group| group.min_begin).min().unwrap_or(u64::MAX);
         record.max_begin = groups.iter().map(|group| group.max_begin).max().unwrap_or(0);
@@ -336,6 +383,17 @@ fn file_schema(columns: &[Column], kind: FileKind, has_row_ids: bool) -> SchemaR
         internal("_end", END_FIELD_ID);
     }
     Arc::new(Schema::new(fields))
+}
+
+/// The columns of a file by field id, internal ones included.
+pub fn columns_of(schema: &Schema) -> Result<Vec<Column>> {
+    let columns = schema.fields().iter().map(|field| {
+        let id = field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse().ok());
+        let id = id.ok_or_else(|| Error::corrupt(format!("column {} has no id", field.name())))?;
+        let column_type = ColumnType::from_arrow(field.data_type())?;
+        Ok(Column { id, nullable: field.is_nullable(), ..Column::new(field.name().clone(), column_type) })
+    });
+    columns.collect()
 }
 
 /// A Parquet error as ours: an operating system's error or damage inside keeps its kind.

@@ -1,20 +1,21 @@
-//! The index block of a data file: a checksum for each 16 KiB block of what precedes it, and for each
-//! row group its extent, whether it starts a run, the first key of each page, and where the filter of
-//! its keys lies. It lies between the last row group and the Parquet footer, where other readers never
-//! look. From its start to the end of the file, one checksum in the manifest covers the rest (page
-//! index and footer included), so that every byte of the file is covered.
+//! The index block of a data file: a checksum for each block of what precedes it, and for each row group
+//! its extent, whether it starts a run, its pages, and where the filter of its keys lies. It lies between
+//! the last row group and the Parquet footer, where other readers never look.
+//!
+//! This is what all versions have in common, and how the first two are read, which one checksum in the
+//! manifest covers together with the footer. [`super::directory`] is the third, which is written now.
 
 use crate::error::{Error, Result};
 use asof_mvcc::{FileId, Keys};
 
-/// Bytes under one checksum.
-pub const BLOCK_BYTES: usize = 16 << 10;
+/// Bytes under one checksum in the first two versions.
+pub const FIRST_BLOCK_BYTES: usize = 16 << 10;
 /// The first version: extents alone.
 const MAGIC_1: &[u8; 8] = b"ASOFIDX1";
 /// The second: runs, pages and filters too.
 const MAGIC_2: &[u8; 8] = b"ASOFIDX2";
 /// The flag of a row group with which a run begins.
-const STARTS_RUN: u8 = 1;
+pub const STARTS_RUN: u8 = 1;
 
 /// What a row group holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,21 +38,28 @@ pub struct GroupExtent {
     pub starts_run: bool,
     /// Rows of each page but the last, in every column; 0 where pages of columns differ (the first version).
     pub page_rows: u32,
-    /// The first key of each page; none where pages of columns differ.
-    pub fences: Keys,
     /// Where the filter of its keys lies in the file.
     pub filter_offset: u64,
     /// Bytes of the filter; 0 where there is none.
     pub filter_bytes: u32,
 }
 
-/// The index block.
+impl GroupExtent {
+    /// How many pages each column has; 0 where pages of columns differ.
+    pub fn pages(&self) -> u32 {
+        if self.page_rows == 0 { 0 } else { self.rows.div_ceil(self.page_rows) }
+    }
+}
+
+/// The index block, as the first two versions have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexBlock {
     /// CRC-32 of each block.
     pub blocks: Vec<u32>,
     /// Each row group's extent.
     pub groups: Vec<GroupExtent>,
+    /// For each row group the first key of each page; none where pages of columns differ.
+    pub fences: Vec<Keys>,
 }
 
 /// The checksum of a block, or of the tail (`u64::MAX` as its number): it covers which file and which block it is.
@@ -63,22 +71,24 @@ pub fn block_crc(file: FileId, block: u64, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends bytes behind their length.
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     out.extend_from_slice(bytes);
 }
 
 impl IndexBlock {
-    /// The bytes of the second version.
+    /// The bytes of the second version, which is read and no longer written.
+    #[cfg(test)]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC_2.to_vec();
-        out.extend_from_slice(&(BLOCK_BYTES as u32).to_le_bytes());
+        out.extend_from_slice(&(FIRST_BLOCK_BYTES as u32).to_le_bytes());
         out.extend_from_slice(&(self.blocks.len() as u32).to_le_bytes());
         for crc in &self.blocks {
             out.extend_from_slice(&crc.to_le_bytes());
         }
         out.extend_from_slice(&(self.groups.len() as u32).to_le_bytes());
-        for group in &self.groups {
+        for (group, fences) in self.groups.iter().zip(&self.fences) {
             out.extend_from_slice(&group.rows.to_le_bytes());
             for value in [group.min_begin, group.max_begin, group.min_end, group.max_end] {
                 out.extend_from_slice(&value.to_le_bytes());
@@ -90,7 +100,7 @@ impl IndexBlock {
             out.extend_from_slice(&group.filter_offset.to_le_bytes());
             out.extend_from_slice(&group.filter_bytes.to_le_bytes());
             // The first page's first key is the group's lowest.
-            group.fences.iter().skip(1).for_each(|key| put_bytes(&mut out, key));
+            fences.iter().skip(1).for_each(|key| put_bytes(&mut out, key));
         }
         let length = out.len() as u32 + 4;
         out.extend_from_slice(&length.to_le_bytes());
@@ -106,28 +116,34 @@ impl IndexBlock {
     }
 }
 
-struct Input<'a>(&'a [u8]);
+/// Bytes that are taken from the front.
+pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    /// So many bytes.
+    pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    /// A byte.
+    pub fn u8(&mut self) -> Option<u8> {
         Some(self.take(1)?[0])
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    /// A number of four bytes.
+    pub fn u32(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    /// A number of eight bytes.
+    pub fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    /// Bytes behind their length.
+    pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.u32()? as usize;
         self.take(length)
     }
@@ -139,20 +155,24 @@ impl<'a> Input<'a> {
             magic if magic == MAGIC_1 => false,
             _ => return None,
         };
-        if self.u32()? != BLOCK_BYTES as u32 {
+        if self.u32()? != FIRST_BLOCK_BYTES as u32 {
             return None;
         }
         let count = self.u32()? as usize;
         let crcs = self.take(count.checked_mul(4)?)?;
         let blocks =
             crcs.chunks_exact(4).map(|crc| u32::from_le_bytes(crc.try_into().expect("four bytes"))).collect();
-        let groups =
-            (0..self.u32()?).map(|index| self.group(index == 0, has_pages)).collect::<Option<Vec<_>>>()?;
+        let (mut groups, mut fences) = (Vec::new(), Vec::new());
+        for index in 0..self.u32()? {
+            let (group, keys) = self.group(index == 0, has_pages)?;
+            groups.push(group);
+            fences.push(keys);
+        }
         let length = self.u32()? as usize;
-        (length == whole - self.0.len()).then_some(IndexBlock { blocks, groups })
+        (length == whole - self.0.len()).then_some(IndexBlock { blocks, groups, fences })
     }
 
-    fn group(&mut self, first: bool, has_pages: bool) -> Option<GroupExtent> {
+    fn group(&mut self, first: bool, has_pages: bool) -> Option<(GroupExtent, Keys)> {
         let mut group = GroupExtent {
             rows: self.u32()?,
             min_begin: self.u64()?,
@@ -163,10 +183,10 @@ impl<'a> Input<'a> {
             max_key: self.bytes()?.to_vec(),
             starts_run: first,
             page_rows: 0,
-            fences: Keys::default(),
             filter_offset: 0,
             filter_bytes: 0,
         };
+        let mut fences = Keys::default();
         if has_pages {
             group.starts_run = match self.u8()? {
                 STARTS_RUN => true,
@@ -177,13 +197,13 @@ impl<'a> Input<'a> {
             group.filter_offset = self.u64()?;
             group.filter_bytes = self.u32()?;
             if group.rows > 0 {
-                group.fences.push(&group.min_key);
+                fences.push(&group.min_key);
             }
-            for _ in 1..group.rows.div_ceil(group.page_rows) {
-                group.fences.push(self.bytes()?);
+            for _ in 1..group.pages() {
+                fences.push(self.bytes()?);
             }
         }
-        Some(group)
+        Some((group, fences))
     }
 }
 
@@ -205,13 +225,13 @@ mod tests {
             max_key: b"zz".to_vec(),
             starts_run: true,
             page_rows: 3,
-            fences,
             filter_offset: 64,
             filter_bytes: 32,
         };
         let block = IndexBlock {
             blocks: vec![1, 2, 3],
             groups: vec![group.clone(), GroupExtent { starts_run: false, ..group }],
+            fences: vec![fences.clone(), fences],
         };
         let bytes = block.encode();
         assert_eq!(IndexBlock::decode(&[&bytes[..], b"page index and footer"].concat(), "f").unwrap(), block);
@@ -232,11 +252,11 @@ mod tests {
             max_key: Vec::new(),
             starts_run: true,
             page_rows: 1,
-            fences: Keys::default(),
             filter_offset: 0,
             filter_bytes: 0,
         };
-        let bytes = IndexBlock { blocks: Vec::new(), groups: vec![group] }.encode();
+        let bytes =
+            IndexBlock { blocks: Vec::new(), groups: vec![group], fences: vec![Keys::default()] }.encode();
         assert!(IndexBlock::decode(&bytes, "f").is_err());
     }
 }

@@ -2,24 +2,24 @@
 //! and verified at once, then decoded by pages.
 
 use super::data_file::DataFile;
-use super::data_writer::{ROW_ID_FIELD_ID, has_null, parquet_error, reader_error};
+use super::data_writer::{ROW_ID_FIELD_ID, columns_of, has_null, parquet_error, reader_error};
+use super::pages::GroupPages;
 use super::verified::{Fetched, VerifiedFile};
 use crate::adapt::{adapt, batch_of};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{SchemaRef, UInt64Type};
-use asof_mvcc::{Column, ColumnType, Keys};
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use arrow::datatypes::{Field, Schema, SchemaRef, UInt64Type};
+use asof_mvcc::{Column, Keys};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
+use parquet::arrow::parquet_to_arrow_field_levels;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,11 +27,15 @@ use std::sync::Arc;
 const GAP_BYTES: u64 = 32 << 10;
 /// Where more than one row in this many is wanted, all are decoded and the others dropped.
 const SPARSE: usize = 3;
+/// Of more stretches of rows a mask is as good.
+const STRETCHES_MAX: usize = 64;
 
 /// A data file's Parquet metadata, read when a column is first needed.
 #[derive(Debug)]
 pub struct Footer {
-    pub(super) metadata: ArrowReaderMetadata,
+    pub(super) metadata: Arc<ParquetMetaData>,
+    /// The columns as Arrow has them.
+    schema: SchemaRef,
     /// The file's columns by field id, internal ones included.
     columns: Vec<Column>,
 }
@@ -44,25 +48,23 @@ impl Footer {
             .with_offset_index_policy(PageIndexPolicy::Required);
         let metadata =
             ArrowReaderMetadata::load(reader, options).map_err(|error| parquet_error(error).at(name))?;
-        let columns = metadata
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| {
-                let id = field.metadata().get(PARQUET_FIELD_ID_META_KEY).and_then(|id| id.parse().ok());
-                let id =
-                    id.ok_or_else(|| Error::corrupt(format!("{name}: column {} has no id", field.name())))?;
-                Ok(Column {
-                    id,
-                    ..Column::new(field.name().clone(), ColumnType::from_arrow(field.data_type())?)
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let found = metadata.metadata().row_groups().iter().map(|group| group.num_rows());
+        let columns = columns_of(metadata.schema()).map_err(|error| error.at(name))?;
+        let (schema, metadata) = (metadata.schema().clone(), metadata.metadata().clone());
+        let found = metadata.row_groups().iter().map(|group| group.num_rows());
         if !found.eq(rows.iter().map(|rows| *rows as i64)) {
             return Err(Error::corrupt(format!("{name}: index block and footer differ in their row groups")));
         }
-        Ok(Footer { metadata, columns })
+        Ok(Footer { metadata, schema, columns })
+    }
+
+    /// Of metadata that were parsed already, of a file with these columns.
+    pub(super) fn of_columns(metadata: ParquetMetaData, columns: &[Column]) -> Footer {
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|column| Field::new(&column.name, column.column_type.to_arrow(), column.nullable))
+            .collect();
+        let schema = Arc::new(Schema::new(fields));
+        Footer { metadata: Arc::new(metadata), schema, columns: columns.to_vec() }
     }
 
     /// The column with an id, if the file has it, and its place among the file's columns.
@@ -101,7 +103,7 @@ impl DataFile {
             let count = rows.map_or(self.groups[group].rows as usize, BooleanBuffer::count_set_bits);
             return Ok(GroupReader::of_nothing(Vec::new(), count, batch_rows));
         }
-        let footer = self.footer()?;
+        let (footer, place) = self.footer_of(group)?;
         let (roots, columns): (Vec<usize>, Vec<Column>) = footer
             .columns
             .iter()
@@ -114,15 +116,13 @@ impl DataFile {
         if roots.is_empty() || wanted == 0 {
             return Ok(GroupReader::of_nothing(columns, wanted, batch_rows));
         }
-        let metadata = footer.metadata.metadata();
+        let metadata = &*footer.metadata;
         let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), roots);
-        let selection = rows
-            .filter(|_| wanted * SPARSE < of_group)
-            .map(|rows| RowSelection::from_boolean_buffer(rows.clone()));
+        let selection = rows.filter(|_| wanted * SPARSE < of_group).map(selection_of);
         let filter = rows.filter(|_| selection.is_none() && wanted < of_group).cloned();
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        let offsets = metadata.offset_index().and_then(|index| index.get(group));
-        for (leaf, chunk) in metadata.row_group(group).columns().iter().enumerate() {
+        let offsets = metadata.offset_index().and_then(|index| index.get(place));
+        for (leaf, chunk) in metadata.row_group(place).columns().iter().enumerate() {
             if !mask.leaf_included(leaf) {
                 continue;
             }
@@ -141,14 +141,15 @@ impl DataFile {
             }
         }
         let source = self.fetch(ranges)?;
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, footer.metadata.clone())
-            .with_projection(mask)
-            .with_row_groups(vec![group])
-            .with_batch_size(batch_rows.clamp(1, of_group));
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
-        }
-        let reader = builder.build().map_err(|error| parquet_error(error).at(self.name()))?;
+        let pages = GroupPages { metadata: footer.metadata.clone(), group: place, source: Arc::new(source) };
+        let batch = batch_rows.min(if selection.is_some() { wanted } else { of_group }).max(1);
+        let fields = footer.schema.fields();
+        let descriptor = metadata.file_metadata().schema_descr();
+        let reader = parquet_to_arrow_field_levels(descriptor, mask, Some(fields))
+            .and_then(|levels| {
+                ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch, selection)
+            })
+            .map_err(|error| parquet_error(error).at(self.name()))?;
         Ok(GroupReader { reader: Some(reader), columns, filter, done: 0, left: 0, batch_rows, counted })
     }
 
@@ -185,14 +186,14 @@ impl DataFile {
             [one] => one.clone(),
             [] => {
                 // Nothing selected: an empty batch of the columns' types.
-                let footer = self.footer()?;
+                let (footer, _) = self.footer_of(group)?;
                 let fields: Vec<_> = reader
                     .columns
                     .iter()
                     .filter_map(|column| footer.column(column.id))
-                    .map(|(index, _)| footer.metadata.schema().field(index).clone())
+                    .map(|(index, _)| footer.schema.field(index).clone())
                     .collect();
-                RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::new(fields)))
+                RecordBatch::new_empty(Arc::new(Schema::new(fields)))
             }
             more => arrow::compute::concat_batches(&more[0].schema(), more)?,
         };
@@ -213,11 +214,11 @@ impl DataFile {
         if known.column_type != column.column_type {
             return Ok(None);
         }
-        let schema = footer.metadata.schema();
-        let parquet = footer.metadata.parquet_schema();
+        let schema = &*footer.schema;
+        let parquet = footer.metadata.file_metadata().schema_descr();
         let name = schema.field(index).name();
         let Ok(converter) = StatisticsConverter::try_new(name, schema, parquet) else { return Ok(None) };
-        let of_group = || std::iter::once(footer.metadata.metadata().row_group(group));
+        let of_group = || std::iter::once(footer.metadata.row_group(group));
         let bounds = converter.row_group_mins(of_group()).and_then(|lowest| {
             let highest = converter.row_group_maxes(of_group())?;
             Ok((lowest, highest))
@@ -306,6 +307,23 @@ impl GroupReader {
             }
         }
     }
+}
+
+/// The rows of a mask as the Parquet reader wants them: where few stretches are wanted, those.
+fn selection_of(rows: &BooleanBuffer) -> RowSelection {
+    let mut selectors = Vec::new();
+    let mut done = 0;
+    for (first, end) in rows.set_slices() {
+        if selectors.len() >= STRETCHES_MAX {
+            return RowSelection::from_boolean_buffer(rows.clone());
+        }
+        if first > done {
+            selectors.push(RowSelector::skip(first - done));
+        }
+        selectors.push(RowSelector::select(end - first));
+        done = end;
+    }
+    RowSelection::from(selectors)
 }
 
 /// The field ids of the columns that make up keys.

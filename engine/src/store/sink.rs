@@ -1,6 +1,6 @@
 //! Takes the bytes of a data file being written, and their digest and checksums on the way.
 
-use super::index_block::{BLOCK_BYTES, block_crc};
+use super::index_block::block_crc;
 use asof_mvcc::FileId;
 use asof_wal::DiskFile;
 use asof_wal::planted::{Bug, planted};
@@ -16,10 +16,14 @@ pub(super) struct Sink {
     id: FileId,
     written: u64,
     pending: Vec<u8>,
+    /// Bytes under one checksum.
+    pub(super) block_bytes: usize,
     blocks: Vec<u32>,
     hasher: blake3::Hasher,
-    /// Set once the index block begins: from here one checksum covers all.
-    tail: Option<(u64, crc32fast::Hasher)>,
+    /// Where the index block begins, once it does.
+    tail_offset: Option<u64>,
+    /// Set once one checksum covers all that follows.
+    footer: Option<crc32fast::Hasher>,
 }
 
 /// What a finished file's record says of its bytes.
@@ -32,25 +36,34 @@ pub(super) struct Written {
 
 impl Sink {
     /// An empty file.
-    pub fn new(file: Arc<dyn DiskFile>, id: FileId) -> Sink {
-        let hasher = blake3::Hasher::new();
-        Sink { file, id, written: 0, pending: Vec::new(), blocks: Vec::new(), hasher, tail: None }
+    pub fn new(file: Arc<dyn DiskFile>, id: FileId, block_bytes: usize) -> Sink {
+        Sink {
+            file,
+            id,
+            written: 0,
+            pending: Vec::new(),
+            block_bytes,
+            blocks: Vec::new(),
+            hasher: blake3::Hasher::new(),
+            tail_offset: None,
+            footer: None,
+        }
     }
 
     fn write_blocks(&mut self, all: bool) -> io::Result<()> {
-        let whole = if all { self.pending.len() } else { self.pending.len() / BLOCK_BYTES * BLOCK_BYTES };
+        let block_bytes = self.block_bytes;
+        let whole = if all { self.pending.len() } else { self.pending.len() / block_bytes * block_bytes };
         if whole == 0 {
             return Ok(());
         }
         let bytes = &self.pending[..whole];
         self.file.write_all_at(bytes, self.written)?;
         self.hasher.update(bytes);
-        match &mut self.tail {
-            Some((_, crc)) => crc.update(bytes),
-            None => {
-                for block in bytes.chunks(BLOCK_BYTES) {
-                    self.blocks.push(block_crc(self.id, self.blocks.len() as u64, block));
-                }
+        if let Some(crc) = &mut self.footer {
+            crc.update(bytes);
+        } else if self.tail_offset.is_none() {
+            for block in bytes.chunks(block_bytes) {
+                self.blocks.push(block_crc(self.id, self.blocks.len() as u64, block));
             }
         }
         self.written += whole as u64;
@@ -61,11 +74,22 @@ impl Sink {
     /// Ends the checksums by block: gives them, and where the tail begins.
     pub fn begin_tail(&mut self) -> io::Result<(u64, Vec<u32>)> {
         self.write_blocks(true)?;
+        self.tail_offset = Some(self.written);
+        Ok((self.written, std::mem::take(&mut self.blocks)))
+    }
+
+    /// From here on one checksum covers all.
+    pub fn begin_footer(&mut self) -> io::Result<()> {
+        self.write_blocks(true)?;
+        #[cfg(test)]
+        if self.footer.is_some() {
+            return Ok(());
+        }
         let mut crc = crc32fast::Hasher::new();
         crc.update(&self.id.to_le_bytes());
         crc.update(&u64::MAX.to_le_bytes());
-        self.tail = Some((self.written, crc));
-        Ok((self.written, std::mem::take(&mut self.blocks)))
+        self.footer = Some(crc);
+        Ok(())
     }
 
     /// Writes what is left and syncs, as is always due.
@@ -74,7 +98,8 @@ impl Sink {
         if sync && !planted(Bug::DataFileNotSynced) {
             self.file.sync_all()?;
         }
-        let (tail_offset, crc) = self.tail.take().expect("the tail begins before the file ends");
+        let tail_offset = self.tail_offset.expect("the tail begins before the file ends");
+        let crc = self.footer.take().expect("the footer begins before the file ends");
         let digest = *self.hasher.finalize().as_bytes();
         Ok(Written { bytes: self.written, tail_offset, tail_crc: crc.finalize(), digest })
     }

@@ -2,7 +2,9 @@
 
 use super::data_file::{DataFile, Wanted};
 use super::data_writer::{DataWriter, FileKind, GROUP_ROWS};
+use super::details::PageZone;
 use super::encode::PAGE_ROWS;
+use super::read::Footer;
 use crate::adapt::loose_schema;
 use crate::counting::Counts;
 use crate::layout::{DATA_DIR, Layout};
@@ -57,8 +59,14 @@ fn place() -> Place {
 
 /// Writes runs of ids in batches of an odd size; the begin of a row is its run's number, from 1.
 fn write(place: &Place, runs: &[Vec<i64>], kind: FileKind) -> DataFileRecord {
-    let mut writer = DataWriter::create(place.disk.clone(), &place.layout, 1, 7, &columns(), kind, &[1])
-        .expect("a writer");
+    fill(create(place, kind), runs)
+}
+
+fn create(place: &Place, kind: FileKind) -> DataWriter {
+    DataWriter::create(place.disk.clone(), &place.layout, 1, 7, &columns(), kind, &[1]).expect("a writer")
+}
+
+fn fill(mut writer: DataWriter, runs: &[Vec<i64>]) -> DataFileRecord {
     for (run, ids) in runs.iter().enumerate() {
         writer.begin_run().expect("a run begins");
         for ids in ids.chunks(5_000) {
@@ -90,14 +98,69 @@ fn runs_are_told_apart_and_read_back() {
     let file = open(&place, &record);
     assert_eq!(file.runs().collect::<Vec<_>>(), [0..2, 2..3, 3..4]);
     assert_eq!((record.min_key, record.max_key), (key(0), key(long - 1)));
+    let expected: Vec<RecordBatch> = runs.iter().map(|ids| rows(ids)).collect();
+    assert_eq!(read(&file), expected);
+}
+
+/// All rows of a file, run by run.
+fn read(file: &Arc<DataFile>) -> Vec<RecordBatch> {
     let columns = columns();
     let wanted = Wanted { schema: loose_schema(&columns), key: columns[..1].into(), columns: columns.into() };
-    for (run, groups) in file.runs().enumerate() {
+    let runs = file.runs().map(|groups| {
         let groups = groups.map(|group| (group, None)).collect();
         let chunks = file.scan(wanted.clone(), groups, Arc::default(), Arc::new(|_, _| true));
         let batches: Vec<RecordBatch> = chunks.map(|chunk| chunk.expect("a chunk").rows).collect();
-        let read = arrow::compute::concat_batches(&wanted.schema, &batches).expect("one batch");
-        assert_eq!(read, rows(&runs[run]), "run {run}");
+        arrow::compute::concat_batches(&wanted.schema, &batches).expect("one batch")
+    });
+    runs.collect()
+}
+
+#[test]
+fn a_file_with_an_index_block_of_the_second_version_is_read() {
+    let place = place();
+    let long = GROUP_ROWS as i64 + 10_000;
+    let runs = [(0..long).collect::<Vec<_>>(), (0..300).map(|id| id * 7).collect()];
+    let mut writer = create(&place, FileKind::Live);
+    writer.as_second_version();
+    let record = fill(writer, &runs);
+    let file = open(&place, &record);
+    let of_runs = read(&file);
+    assert_eq!(of_runs, runs.iter().map(|ids| rows(ids)).collect::<Vec<_>>());
+    let found = file.rows_with_key(0, &key(8_192)).expect("fences");
+    assert_eq!(found, 4_096..3 * 4_096);
+    assert!(file.filter_allows(0, &key(8_192)).expect("a filter"));
+    assert!(file.details(0).expect("fences").zones.is_empty());
+    file.verify_blocks().expect("nothing is wrong with it");
+    let mut other = record.clone();
+    other.tail_crc ^= 1;
+    let error = DataFile::open(&*place.disk, &place.layout, &other, Arc::<Counts>::default());
+    let (error, at) = (error.expect_err("another checksum").to_string(), record.tail_offset);
+    assert!(error.contains(&format!("is damaged at offset {at}")), "{error}");
+}
+
+#[test]
+fn pages_tell_their_lives_and_a_row_group_its_own_metadata() {
+    let place = place();
+    let runs = [(0..10_000).collect::<Vec<_>>(), (0..300).collect()];
+    let record = write(&place, &runs, FileKind::History);
+    let file = open(&place, &record);
+    for (group, pages) in [(0, 3), (1, 1)] {
+        let begin = group as u64 + 1;
+        let zone = PageZone { min_begin: begin, max_begin: begin, min_end: 100, max_end: 100 };
+        assert_eq!(file.details(group).expect("details").zones, vec![zone; pages]);
+        let (own, place) = file.footer_of(group).expect("its own");
+        let whole = file.footer().expect("all");
+        assert_eq!((place, own.metadata.num_row_groups()), (0, 1));
+        let ranges = |footer: &Footer, place: usize| -> Vec<_> {
+            footer.metadata.row_group(place).columns().iter().map(|chunk| chunk.byte_range()).collect()
+        };
+        assert_eq!(ranges(&own, 0), ranges(&whole, group));
+        let offsets = |footer: &Footer, place: usize| -> Vec<_> {
+            let index = &footer.metadata.offset_index().expect("page locations")[place];
+            index.iter().map(|leaf| leaf.page_locations().clone()).collect()
+        };
+        assert_eq!(offsets(&own, 0), offsets(&whole, group));
+        file.footer.lock().take();
     }
 }
 
@@ -145,7 +208,7 @@ fn a_key_is_found_in_its_page_and_others_are_denied() {
     let file = open(&place, &record);
     let mut denied = 0;
     for id in [0, 2, 8_190, 8_192, 8_194, 59_998] {
-        let rows = file.rows_with_key(0, &key(id));
+        let rows = file.rows_with_key(0, &key(id)).expect("fences");
         assert!(rows.contains(&(id as u32 / 2)) && rows.len() <= 2 * PAGE_ROWS, "{id}: {rows:?}");
         assert!(file.filter_allows(0, &key(id)).expect("a filter"));
         denied += !file.filter_allows(0, &key(id + 1)).expect("a filter") as usize;
@@ -162,9 +225,9 @@ fn many_versions_of_a_key_span_pages() {
     ids.extend([3, 4]);
     let record = write(&place, &[ids], FileKind::History);
     let file = open(&place, &record);
-    assert_eq!(file.rows_with_key(0, &key(1)), 0..PAGE_ROWS as u32);
-    assert_eq!(file.rows_with_key(0, &key(2)), 0..10_102);
-    assert_eq!(file.rows_with_key(0, &key(4)), 2 * PAGE_ROWS as u32..10_102);
+    assert_eq!(file.rows_with_key(0, &key(1)).expect("fences"), 0..PAGE_ROWS as u32);
+    assert_eq!(file.rows_with_key(0, &key(2)).expect("fences"), 0..10_102);
+    assert_eq!(file.rows_with_key(0, &key(4)).expect("fences"), 2 * PAGE_ROWS as u32..10_102);
 }
 
 #[test]
@@ -193,10 +256,11 @@ fn every_byte_of_a_file_is_checked_before_it_is_used() {
         file.write_all_at(&[byte[0] ^ 4], at).expect("a byte is changed");
         let opened = DataFile::open(&*place.disk, &place.layout, &record, Arc::<Counts>::default());
         let whole = opened.and_then(|file| {
-            let denies = file.filter(0).map(|_| ());
-            denies.and(file.verify_blocks())
+            file.filter(0)?;
+            file.verify_blocks()
         });
-        assert!(whole.is_err(), "a changed byte at {at} is not noticed");
+        let error = whole.expect_err("a changed byte is noticed").to_string();
+        assert!(error.contains(&format!("{} is damaged at offset", path.display())), "{at}: {error}");
         file.write_all_at(&byte, at).expect("it is changed back");
     }
 }

@@ -1,7 +1,11 @@
-//! A data file's bytes, each checked before its first use.
+//! A data file's bytes, each checked before its first use: blocks by their checksums, which are read and
+//! checked piece by piece as they are needed, the footer by the manifest's.
 
-use super::index_block::{BLOCK_BYTES, block_crc};
+use super::directory::{BLOCK_BYTES, Directory, PIECE_BLOCKS, Part, damaged, piece_crc};
+use super::index_block::{FIRST_BLOCK_BYTES, block_crc};
 use crate::counting::Counts;
+use crate::error::Error;
+use crate::manifest::DataFileRecord;
 use asof_mvcc::FileId;
 use asof_wal::DiskFile;
 use asof_wal::planted::{Bug, planted};
@@ -10,7 +14,7 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Gives verified ranges of a data file to the Parquet reader. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,26 +27,73 @@ struct Shared {
     file: Arc<dyn DiskFile>,
     id: FileId,
     name: String,
-    /// Checksums of the blocks before the tail.
-    blocks: Vec<u32>,
-    /// The index block, page index and footer, already verified.
-    tail: Bytes,
-    tail_offset: u64,
+    /// Bytes under one checksum, before `blocks_end`.
+    block_bytes: u64,
+    blocks_end: u64,
+    /// Checksums of blocks, and how many a piece has: where they lie, and what was read of them.
+    pieces: Vec<(Part, OnceLock<Vec<u32>>)>,
+    piece_blocks: usize,
+    /// From here on one checksum covers all: page index and footer.
+    footer_offset: u64,
+    footer_crc: u32,
+    footer: OnceLock<Bytes>,
+    bytes: u64,
     counts: Arc<Counts>,
 }
 
 impl VerifiedFile {
-    /// A file whose tail is verified already.
+    /// A file whose index block has this directory.
     pub fn new(
         file: Arc<dyn DiskFile>,
-        id: FileId,
+        record: &DataFileRecord,
+        name: String,
+        directory: &Directory,
+        counts: Arc<Counts>,
+    ) -> VerifiedFile {
+        let pieces = directory.pieces.iter().map(|piece| (*piece, OnceLock::new())).collect();
+        let shared = Shared {
+            file,
+            id: record.id,
+            name,
+            block_bytes: BLOCK_BYTES as u64,
+            blocks_end: record.tail_offset,
+            pieces,
+            piece_blocks: PIECE_BLOCKS,
+            footer_offset: directory.footer_offset,
+            footer_crc: record.tail_crc,
+            footer: OnceLock::new(),
+            bytes: record.bytes,
+            counts,
+        };
+        VerifiedFile { shared: Arc::new(shared) }
+    }
+
+    /// A file of an older version, whose tail (index block and footer) is verified already.
+    pub fn of_old_version(
+        file: Arc<dyn DiskFile>,
+        record: &DataFileRecord,
         name: String,
         blocks: Vec<u32>,
         tail: Bytes,
-        tail_offset: u64,
         counts: Arc<Counts>,
     ) -> VerifiedFile {
-        VerifiedFile { shared: Arc::new(Shared { file, id, name, blocks, tail, tail_offset, counts }) }
+        let piece_blocks = blocks.len().max(1);
+        let nowhere = Part { offset: record.tail_offset, bytes: 0, crc: 0 };
+        let shared = Shared {
+            file,
+            id: record.id,
+            name,
+            block_bytes: FIRST_BLOCK_BYTES as u64,
+            blocks_end: record.tail_offset,
+            pieces: vec![(nowhere, OnceLock::from(blocks))],
+            piece_blocks,
+            footer_offset: record.tail_offset,
+            footer_crc: record.tail_crc,
+            footer: OnceLock::from(tail),
+            bytes: record.bytes,
+            counts,
+        };
+        VerifiedFile { shared: Arc::new(shared) }
     }
 
     /// Reads `length` bytes at `start`, verifying every block they touch.
@@ -53,42 +104,105 @@ impl VerifiedFile {
             let message = format!("{} has no bytes {start} to {end}", shared.name);
             io::Error::new(io::ErrorKind::UnexpectedEof, message)
         };
-        if start >= shared.tail_offset {
-            let from = (start - shared.tail_offset) as usize;
-            return match shared.tail.get(from..from + length) {
-                Some(_) => Ok(shared.tail.slice(from..from + length)),
+        if start >= shared.footer_offset {
+            let footer = self.footer()?;
+            let from = (start - shared.footer_offset) as usize;
+            return match footer.get(from..from.saturating_add(length)) {
+                Some(_) => Ok(footer.slice(from..from + length)),
                 None => Err(past_end()),
             };
         }
-        if end > shared.tail_offset {
+        if end > shared.blocks_end {
             return Err(past_end());
         }
-        let first = start / BLOCK_BYTES as u64;
-        let from = first * BLOCK_BYTES as u64;
-        let to = end.next_multiple_of(BLOCK_BYTES as u64).min(shared.tail_offset);
+        let block_bytes = shared.block_bytes;
+        let first = start / block_bytes;
+        let from = first * block_bytes;
+        let to = end.next_multiple_of(block_bytes).min(shared.blocks_end);
         let mut buffer = vec![0; (to - from) as usize];
         shared.file.read_exact_at(&mut buffer, from)?;
-        for (number, block) in (first..).zip(buffer.chunks(BLOCK_BYTES)) {
-            let expected = shared.blocks.get(number as usize).copied();
+        for (number, block) in (first..).zip(buffer.chunks(block_bytes as usize)) {
+            let expected = self.checksum(number)?;
             let found = block_crc(shared.id, number, block);
             if expected != Some(found) && !planted(Bug::BlockChecksumIgnored) {
-                let message = format!(
-                    "{} is damaged at offset {}: expected checksum {:08x}, found {found:08x}; run 'asof verify'",
-                    shared.name,
-                    number * BLOCK_BYTES as u64,
-                    expected.unwrap_or(0)
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                let expected = expected.unwrap_or(0);
+                return Err(shared.mismatch(number * block_bytes, expected, found));
             }
         }
         let skip = (start - from) as usize;
         Ok(Bytes::from(buffer).slice(skip..skip + length))
     }
+
+    /// The checksum of a block.
+    fn checksum(&self, block: u64) -> io::Result<Option<u32>> {
+        let shared = &*self.shared;
+        let (number, nth) = (block as usize / shared.piece_blocks, block as usize % shared.piece_blocks);
+        let Some((part, piece)) = shared.pieces.get(number) else { return Ok(None) };
+        if let Some(piece) = piece.get() {
+            return Ok(piece.get(nth).copied());
+        }
+        let bytes = self.part(part, |bytes| piece_crc(shared.id, number, bytes))?;
+        let crcs = bytes.chunks_exact(4);
+        let crcs = crcs.map(|crc| u32::from_le_bytes(crc.try_into().expect("four bytes"))).collect();
+        Ok(piece.get_or_init(|| crcs).get(nth).copied())
+    }
+
+    /// Reads and verifies something with a checksum of its own.
+    pub fn part(&self, part: &Part, crc: impl Fn(&[u8]) -> u32) -> io::Result<Bytes> {
+        let shared = &*self.shared;
+        let mut bytes = vec![0; part.bytes as usize];
+        shared.file.read_exact_at(&mut bytes, part.offset)?;
+        let found = crc(&bytes);
+        if found != part.crc && !planted(Bug::IndexChecksumIgnored) {
+            return Err(shared.mismatch(part.offset, part.crc, found));
+        }
+        Ok(bytes.into())
+    }
+
+    /// Page index and footer, verified when first needed.
+    fn footer(&self) -> io::Result<&Bytes> {
+        let shared = &*self.shared;
+        if let Some(footer) = shared.footer.get() {
+            return Ok(footer);
+        }
+        let mut bytes = vec![0; (shared.bytes - shared.footer_offset) as usize];
+        shared.file.read_exact_at(&mut bytes, shared.footer_offset)?;
+        let found = block_crc(shared.id, u64::MAX, &bytes);
+        if found != shared.footer_crc && !planted(Bug::IndexChecksumIgnored) {
+            return Err(shared.mismatch(shared.footer_offset, shared.footer_crc, found));
+        }
+        Ok(shared.footer.get_or_init(|| bytes.into()))
+    }
+
+    /// Verifies every byte of the file, which `seen` is shown in order.
+    pub fn read_all(&self, mut seen: impl FnMut(&[u8])) -> io::Result<()> {
+        const STEP: u64 = 1 << 20;
+        let shared = &*self.shared;
+        let mut offset = 0;
+        while offset < shared.blocks_end {
+            let length = (shared.blocks_end - offset).min(STEP);
+            seen(&self.read(offset, length as usize)?);
+            offset += length;
+        }
+        // Directory, checksums and details are verified as they are used.
+        let mut index = vec![0; (shared.footer_offset - offset) as usize];
+        shared.file.read_exact_at(&mut index, offset)?;
+        seen(&index);
+        seen(self.footer()?);
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn mismatch(&self, offset: u64, expected: u32, found: u32) -> io::Error {
+        let error: Error = damaged(&self.name, offset, format!("checksum {expected:08x}, found {found:08x}"));
+        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+    }
 }
 
 impl Length for VerifiedFile {
     fn len(&self) -> u64 {
-        self.shared.tail_offset + self.shared.tail.len() as u64
+        self.shared.bytes
     }
 }
 
@@ -100,7 +214,7 @@ impl ChunkReader for VerifiedFile {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        if start < self.shared.tail_offset {
+        if start < self.shared.blocks_end {
             self.shared.counts.add_pages_decoded(1);
         }
         self.read(start, length).map_err(|error| ParquetError::External(Box::new(error)))
@@ -121,7 +235,7 @@ impl Read for VerifiedRead {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.buffer.is_empty() {
             let shared = &self.file.shared;
-            let limit = if self.offset < shared.tail_offset { shared.tail_offset } else { self.file.len() };
+            let limit = if self.offset < shared.blocks_end { shared.blocks_end } else { self.file.len() };
             let length = limit.saturating_sub(self.offset).min(READ_AHEAD_BYTES);
             self.buffer = self.file.read(self.offset, length as usize)?;
             self.offset += length;
@@ -144,7 +258,7 @@ impl Fetched {
     /// Reads ranges that ascend and do not overlap.
     pub fn read(file: &VerifiedFile, ranges: Vec<Range<u64>>) -> io::Result<Fetched> {
         let read = |range: Range<u64>| {
-            let limit = file.shared.tail_offset;
+            let limit = file.shared.blocks_end;
             if range.start > range.end || range.end > limit {
                 let message = format!("{} has no bytes {} to {}", file.shared.name, range.start, range.end);
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));

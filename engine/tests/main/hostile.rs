@@ -52,7 +52,7 @@ fn after(targets: &[(i64, Target)]) -> Result<String> {
     let (version, time) = (last.version.next(), CommitTime(last.time.0 + 1));
     let info = CommitInfo { version, time, client_id: None, ..last.clone() };
     let count = Counts { deleted: targets.len() as u64, ..Counts::default() };
-    let mut header = CommitHeader::of(&info, &BTreeMap::from([(1, ("t".to_string(), count))]));
+    let mut header = CommitHeader::of(info, BTreeMap::from([(1, ("t".to_string(), count))]));
     let content = CommitContent { catalog: Vec::new(), changes: vec![change] };
     let payload = encode_commit(&mut header, &content, &[&[]], &last.chain_digest).unwrap();
     append(&disk, &payload);

@@ -70,7 +70,7 @@ fn format(asked: Option<CatFormat>, file: Option<&Path>, json: bool) -> Result<C
 
 /// The schema of some of a table's columns; the key stays where all its columns do.
 fn project(schema: &TableSchema, columns: &[String]) -> Result<TableSchema> {
-    let mut projected = TableSchema { columns: Vec::new(), key: schema.key.clone() };
+    let mut projected = TableSchema::of(Vec::new(), schema.key.clone());
     for name in columns {
         let column: &Column = &schema.columns[schema.index_of(name).map_err(asof_engine::Error::from)?];
         projected.columns.push(column.clone());

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::OpenMode;
+use crate::sim::Fault;
 
 #[test]
 fn one_committer_pays_one_write_and_one_sync() {
@@ -86,6 +87,92 @@ fn a_log_grows_by_doubling_and_rotates() {
     assert_eq!(sizes(&log), [16 << 10, 8 << 10]);
     let (records, _) = read_all(&log);
     assert_eq!(records.iter().map(|record| record.position.segment).collect::<Vec<_>>(), [1, 1, 2]);
+}
+
+/// A log whose first segment is more than half full, and the next one made.
+fn with_next_segment(disk: &SimDisk) -> Log {
+    let log = open(disk, Access::ReadWrite);
+    assert!(!log.wants_next_segment());
+    append(&log, &[1; 9000]).unwrap();
+    assert!(log.wants_next_segment());
+    log.make_next_segment(|| true).unwrap();
+    assert!(!log.wants_next_segment(), "it is made once");
+    assert_eq!(disk.read(&unfinished(2)).unwrap(), vec![0; small().max_segment_bytes as usize]);
+    log
+}
+
+fn unfinished(number: u64) -> std::path::PathBuf {
+    Path::new(DIR).join(format!("{}.tmp", crate::segment::file_name(number)))
+}
+
+#[test]
+fn a_segment_made_ahead_is_begun_without_writing_zeros() {
+    let disk = new_disk(1);
+    let log = with_next_segment(&disk);
+    let syncs = disk.syncs();
+    append(&log, &[2; 9000]).unwrap();
+    // The header and the batch; the sync of the directory is not counted.
+    assert_eq!(disk.syncs(), syncs + 2);
+    let sizes: Vec<_> = log.segments().iter().map(|segment| segment.allocated_bytes).collect();
+    assert_eq!(sizes, [16 << 10, 16 << 10]);
+    assert!(disk.read(&unfinished(2)).is_err());
+    // Nothing of the zeros and the names depends on what was not synced.
+    drop(log);
+    disk.crash();
+    let log = open(&disk.process(), Access::ReadWrite);
+    assert_eq!(payloads(&log), [vec![1; 9000], vec![2; 9000]]);
+}
+
+#[test]
+fn what_was_made_ahead_and_not_needed_goes() {
+    let disk = new_disk(1);
+    drop(with_next_segment(&disk));
+    assert!(disk.read(&unfinished(2)).is_err(), "with the log");
+    let log = open(&disk, Access::ReadWrite);
+    append(&log, &[1; 10]).unwrap();
+    log.make_next_segment(|| false).unwrap();
+    assert!(disk.read(&unfinished(2)).is_err(), "where it was given up");
+}
+
+#[test]
+fn a_segment_made_ahead_that_another_process_removed_is_made_anew() {
+    let disk = new_disk(1);
+    let log = with_next_segment(&disk);
+    let other = open(&disk.process(), Access::ReadWrite);
+    // The other one rotates; it removes the file and makes its own, and the next segment after it too.
+    append(&other, &[2; 9000]).unwrap();
+    append(&other, &[3; 9000]).unwrap();
+    append(&log, &[4; 9000]).unwrap();
+    let expected: Vec<Vec<u8>> = (1..=4).map(|byte| vec![byte; 9000]).collect();
+    assert_eq!(payloads(&log), expected);
+    assert_eq!(payloads(&other), expected);
+}
+
+#[test]
+fn a_name_that_somebody_has_taken_is_left_alone() {
+    let disk = new_disk(1);
+    let log = open(&disk, Access::ReadWrite);
+    append(&log, &[1; 9000]).unwrap();
+    let file = disk.open(&unfinished(2), OpenMode::CreateNew).unwrap();
+    file.write_all_at(b"somebody's", 0).unwrap();
+    log.make_next_segment(|| panic!("nothing is written")).unwrap();
+    assert_eq!(disk.read(&unfinished(2)).unwrap(), b"somebody's");
+    append(&log, &[2; 9000]).unwrap();
+    assert_eq!(payloads(&log).len(), 2);
+}
+
+#[test]
+fn a_failure_to_make_a_segment_ahead_fails_no_commit() {
+    for step in 0..8 {
+        let disk = new_disk(1);
+        let log = open(&disk, Access::ReadWrite);
+        append(&log, &[1; 9000]).unwrap();
+        disk.plan(disk.operations() + step, Fault::Error(std::io::ErrorKind::StorageFull));
+        let made = log.make_next_segment(|| true);
+        disk.heal();
+        append(&log, &[2; 9000]).unwrap();
+        assert_eq!(payloads(&log).len(), 2, "step {step}: {made:?}");
+    }
 }
 
 #[test]
