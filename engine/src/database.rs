@@ -527,6 +527,14 @@ impl Inner {
                         return Err(error);
                     }
                 }
+                Tail::MissingFile(file, error) => {
+                    reloads += 1;
+                    if reloads > RELOADS_MAX || !self.reload(follower)? {
+                        // The rows of that load are lost, with an error to whoever asks for them. All else reads on.
+                        log::error!("{error}");
+                        self.state().generation.open_files().note_lost(file);
+                    }
+                }
             }
         }
         follower.started = true;
@@ -650,7 +658,7 @@ impl Inner {
 
     fn read_whole_tail(&self, state: &State, follower: &mut Follower) -> Result<()> {
         match self.read_tail(state, follower)? {
-            Tail::Missing(error) => Err(error),
+            Tail::Missing(error) | Tail::MissingFile(_, error) => Err(error),
             Tail::Read | Tail::NewManifest => Ok(()),
         }
     }

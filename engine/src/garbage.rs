@@ -7,8 +7,10 @@ use crate::layout::{DATA_DIR, ENDS_DIR, IDS_DIR, MANIFEST_DIR, TEMPORARY_SUFFIX,
 use crate::manifest::{self, Manifest};
 use asof_mvcc::FileId;
 use asof_wal::planted::{Bug, planted};
-use asof_wal::{Disk, LockKind, OpenMode, Position};
+use asof_wal::{Disk, DiskFile, LockKind, OpenMode, Position};
 use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Manifests that are always kept.
 const MANIFESTS_KEPT: usize = 2;
@@ -59,29 +61,46 @@ pub(crate) fn collect_garbage(inner: &Inner) -> Result<()> {
 
 /// Removes data, ends and ids files that none of these manifests names, and unfinished files.
 pub(crate) fn remove_unnamed_by(inner: &Inner, kept: &[Manifest]) -> Result<()> {
-    let mut data: HashSet<FileId> =
-        kept.iter().flat_map(|m| m.data_files.iter().map(|file| file.id)).collect();
-    data.extend(kept.iter().flat_map(|m| m.copies.iter().map(|copies| copies.file.id)));
     let ends: HashSet<FileId> = kept.iter().flat_map(|m| m.ends_files.iter().map(|file| file.id)).collect();
     let ids: HashSet<FileId> = kept.iter().flat_map(|m| m.ids_files.iter().map(|file| file.id)).collect();
-    let file_of = |suffix: &'static str| move |name: &str| table_and_file(name, suffix).map(|(_, file)| file);
-    remove_data_files(inner, &data, &file_of(".parquet"))?;
-    remove_unnamed(inner, ENDS_DIR, &ends, &file_of(".ends"))?;
+    remove_data_files(inner, &data_files_named_by(kept))?;
+    remove_unnamed(inner, ENDS_DIR, &ends, &|name| table_and_file(name, ".ends").map(|(_, file)| file))?;
     remove_unnamed(inner, IDS_DIR, &ids, &ids_file)?;
     remove_unnamed(inner, MANIFEST_DIR, &HashSet::new(), &|_| None)
 }
 
+/// The data files that any of these manifests names.
+pub(crate) fn data_files_named_by(manifests: &[Manifest]) -> HashSet<FileId> {
+    let files = manifests.iter().flat_map(|manifest| manifest.data_files.iter().map(|file| file.id));
+    let copies = manifests.iter().flat_map(|manifest| manifest.copies.iter().map(|copies| copies.file.id));
+    files.chain(copies).collect()
+}
+
 /// Removes data files that are not named, and unfinished ones. Those of loads are locked until their commit is applied:
 /// what could be locked here, and is not named by any commit up to then, no commit will name.
-fn remove_data_files(
-    inner: &Inner,
-    named: &HashSet<FileId>,
-    number: &dyn Fn(&str) -> Option<FileId>,
-) -> Result<()> {
+fn remove_data_files(inner: &Inner, named: &HashSet<FileId>) -> Result<()> {
+    let unlocked = unlocked_data_files_but(inner, named)?;
+    if unlocked.is_empty() {
+        return Ok(());
+    }
+    let Some(loaded) = loaded_files(inner)? else { return Ok(()) };
+    for (path, file, _handle) in unlocked {
+        if !file.is_some_and(|file| loaded.contains(&file)) {
+            inner.disk.remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// A data file, with its number where it is finished; locked as long as the handle lives.
+type LockedFile = (PathBuf, Option<FileId>, Arc<dyn DiskFile>);
+
+/// Data files that are not among these, and unfinished ones, that nobody has locked; locked now.
+pub(crate) fn unlocked_data_files_but(inner: &Inner, named: &HashSet<FileId>) -> Result<Vec<LockedFile>> {
     let dir = inner.layout.join(DATA_DIR);
     let mut locked = Vec::new();
     for entry in inner.disk.list(&dir).map_err(|error| io_error("list", &dir, error))? {
-        let file = number(&entry.name);
+        let file = table_and_file(&entry.name, ".parquet").map(|(_, file)| file);
         let unnamed = match file {
             Some(file) => !named.contains(&file),
             None => entry.name.ends_with(TEMPORARY_SUFFIX),
@@ -103,16 +122,7 @@ fn remove_data_files(
             locked.push((path, file, handle));
         }
     }
-    if locked.is_empty() {
-        return Ok(());
-    }
-    let Some(loaded) = loaded_files(inner)? else { return Ok(()) };
-    for (path, file, _handle) in locked {
-        if !file.is_some_and(|file| loaded.contains(&file)) {
-            inner.disk.remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
-        }
-    }
-    Ok(())
+    Ok(locked)
 }
 
 /// The files that loads of the log's tail name, with those of a record that is written and not known to be durable: its

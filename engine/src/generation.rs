@@ -1,7 +1,7 @@
 //! A manifest and its files, opened as they are needed, kept alive as long as anyone reads them.
 
 use crate::counting::{CountingDisk, Counts};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::open_named;
 use crate::history::changes::ChangesFile;
 use crate::history::commit_log::CommitLog;
@@ -307,10 +307,16 @@ impl Generation {
     /// is gone.
     pub fn hold(&self, record: &DataFileRecord) -> Result<Option<Arc<dyn DiskFile>>> {
         let path = self.layout.data(record.table, record.id);
-        let file = open_named(&*self.disk, &path)?;
-        match crate::numbers::hold(&*file, &path)? {
-            true => Ok(Some(file)),
-            false => Err(Error::corrupt(format!("{} is missing; run 'asof verify'", path.display()))),
+        let held =
+            open_named(&*self.disk, &path).and_then(|file| match crate::numbers::hold(&*file, &path)? {
+                true => Ok(file),
+                false => Err(Error::corrupt(format!("{} is missing; run 'asof verify'", path.display()))),
+            });
+        match held {
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.open_files.is_lost(record.id) => {
+                Ok(None)
+            }
+            held => held.map(Some),
         }
     }
 

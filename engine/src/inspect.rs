@@ -1,6 +1,6 @@
 //! Looking at a database as a whole: sizes, leases, the commit log as a file, and `verify`.
 
-use crate::api::{CommitInfo, Finding, Info, LeaseInfo, Salvage, VerifyReport};
+use crate::api::{CommitInfo, Finding, Info, LeaseInfo, VerifyReport};
 use crate::codec::records::{CommitPayload, kind};
 use crate::compact::run::debt_bytes;
 use crate::database::Database;
@@ -8,8 +8,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{hex, io_error};
 use crate::history::ids::read_run;
 use crate::json::{commits_schema, commits_to_batch};
-use crate::layout::{CLASSES, DIRS, LOG_DIR, Layout, class_of, manifest_number};
+use crate::layout::{CLASSES, DATA_DIR, DIRS, LOG_DIR, Layout, class_of, manifest_number};
 use crate::manifest::{self, DataFileRecord, Leased, Manifest};
+use crate::salvage::is_aside;
 use crate::scan::{Life, row_versions};
 use crate::store::data_file::DataFile;
 use crate::store::ends;
@@ -110,14 +111,6 @@ impl Database {
         };
         verifier.run();
         Ok(verifier.report)
-    }
-
-    /// Cuts a log that is damaged in its middle before the damage, so that it can be written again; none where the log
-    /// is whole. What is cut off is put aside, and [`Database::verify`] names it. Open the database anew afterwards.
-    pub fn salvage(&self) -> Result<Option<Salvage>> {
-        let Some(salvaged) = self.inner.log()?.salvage(self.inner.options.wait)? else { return Ok(None) };
-        let version = Database::open_read_only(self.path(), self.inner.options.clone())?.refresh()?;
-        Ok(Some(Salvage { version, damage: salvaged.damage.to_string() }))
     }
 }
 
@@ -237,9 +230,11 @@ impl Verifier<'_> {
     /// What a salvage put aside: no damage, but nothing that a database has by itself.
     fn aside(&mut self) {
         let inner = &self.database.inner;
-        let entries = inner.disk.list(&inner.layout.join(LOG_DIR)).unwrap_or_default();
-        let aside = entries.into_iter().filter(|entry| entry.name.contains(".wal.cut"));
-        self.report.aside = aside.map(|entry| (format!("{LOG_DIR}/{}", entry.name), entry.len)).collect();
+        for dir in [LOG_DIR, DATA_DIR] {
+            let entries = inner.disk.list(&inner.layout.join(dir)).unwrap_or_default();
+            let aside = entries.into_iter().filter(|entry| is_aside(&entry.name));
+            self.report.aside.extend(aside.map(|entry| (format!("{dir}/{}", entry.name), entry.len)));
+        }
         self.report.aside.sort();
     }
 

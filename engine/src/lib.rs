@@ -48,6 +48,7 @@ mod queue;
 mod replace;
 mod replay;
 mod resolve;
+mod salvage;
 mod scan;
 mod snapshot;
 mod state;

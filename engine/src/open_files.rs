@@ -19,6 +19,8 @@ pub struct OpenFiles {
     files: Mutex<HashMap<FileId, Arc<DataFile>>>,
     ends_files: Mutex<HashMap<FileId, Arc<EndsFile>>>,
     keys: Mutex<KeyCache>,
+    /// Files of the log's loads that are lost: not there, though no newer manifest does without them.
+    lost: Mutex<HashSet<FileId>>,
     /// How many threads decode.
     pub threads: usize,
     /// Whether copies files are read.
@@ -93,11 +95,21 @@ impl KeyCache {
 }
 
 impl OpenFiles {
+    /// Takes note that a file is lost.
+    pub fn note_lost(&self, file: FileId) {
+        self.lost.lock().insert(file);
+    }
+
+    /// Whether a file is known to be lost.
+    pub fn is_lost(&self, file: FileId) -> bool {
+        self.lost.lock().contains(&file)
+    }
+
     /// Nothing open; at most this many bytes of keys are kept.
     pub fn new(key_cache_bytes: u64, threads: usize) -> OpenFiles {
         let keys = KeyCache { bytes_max: key_cache_bytes, ..KeyCache::default() };
-        let (files, ends_files) = (Mutex::default(), Mutex::default());
-        OpenFiles { files, ends_files, keys: Mutex::new(keys), threads, reads_copies: true }
+        let (files, ends_files, lost) = (Mutex::default(), Mutex::default(), Mutex::default());
+        OpenFiles { files, ends_files, lost, keys: Mutex::new(keys), threads, reads_copies: true }
     }
 
     /// An open data file.

@@ -10,7 +10,7 @@ use crate::database::Follower;
 use crate::error::{Error, Result};
 use crate::files::io_error;
 use crate::state::State;
-use asof_mvcc::{Catalog, RecentWrites, Version};
+use asof_mvcc::{Catalog, FileId, RecentWrites, Version};
 use asof_wal::{Log, Position, Record, Records};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,8 +30,10 @@ pub(crate) enum Tail {
     Read,
     /// A record tells of a newer manifest.
     NewManifest,
-    /// The segment was retired, or a file removed, behind a newer manifest.
+    /// The segment was retired behind a newer manifest, or is lost.
     Missing(Error),
+    /// The file of a load was removed behind a newer manifest, or is lost.
+    MissingFile(FileId, Error),
 }
 
 /// A record, ready to be applied.
@@ -148,8 +150,8 @@ fn apply_all(
             Err(Failed::Decode(error)) => return Err(error),
             Ok(Decoded::Commit { header, content, next }) => {
                 let version = Version(header.version);
-                if let Some(missing) = state.misses_file_of(&content.changes)? {
-                    return Ok(Tail::Missing(missing));
+                if let Some((file, error)) = state.misses_file_of(&content.changes)? {
+                    return Ok(Tail::MissingFile(file, error));
                 }
                 State::change_catalog(&mut state.memory.write().catalog, version, &content.catalog)?;
                 state.apply(header, content, next, &mut follower.recent)?;

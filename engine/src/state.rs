@@ -308,10 +308,10 @@ impl State {
     }
 
     /// Whether a data file that a commit loads is gone, as it is where a newer manifest names others in its place.
-    pub fn misses_file_of(&self, changes: &[TableChange]) -> Result<Option<Error>> {
+    pub fn misses_file_of(&self, changes: &[TableChange]) -> Result<Option<(FileId, Error)>> {
         for record in changes.iter().flat_map(|change| &change.files) {
             match self.generation.hold(record) {
-                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some(error)),
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some((record.id, error))),
                 held => drop(held?),
             }
         }

@@ -22,12 +22,23 @@ impl Log {
     /// Cuts a damaged log before its first damage, so that it can be written again; none where it is whole. The segment
     /// with the damage and those behind it stay beside the log as `.cut` files.
     pub fn salvage(&self, wait: Duration) -> Result<Option<Salvaged>, Error> {
+        self.salvage_after(wait, || Ok(()))
+    }
+
+    /// The same, doing something before a damaged log is cut, while nobody can write: where that fails, or where a crash
+    /// comes behind it, the log is as damaged as before.
+    pub fn salvage_after(
+        &self,
+        wait: Duration,
+        before: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Option<Salvaged>, Error> {
         let mut salvaged = None;
         let turn = self.take(wait, |writer| {
             let limit = self.believed(&writer.head).map(|entry| entry.durable);
             let Some((end, damage)) = recovery::find_damage(self, limit)? else {
                 return self.adopt(writer);
             };
+            before()?;
             writer.turnstile.write_pid()?;
             let adopted = writer.begin_anew(recovery::cut(self, end)?);
             salvaged = Some(Salvaged { end, damage });

@@ -260,6 +260,38 @@ fn garbage_collection_of_another_handle_spares_what_a_load_has_written() {
     assert_eq!(csv(&one, version, "t"), expected(0..8));
 }
 
+#[test]
+fn a_lost_file_of_a_load_takes_the_rows_of_its_table_and_nothing_else() {
+    let (disk, clock) = (SimDisk::new(6), Arc::new(TestClock::default()));
+    let database = make(&disk, &clock);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("other", customers(), &["id".to_string()]).unwrap();
+    txn.commit(CommitOptions::default()).unwrap();
+    load(&database, vec![vec![1, 2, 3]]).unwrap();
+    let put = |database: &Database, id: i64| {
+        let mut txn = database.begin().unwrap();
+        txn.upsert("other", &batch(&[id], named)).unwrap();
+        txn.commit(CommitOptions::default()).unwrap().version
+    };
+    put(&database, 1);
+    drop(database);
+    let data = Path::new(DB).join("data");
+    let file = disk.list(&data).unwrap().pop().unwrap().name;
+    disk.remove_file(&data.join(&file)).unwrap();
+    let database = open(&disk.process(), &clock);
+    assert_eq!(csv(&database, database.refresh().unwrap(), "other"), expected([1]));
+    let newest = put(&database, 2);
+    assert_eq!(csv(&database, newest, "other"), expected([1, 2]));
+    assert_eq!(csv(&database, Version(2), "t"), expected([]), "from before the load");
+    let rows = database.snapshot(newest).unwrap().scan("t", ScanOptions::default());
+    let error = rows.and_then(|rows| rows.collect::<Result<Vec<_>>>()).unwrap_err();
+    assert!(error.to_string().contains(&file), "{error}");
+    assert!(database.verify().unwrap().findings.iter().any(|finding| finding.file.contains(&file)));
+    // Another handle, which has never known it.
+    let other = open(&disk.process(), &clock);
+    assert_eq!(csv(&other, newest, "other"), expected([1, 2]));
+}
+
 /// The record of a load that was killed, or that failed, may be made durable by whoever writes next: garbage collection
 /// by a checkpoint before that, which itself has nothing to settle, must spare the files.
 #[test]

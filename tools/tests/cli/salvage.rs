@@ -41,6 +41,12 @@ fn kept_version(message: &str) -> u64 {
     version
 }
 
+fn data_files(database: &Path) -> Vec<PathBuf> {
+    let mut found = files_below(&database.join("data"));
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    found
+}
+
 fn segments(database: &Path) -> Vec<PathBuf> {
     let mut found = files_below(&database.join("wal"));
     found.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
@@ -85,6 +91,44 @@ fn a_salvage_keeps_the_prefix_puts_the_rest_aside_and_lets_writers_in() {
     assert_eq!(scratch.ok(&["cat", "db", "t", "-q", "--as-of", &version.to_string()]), kept);
     assert_eq!(scratch.ok(&["cat", "db", "t", "-q"]).lines().count(), kept.lines().count() - 1);
     assert_eq!(scratch.json(&["info", "db"])["version"], version + 1);
+}
+
+/// What the log says behind the damage may be that files were loaded: they are not garbage.
+#[test]
+fn files_that_were_loaded_behind_the_damage_are_put_aside_and_those_before_it_stay() {
+    let scratch = Scratch::new();
+    let rows =
+        |from: u32| (from..from + 60_000).fold("id\n".to_string(), |text, id| text + &format!("{id}\n"));
+    for (table, from) in [("before", 0), ("behind", 1_000_000)] {
+        std::fs::write(scratch.path("rows.csv"), rows(from)).unwrap();
+        scratch.ok(&["import", "db", table, "rows.csv", "--key", "id"]);
+        if table == "before" {
+            scratch.ok(&["create-table", "db", "between", "id int64, primary key (id)"]);
+        }
+    }
+    let database = scratch.path("db");
+    let loaded = data_files(&database);
+    assert_eq!(loaded.len(), 2);
+    let behind =
+        std::fs::read(loaded.iter().find(|path| !path.to_string_lossy().contains("/00000001-")).unwrap())
+            .unwrap();
+    // The record in the middle is that of the table between them.
+    let segment = segments(&database).pop().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"between").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let ran = scratch.run(&["verify", "db", "--salvage"]);
+    assert_eq!(ran.status, 0, "{} {}", ran.text(), ran.stderr);
+    assert!(ran.text().contains(".parquet.cut0: "), "{}", ran.text());
+    scratch.ok(&["create-table", "db", "after", "id int64, primary key (id)"]);
+    scratch.ok(&["checkpoint", "db"]);
+    scratch.ok(&["verify", "db"]);
+    assert_eq!(scratch.ok(&["cat", "db", "before", "-q"]), rows(0));
+    let mut aside = files_below(&database.join("data"));
+    aside.retain(|path| path.to_string_lossy().ends_with(".parquet.cut0"));
+    assert_eq!(aside.len(), 1);
+    assert_eq!(std::fs::read(&aside[0]).unwrap(), behind, "every byte is there still");
 }
 
 #[test]
