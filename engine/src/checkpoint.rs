@@ -52,7 +52,7 @@ pub(crate) fn try_checkpoint(database: &Database, wait: Duration) -> Result<Opti
             let written = write_files(inner, &state, version, &mut report);
             let manifest = written.inspect_err(|_| remove_leavings(inner))?;
             drop(state);
-            install(inner, &manifest)?;
+            install(inner, &manifest).inspect_err(|_| remove_leavings(inner))?;
         }
         Ok(report)
     })
@@ -98,7 +98,8 @@ pub(crate) fn release_files(database: &Database) -> Result<()> {
     .map(|_| ())
 }
 
-/// Removes what a checkpoint or a step of compaction that failed has written: a disk that is full must not get fuller with every try.
+/// Removes what a checkpoint or a step of compaction that failed has written, unless a manifest names it: a disk that is
+/// full must not get fuller with every try. It only removes, and so works on a disk without any room.
 pub(crate) fn remove_leavings(inner: &Inner) {
     if let Err(error) = collect_garbage(inner) {
         log::warn!("what was left of a failed checkpoint is removed by the next one: {error}");

@@ -74,7 +74,7 @@ pub(crate) fn remove_unnamed_by(inner: &Inner, kept: &[Manifest]) -> Result<()> 
 pub(crate) fn data_files_named_by(manifests: &[Manifest]) -> HashSet<FileId> {
     let files = manifests.iter().flat_map(|manifest| manifest.data_files.iter().map(|file| file.id));
     let copies = manifests.iter().flat_map(|manifest| manifest.copies.iter().map(|copies| copies.file.id));
-    files.chain(copies).collect()
+    files.chain(copies.filter(|_| !planted(Bug::CopiesNotKept))).collect()
 }
 
 /// Removes data files that are not named, and unfinished ones. Those of loads are locked until their commit is applied:

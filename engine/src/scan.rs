@@ -239,6 +239,21 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
     Ok(merged(runs, memory, &wanted, Detail { keys: true, lives: true }, threads))
 }
 
+/// The keys of a table's rows at a version, in order, at least those that are not below `first`.
+pub fn keys_from(state: &State, table: &Table, version: Version, first: &[u8]) -> Result<Chunks> {
+    let (wanted, life) = (wanted(table, &[]), Life::VisibleAt(version));
+    let memtable = memtable_for(state, table, life);
+    let mut runs = runs_of(state, table, memtable.as_deref(), life)?;
+    runs.iter_mut().for_each(|tasks| tasks.retain(|task| *task.file.groups[task.group].max_key >= *first));
+    runs.retain(|tasks| !tasks.is_empty());
+    let memory = match &memtable {
+        Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
+        None => Vec::new(),
+    };
+    let threads = state.generation.open_files().threads;
+    Ok(merged(runs, memory, &wanted, Detail { keys: true, lives: false }, threads))
+}
+
 /// Row versions of a table, as they lie, without their keys.
 pub fn unordered_row_versions(
     state: &State,

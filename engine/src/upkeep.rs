@@ -131,7 +131,10 @@ fn is_due(inner: &Inner) -> bool {
 fn is_worth_settling(inner: &Inner) -> bool {
     let least = inner.options.settle_log_bytes;
     let never = least == 0 || inner.options.checkpoint_log_bytes == 0;
-    !never && tail_bytes(&inner.state()).is_some_and(|bytes| bytes >= least)
+    let state = inner.state();
+    // Whoever asks for the sizes of a table that was loaded reads all of it, unless they are settled.
+    let loaded = || state.memory.read().loaded.values().flatten().map(|file| file.record.bytes).sum::<u64>();
+    !never && tail_bytes(&state).is_some_and(|bytes| bytes >= least || loaded() >= least)
 }
 
 /// Bytes of log that no manifest settles; `None` where there is no commit in them.

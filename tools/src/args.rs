@@ -697,6 +697,19 @@ mod tests {
     }
 
     #[test]
+    fn a_memory_budget_goes_to_the_engine_and_one_too_small_is_refused() {
+        let options = |words: &[&str]| {
+            let words = ["asof", "info", "db"].iter().chain(words);
+            let globals = Cli::try_parse_from(words).map(|cli| cli.globals);
+            globals.map(|globals| crate::Context::new(&globals).options().memory_bytes)
+        };
+        assert_eq!(options(&["--memory", "64MiB"]).unwrap(), 64 << 20);
+        assert_eq!(options(&[]).unwrap(), asof_engine::options::MEMORY_BYTES_DEFAULT);
+        let refused = options(&["--memory", "1MB"]).unwrap_err().to_string();
+        assert!(refused.contains("16 MiB"), "{refused}");
+    }
+
+    #[test]
     fn sizes_have_decimal_and_binary_units() {
         assert_eq!(parse_size("1000"), Ok(1000));
         assert_eq!(parse_size("500MB"), Ok(500_000_000));

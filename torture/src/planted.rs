@@ -42,6 +42,9 @@ fn likely(bug: Bug) -> &'static str {
         | Bug::LeaseIgnored
         | Bug::ClockTrusted
         | Bug::EndsEntryForgotten
+        | Bug::CopiesClaimTooMuch
+        | Bug::CopiesShownTwice
+        | Bug::CopiesNotKept
         | Bug::CompactionDropsRow
         | Bug::CompactionMovesEnds
         | Bug::LoadLockIgnored

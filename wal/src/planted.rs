@@ -102,6 +102,12 @@ bugs! {
     EndsBlockChecksumIgnored,
     /// The last dead row told of in an ends file is left out.
     EndsEntryForgotten,
+    /// A copies file says that it tells of one version more than it does.
+    CopiesClaimTooMuch,
+    /// A row that lies in two runs of a copies file is shown twice.
+    CopiesShownTwice,
+    /// Copies files go, though a manifest names them.
+    CopiesNotKept,
     /// Compaction writes a row twice, and the next not at all.
     CompactionDropsRow,
     /// Compaction lets rows die a version later than they did.

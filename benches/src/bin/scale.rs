@@ -1,6 +1,7 @@
-//! Large tables, and commits beside upkeep.
+//! Large tables, and commits beside upkeep. Each line has the most memory that was resident; `--memory` sets the budget.
 //!
-//!     scale load     --store DIR --rows N            a table of so many measurements, then commits that change 1,000 each
+//!     scale load     --store DIR --rows N            a table of so many measurements, loaded or (--bulk false) inserted in one
+//!                                                    transaction, then commits that change 1,000 each
 //!     scale scan     --store DIR                     one column of the newest and of the first version
 //!     scale diff     --store DIR                     the newest commit, and all of them
 //!     scale latency  --store DIR [--rows N] [--seconds S] [--rounds N]
@@ -26,7 +27,7 @@ const COMMITS: u64 = 20;
 /// What a checkpoint of the latency benchmark has to do.
 const BACKLOG_COMMITS: i64 = 20;
 const BACKLOG_ROWS: i64 = 10_000;
-const USAGE: &str = "usage: scale load|scan|diff|latency --store DIR [--rows N] [--seconds S] [--rounds N]";
+const USAGE: &str = "usage: scale load|scan|diff|latency --store DIR [--rows N] [--bulk true|false] [--memory BYTES] [--seconds S] [--rounds N]";
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::read(USAGE);
@@ -37,6 +38,12 @@ fn main() -> Result<(), Failure> {
         "latency" => latency(&arguments),
         other => arguments.refuse(&format!("unknown command {other}")),
     }
+}
+
+/// How the database is opened: with the budget given.
+fn options(arguments: &Arguments) -> Options {
+    let default = Options::default();
+    Options { memory_bytes: arguments.get_or("memory", default.memory_bytes), ..default }
 }
 
 /// Spreads numbers over the whole range of 64 bits: what does not compress.
@@ -65,12 +72,16 @@ fn rows(numbers: impl Iterator<Item = i64> + Clone, edition: i64) -> RecordBatch
     RecordBatch::try_from_iter(columns).expect("columns are of one length")
 }
 
-fn load_table(database: &Database, count: i64) -> Result<(), Failure> {
+/// One commit: a bulk load, or inserts of one transaction.
+fn load_table(database: &Database, count: i64, bulk: bool) -> Result<(), Failure> {
     let mut transaction = database.begin()?;
     transaction.create_table(TABLE, columns(&rows(0..1, 0))?, &["id".to_string()])?;
     let starts = (0..count).step_by(BATCH_ROWS as usize);
-    for batch in starts.map(|start| rows(start..(start + BATCH_ROWS).min(count), 0)) {
-        transaction.insert(TABLE, &batch)?;
+    let mut batches = starts.map(|start| rows(start..(start + BATCH_ROWS).min(count), 0));
+    if bulk {
+        transaction.load(TABLE, batches.map(Ok))?;
+    } else {
+        batches.try_for_each(|batch| transaction.insert(TABLE, &batch))?;
     }
     transaction.commit(CommitOptions::default())?;
     Ok(())
@@ -79,8 +90,8 @@ fn load_table(database: &Database, count: i64) -> Result<(), Failure> {
 fn load(arguments: &Arguments) -> Result<(), Failure> {
     let (store, count) = (arguments.path("store"), arguments.need::<i64>("rows"));
     let watch = Stopwatch::start();
-    let database = Database::create(&store, Options::default())?;
-    load_table(&database, count)?;
+    let database = Database::create(&store, options(arguments))?;
+    load_table(&database, count, arguments.get_or("bulk", true))?;
     let seconds = watch.seconds();
     let mut times = Vec::new();
     for nth in 1..=COMMITS as i64 {
@@ -103,10 +114,10 @@ fn load(arguments: &Arguments) -> Result<(), Failure> {
 
 fn scan(arguments: &Arguments) -> Result<(), Failure> {
     let store = arguments.path("store");
-    let newest = Database::open_read_only(&store, Options::default())?.latest()?;
+    let newest = Database::open_read_only(&store, options(arguments))?.latest()?;
     for version in [newest, Version(1)] {
         let watch = Stopwatch::start();
-        let database = Database::open_read_only(&store, Options::default())?;
+        let database = Database::open_read_only(&store, options(arguments))?;
         let options = ScanOptions {
             columns: Some(vec!["value".to_string()]),
             ordered: false,
@@ -130,10 +141,10 @@ fn scan(arguments: &Arguments) -> Result<(), Failure> {
 
 fn diff(arguments: &Arguments) -> Result<(), Failure> {
     let store = arguments.path("store");
-    let newest = Database::open_read_only(&store, Options::default())?.latest()?;
+    let newest = Database::open_read_only(&store, options(arguments))?.latest()?;
     for from in [newest.0 - 1, 1] {
         let watch = Stopwatch::start();
-        let database = Database::open_read_only(&store, Options::default())?;
+        let database = Database::open_read_only(&store, options(arguments))?;
         let mut count = 0;
         for batch in database.diff(Version(from), newest, TABLE, DiffKind::Net)? {
             count += batch?.num_rows() as i64;
@@ -155,7 +166,7 @@ fn latency(arguments: &Arguments) -> Result<(), Failure> {
     let pause = Duration::from_secs_f64(arguments.get_or("seconds", 2.0));
     let options = Options { upkeep: Upkeep::Off, ..Options::default() };
     let database = Database::create(&store, options)?;
-    load_table(&database, count)?;
+    load_table(&database, count, false)?;
     database.checkpoint()?;
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     let (mut number, mut checkpoints) = (0, Vec::new());

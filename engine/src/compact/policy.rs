@@ -1,9 +1,9 @@
 //! The policy: which files of a table are rewritten together, and when.
 //!
 //! Invariants. Live files have disjoint spans of begins, and so have the runs within one. A row version
-//! is stored once: rewriting parts the dead of a file from its living and copies nothing twice. The
-//! policy sees counts alone, so that the simulator of `docs/compaction.md` and the engine run this same
-//! code.
+//! is stored once: rewriting parts the dead of a file from its living and copies nothing twice (copies files
+//! are no part of this). The policy sees counts alone, so that the simulator of `docs/compaction.md` and the
+//! engine run this same code.
 
 use super::cells::{Lifetime, Measure};
 
@@ -16,6 +16,8 @@ pub struct Parameters {
     pub dead_rows_min: u64,
     /// A run of living rows may have rows begun after its first version up to this share of the rows visible then.
     pub unborn_share: f64,
+    /// A run of living rows that began at several versions may have this share of the rows visible at the first.
+    pub run_share: f64,
     /// A cell may have this share of the rows visible while it is read.
     pub cell_share: f64,
     /// Or this many rows.
@@ -41,6 +43,7 @@ impl Parameters {
         dead_share: 1.0 / 3.0,
         dead_rows_min: CELL_ROWS / 16,
         unborn_share: 0.25,
+        run_share: 1.0 / 16.0,
         cell_share: 0.02,
         cell_rows: CELL_ROWS,
         fan_in: 4,
@@ -56,6 +59,12 @@ impl Parameters {
     /// Rows that a cell may have which is read while at least `visible` rows are.
     pub fn cell_rows_max(&self, visible: u64) -> u64 {
         self.cell_rows.max((visible as f64 * self.cell_share) as u64)
+    }
+
+    /// Rows that a run of several versions may have which is read while at least `visible` rows are: what a diff of two
+    /// neighbours decodes of it.
+    pub fn run_rows_max(&self, visible: u64) -> u64 {
+        (self.cell_rows * 8).max((visible as f64 * self.run_share) as u64)
     }
 
     /// Rows begun later that a run of living rows may have which is read while at least `visible` rows are.
@@ -246,15 +255,16 @@ fn history_windows(
 /// Where the runs of living rows begin: rows as (begin, count), ascending by begin.
 pub fn live_runs(begins: &[(u64, u64)], visible: &VisibleRows, parameters: &Parameters) -> Vec<u64> {
     let mut runs: Vec<u64> = Vec::new();
-    let mut later = 0;
+    let (mut rows, mut later) = (0, 0);
     for (begin, count) in begins {
-        later += count;
-        let within = runs
-            .last()
-            .is_some_and(|first| later <= parameters.unborn_rows_max(visible.lowest(*first, begin + 1)));
+        (rows, later) = (rows + count, later + count);
+        let within = runs.last().is_some_and(|first| {
+            let visible = visible.lowest(*first, begin + 1);
+            later <= parameters.unborn_rows_max(visible) && rows <= parameters.run_rows_max(visible)
+        });
         if !within {
             runs.push(*begin);
-            later = 0;
+            (rows, later) = (*count, 0);
         }
     }
     runs

@@ -87,7 +87,7 @@ impl Database {
         let done = while_locked(self, Duration::ZERO, |inner| {
             let made = rewrite(inner, step, pace).inspect_err(|_| remove_leavings(inner))?;
             let Some((manifest, report)) = made else { return Ok(None) };
-            install(inner, &manifest)?;
+            install(inner, &manifest).inspect_err(|_| remove_leavings(inner))?;
             Ok(Some(report))
         })?;
         Ok(done.flatten())

@@ -1,8 +1,8 @@
 //! The keys that a table has, walked along with those of a load, which ascend too: each is looked at
-//! once, and none where the load lies behind all of them.
+//! once, of row groups that end before the load begins none, and none behind the last key of the load.
 
 use crate::error::Result;
-use crate::scan::{Life, row_versions};
+use crate::scan::keys_from;
 use crate::state::State;
 use crate::store::chunk::Chunks;
 use asof_mvcc::{Keys, Table, Version};
@@ -18,7 +18,7 @@ impl Existing {
     /// Looks for the keys that are not below `first`.
     pub(super) fn open(state: &State, table: &Table, version: Version, first: &[u8]) -> Result<Existing> {
         let chunks = match reaches(state, table, version, first) {
-            true => Some(row_versions(state, table, &[], Life::VisibleAt(version))?),
+            true => Some(keys_from(state, table, version, first)?),
             false => None,
         };
         Ok(Existing { chunks, keys: Keys::default(), next: 0 })

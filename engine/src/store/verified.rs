@@ -12,6 +12,7 @@ use asof_wal::planted::{Bug, planted};
 use bytes::Bytes;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -119,9 +120,9 @@ impl VerifiedFile {
         let first = start / block_bytes;
         let from = first * block_bytes;
         let to = end.next_multiple_of(block_bytes).min(shared.blocks_end);
-        let mut buffer = vec![0; (to - from) as usize];
-        shared.file.read_exact_at(&mut buffer, from)?;
-        for (number, block) in (first..).zip(buffer.chunks(block_bytes as usize)) {
+        let mut buffer = Lent::of((to - from) as usize);
+        shared.file.read_exact_at(&mut buffer.0, from)?;
+        for (number, block) in (first..).zip(buffer.0.chunks(block_bytes as usize)) {
             let expected = self.checksum(number)?;
             let found = block_crc(shared.id, number, block);
             if expected != Some(found) && !planted(Bug::BlockChecksumIgnored) {
@@ -130,7 +131,7 @@ impl VerifiedFile {
             }
         }
         let skip = (start - from) as usize;
-        Ok(Bytes::from(buffer).slice(skip..skip + length))
+        Ok(Bytes::from_owner(buffer).slice(skip..skip + length))
     }
 
     /// The checksum of a block.
@@ -218,6 +219,44 @@ impl ChunkReader for VerifiedFile {
             self.shared.counts.add_pages_decoded(1);
         }
         self.read(start, length).map_err(|error| ParquetError::External(Box::new(error)))
+    }
+}
+
+thread_local! {
+    /// A buffer that was read into before: what is given back to the system is cleared again page by page.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The longest buffer that a thread keeps.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes in a buffer that the thread that drops them reads into next.
+struct Lent(Vec<u8>);
+
+impl Lent {
+    fn of(length: usize) -> Lent {
+        let mut buffer = SPARE.take();
+        buffer.resize(length, 0);
+        Lent(buffer)
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        if buffer.capacity() <= SPARE_BYTES_MAX {
+            // A thread that ends keeps nothing.
+            let _ = SPARE.try_with(|spare| {
+                let kept = spare.take();
+                spare.set(if kept.capacity() > buffer.capacity() { kept } else { buffer });
+            });
+        }
     }
 }
 

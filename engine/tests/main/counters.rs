@@ -208,6 +208,36 @@ fn an_old_version_reads_without_the_log_after_a_checkpoint() {
 }
 
 #[test]
+fn a_lookup_reads_as_much_of_a_large_table_as_of_a_small_one() {
+    let mut read_at_each_size = Vec::new();
+    for rows in SIZES {
+        let (disk, clock) = (SimDisk::new(1), Arc::new(TestClock::default()));
+        drop(loaded(&disk, &clock, rows));
+        let database = open(&disk, &clock);
+        let snapshot = database.snapshot(Version(1)).expect("the version is readable");
+        let key: ArrayRef = Arc::new(Int64Array::from(vec![rows / 2]));
+        let key = RecordBatch::try_from_iter([("id", key)]).expect("one column");
+        let row = snapshot.get(TABLE, &key).expect("the table can be read").expect("the row is there");
+        assert_eq!(
+            row,
+            batch(rows / 2..rows / 2 + 1, 0).with_schema(row.schema()).expect("the same columns")
+        );
+        let read = database.counters();
+        assert_eq!(classes_read(&read), ["data", "manifest"], "{rows} rows");
+        // One page of each column, the key's once more.
+        let pages = read.rows_decoded / 4_096;
+        assert!(pages <= 2, "{rows} rows: {} rows decoded", read.rows_decoded);
+        let data = &read.files["data"];
+        assert!(data.reads <= 24, "{rows} rows: {} reads", data.reads);
+        assert!(data.bytes_read <= 160 << 10, "{rows} rows: {} bytes read", data.bytes_read);
+        read_at_each_size.push(data.bytes_read);
+    }
+    // Blocks are read whole, and pages of other rows are a little longer or shorter.
+    let [small, large] = read_at_each_size[..] else { unreachable!("two sizes") };
+    assert!(large <= small + small / 4 + (16 << 10), "{large} bytes for ten times the rows, {small} before");
+}
+
+#[test]
 fn a_checkpoint_writes_in_proportion_to_what_changed() {
     // Bytes of a row version in Parquet, of its end, of an entry of the running sums and the commit log; what a file
     // costs that is all but empty.
