@@ -43,7 +43,6 @@ fn likely(bug: Bug) -> &'static str {
         | Bug::ClockTrusted
         | Bug::EndsEntryForgotten
         | Bug::CopiesClaimTooMuch
-        | Bug::CopiesShownTwice
         | Bug::CopiesNotKept
         | Bug::CompactionDropsRow
         | Bug::CompactionMovesEnds

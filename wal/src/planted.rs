@@ -104,8 +104,6 @@ bugs! {
     EndsEntryForgotten,
     /// A copies file says that it tells of one version more than it does.
     CopiesClaimTooMuch,
-    /// A row that lies in two runs of a copies file is shown twice.
-    CopiesShownTwice,
     /// Copies files go, though a manifest names them.
     CopiesNotKept,
     /// Compaction writes a row twice, and the next not at all.
