@@ -131,12 +131,7 @@ pub(crate) fn unlocked_data_files_but(inner: &Inner, named: &HashSet<FileId>) ->
 /// told now: files stay then until a later checkpoint.
 fn loaded_files(inner: &Inner) -> Result<Option<HashSet<FileId>>> {
     let durable = inner.log()?.durable()?;
-    inner.follow()?;
-    let state = inner.state();
-    let mut loaded: HashSet<FileId> = {
-        let memory = state.memory.read();
-        memory.loaded.values().flatten().map(|file| file.record.id).collect()
-    };
+    let mut loaded = HashSet::new();
     if !planted(Bug::TailIgnoredByGarbage) {
         match named_behind(inner, durable) {
             Ok(files) => loaded.extend(files),
@@ -148,6 +143,11 @@ fn loaded_files(inner: &Inner) -> Result<Option<HashSet<FileId>>> {
             Err(error) => return Err(error),
         }
     }
+    // Last, for a repair may have moved records meanwhile, and made them durable.
+    inner.follow()?;
+    let state = inner.state();
+    let memory = state.memory.read();
+    loaded.extend(memory.loaded.values().flatten().map(|file| file.record.id));
     Ok(Some(loaded))
 }
 

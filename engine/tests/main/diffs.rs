@@ -175,6 +175,23 @@ fn diffs_are_those_of_the_model_across_checkpoints_compaction_and_reopening() {
     }
 }
 
+/// A row version that one version began and another ended lies in the runs of both.
+#[test]
+fn row_versions_that_lie_in_two_runs_of_copies_are_shown_once() {
+    let disk = SimDisk::new(7);
+    let mut world = World::new(&disk, 7, 100_000);
+    for _ in 0..4 {
+        world.commit(4_000);
+    }
+    world.database.checkpoint().expect("a checkpoint");
+    let before = world.database.counters().rows_decoded;
+    let feed = world.diff(3, 5, DiffKind::Feed);
+    let decoded = world.database.counters().rows_decoded - before;
+    assert!(decoded < 50_000, "{decoded} rows were decoded, not only those of the copies");
+    assert_eq!(feed, [world.expected(3, 4), world.expected(4, 5)].concat());
+    world.check("with copies of several runs");
+}
+
 #[test]
 fn a_crash_at_any_operation_of_a_checkpoint_leaves_every_diff_right() {
     let (mut at, mut crashed) = (0, 0);
