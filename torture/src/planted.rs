@@ -28,8 +28,6 @@ fn likely(bug: Bug) -> &'static str {
         | Bug::BlockChecksumIgnored
         | Bug::IndexChecksumIgnored
         | Bug::FrameDigestIgnored
-        | Bug::EndsDirectoryChecksumIgnored
-        | Bug::EndsBlockChecksumIgnored
         | Bug::CommitIndexChecksumIgnored => ROT,
         Bug::StaleRecordReplayed => STALE,
         Bug::EarlyAcknowledgement

@@ -96,10 +96,6 @@ bugs! {
     FrameDigestIgnored,
     /// Entries of the index of commits are not checked.
     CommitIndexChecksumIgnored,
-    /// The directories of ends files are not checked.
-    EndsDirectoryChecksumIgnored,
-    /// The blocks of ends files are not checked.
-    EndsBlockChecksumIgnored,
     /// The last dead row told of in an ends file is left out.
     EndsEntryForgotten,
     /// A copies file says that it tells of one version more than it does.

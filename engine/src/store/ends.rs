@@ -13,7 +13,6 @@ use crate::layout::Layout;
 use crate::manifest::EndsFileRecord;
 use crate::store::index_block::block_crc;
 use asof_mvcc::{FileId, TableId, Version};
-use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, DiskFile};
 use block::{BLOCK_ROWS, Block};
 use bytes::Bytes;
@@ -219,7 +218,7 @@ impl EndsFile {
             let from = (entry.offset - first.offset) as usize;
             let bytes = &bytes[from..from + entry.bytes as usize];
             let found = block_crc(self.id, number as u64, bytes);
-            if found != entry.crc && !planted(Bug::EndsBlockChecksumIgnored) {
+            if found != entry.crc {
                 let expected = format!("checksum {:08x}, found {found:08x}", entry.crc);
                 return Err(damaged(&self.name, entry.offset, expected));
             }

@@ -5,7 +5,6 @@ use super::block::{BLOCK_ROWS, Bounds};
 use crate::error::{Error, Result};
 use crate::store::index_block::block_crc;
 use asof_mvcc::FileId;
-use asof_wal::planted::{Bug, planted};
 
 /// Bytes of the header: magic 8, format u32, checksum of all behind it u32, count of blocks u64.
 pub const HEADER_BYTES: usize = 24;
@@ -63,7 +62,7 @@ pub fn length(header: &[u8], file_bytes: u64, name: &str) -> Result<usize> {
 /// Decodes header and directory, which are all of `bytes`, of the file `id`, which has `file_bytes` and `rows` rows.
 pub fn decode(bytes: &[u8], id: FileId, file_bytes: u64, rows: u64, name: &str) -> Result<Vec<Entry>> {
     let (expected, found) = (u32::from_le_bytes(take(bytes, 12)), block_crc(id, DIRECTORY, &bytes[16..]));
-    if expected != found && !planted(Bug::EndsDirectoryChecksumIgnored) {
+    if expected != found {
         return Err(damaged(name, 12, format!("checksum {expected:08x}, found {found:08x}")));
     }
     let mut entries: Vec<Entry> = Vec::with_capacity((bytes.len() - HEADER_BYTES) / ENTRY_BYTES);
