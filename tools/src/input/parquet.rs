@@ -144,6 +144,11 @@ impl Read for CheckedRead {
             self.from.check_page(self.offset).map_err(|error| self.from.refuse(error))?;
         }
         let count = self.from.0.file.read_some(buf, self.offset)?;
+        // The library takes an end for as many bytes as it skips, as often as a header tells it to.
+        if count == 0 && !buf.is_empty() {
+            let error = self.from.0.file.damaged(self.offset, "the header of a page makes no sense");
+            return Err(self.from.refuse(error));
+        }
         self.offset += count as u64;
         Ok(count)
     }

@@ -284,6 +284,19 @@ fn pages_of_parquet_unpack_to_what_their_file_may_need() {
     }
 }
 
+/// The library takes nothing for the truths in a list, and skips numbers beyond the end of the file one by one.
+#[test]
+fn headers_of_parquet_end_before_the_file_does() {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values([7; 5000]));
+    let mut bytes = parquet(&RecordBatch::try_from_iter([("id", ids)]).unwrap());
+    // Type, bytes unpacked and packed; an unknown list of seven truths, which are a map of two thousand million pairs
+    // to who takes nothing for them.
+    let truths = [&[0x1B][..], &varint(i32::MAX as u64), &[0x77]].concat();
+    let header = [&[0x15, 0, 0x15, 2, 0x15, 2, 0x69, 0x71][..], &truths, &[0]].concat();
+    bytes[4..4 + header.len()].copy_from_slice(&header);
+    refused(bytes, "the header of a page makes no sense");
+}
+
 #[test]
 fn dictionaries_of_parquet_have_values_that_their_file_may_need() {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values([7; 5000]));
