@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
 use crate::generation::Generation;
 use crate::history::ids::hash_id;
-use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout};
+use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout, MANIFEST_DIR};
 use crate::load::held::Share;
 use crate::manifest::{self, Leased, Manifest};
 use crate::open_files::OpenFiles;
@@ -23,7 +23,7 @@ use crate::upkeep::{Guard, Signals};
 use crate::view::ViewCache;
 use asof_mvcc::conflict::REMEMBERED_BYTES_DEFAULT;
 use asof_mvcc::{CommitTime, RecentWrites, Version};
-use asof_wal::{Access, LockKind, Log, LogOptions, OpenMode, Position};
+use asof_wal::{Access, Disk, LockKind, Log, LogOptions, OpenMode, Position};
 use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,16 +126,18 @@ impl Database {
         match disk.metadata(path) {
             Ok(metadata) if metadata.is_dir => {}
             Ok(_) => return Err(Error::invalid(format!("{} is a file, not a directory", path.display()))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let parent =
-                    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                match disk.create_dir(path) {
-                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                    made => made.map_err(fail(path))?,
-                }
-                disk.sync_dir(parent).map_err(fail(parent))?;
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match disk.create_dir(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => made.map_err(fail(path))?,
+            },
             Err(error) => return Err(io_error("open", path, error)),
+        }
+        // Also where the directory is there: who made it may have been killed before its name was durable.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match disk.sync_dir(parent) {
+            // It was made by somebody with more rights.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(fail(parent))?,
         }
         let ours = |name: &str| DIRS.contains(&name) || [LOG_DIR, CREATE_LOCK].contains(&name);
         let entries = disk.list(path).map_err(fail(path))?;
@@ -181,7 +183,7 @@ impl Database {
         let first = Manifest {
             database_id: id,
             lineage_id: uuid::Builder::from_random_bytes(options.clock.random()).into_uuid().into_bytes(),
-            number: 1,
+            number: FIRST_MANIFEST,
             version: 0,
             time: i64::MIN,
             chain_digest: [0; 32],
@@ -213,6 +215,12 @@ impl Database {
         let disk = Arc::new(CountingDisk::new(options.disk.clone()));
         let leased = manifest::lease_newest(&*disk, &layout)?;
         let manifest = &leased.manifest;
+        if access == Access::ReadWrite && manifest.number == FIRST_MANIFEST {
+            // Who made the database may have been killed before this name was durable. Later manifests have one before
+            // them, with all it names, to fall back to.
+            let dir = layout.join(MANIFEST_DIR);
+            disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))?;
+        }
         let follower = Follower {
             applied: manifest.log_start.into(),
             recent: RecentWrites::new(manifest.version(), REMEMBERED_BYTES_DEFAULT),
@@ -707,6 +715,8 @@ const FEW_RECORDS: u64 = 16;
 
 /// How often a follower looks for a newer manifest where the log it reads was retired.
 const RELOADS_MAX: usize = 3;
+/// The number of the manifest of a new database.
+const FIRST_MANIFEST: u64 = 1;
 
 impl State {
     pub(crate) fn apply_control(&self, kind: u8, payload: &[u8]) -> Result<()> {

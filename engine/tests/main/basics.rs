@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use asof_engine::{Alteration, Column, ColumnType, CommitOptions, DiffKind, ErrorKind, Version};
-use asof_wal::sim::SimDisk;
+use asof_wal::sim::{Cut, Fault, SimDisk};
 use std::sync::Arc;
 
 #[test]
@@ -441,5 +441,53 @@ fn a_checkpoint_after_one_that_was_killed_anywhere_leaves_every_version_readable
         let fresh = open(&disk.process(), &clock);
         check(&fresh, &expected);
         assert_eq!(fresh.verify().unwrap().findings, vec![], "killed at operation {at}");
+    }
+}
+
+/// A creation, commits and a checkpoint, killed at each operation; somebody else goes on, is told that a commit is
+/// durable, and then the power goes, with all that was not synced: names that the killed process had made, too.
+#[test]
+fn what_is_acknowledged_after_a_kill_stays_when_the_power_goes() {
+    for operation in 0.. {
+        let disk = SimDisk::new(operation);
+        let clock = Arc::new(TestClock::default());
+        let process = disk.process();
+        process.plan(operation, Fault::Kill);
+        let work = |disk: &SimDisk| -> asof_engine::Result<()> {
+            let options = asof_engine::Options { clock: clock.clone(), ..options(disk) };
+            let database = asof_engine::Database::open_or_create(std::path::Path::new(DB), options)?;
+            for id in 0..2 {
+                let mut txn = database.begin()?;
+                if !txn.has_table("t") {
+                    txn.create_table("t", customers(), &["id".to_string()])?;
+                }
+                txn.upsert("t", &rows(&[(id, None)]))?;
+                txn.commit(CommitOptions::default())?;
+                database.checkpoint()?;
+            }
+            Ok(())
+        };
+        let done = work(&process).is_ok() && !process.is_dead();
+        drop(process);
+        disk.heal();
+        let database = open(&disk.process(), &clock);
+        // What the killed process had in flight is taken up, or not, by the first who writes.
+        drop(database.begin().unwrap().commit(CommitOptions::default()).unwrap());
+        let mut txn = database.begin().unwrap();
+        if !txn.has_table("t") {
+            txn.create_table("t", customers(), &["id".to_string()]).unwrap();
+        }
+        txn.upsert("t", &rows(&[(7, Some("seven"))])).unwrap();
+        let version = txn.commit(CommitOptions::default()).unwrap().version;
+        let expected = csv(&database, version, "t");
+        assert!(expected.contains("7,seven"));
+        let left = SimDisk::from_image(&disk.image(), Cut::LoseAll);
+        let database = open(&left, &clock);
+        assert_eq!(database.refresh().unwrap(), version, "operation {operation}");
+        assert_eq!(csv(&database, version, "t"), expected, "operation {operation}");
+        if done {
+            assert!(operation > 60, "there were only {operation} operations");
+            return;
+        }
     }
 }
