@@ -99,11 +99,14 @@ pub(crate) fn write(
     let loaded = state.loaded_files(table.id, version);
     let records = old.data_files.iter().chain(loaded.iter().map(|file| &**file)).chain(&output.data_files);
     let records = records.filter(|file| file.table == table.id);
-    let (rows, bytes) = records.fold((0, 0), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes));
+    // What a commit says of files that it loads is not believed yet.
+    let (rows, bytes) = records.fold((0, 0), |(rows, bytes): (u64, u64), file| {
+        (rows.saturating_add(file.rows), bytes.saturating_add(file.bytes))
+    });
     if rows < inner.options.copies_rows_min {
         return Ok(());
     }
-    let row_bytes = ROW_BYTES + bytes * EXPANSION / rows.max(1);
+    let row_bytes = (bytes.saturating_mul(EXPANSION) / rows.max(1)).saturating_add(ROW_BYTES);
     let rows_max =
         (rows / SHARE).max(RUN_ROWS).min(inner.options.compaction_bytes() / row_bytes).min(FILE_ROWS_MAX);
     // What was loaded lies together already, and no diff needs a copy of it.

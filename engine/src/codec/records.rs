@@ -468,6 +468,10 @@ impl CommitHeader {
 }
 
 const DIGEST_BYTES: usize = 32;
+/// Rows that a loaded file has at most: they are numbered by 32 bits.
+const LOADED_ROWS_MAX: u64 = 1 << 32;
+/// Bytes that a loaded file has at most.
+const LOADED_BYTES_MAX: u64 = 1 << 44;
 
 /// The chain digest of a commit whose encoded header ends with zeros in its place.
 fn chain(previous: &[u8; 32], content: &[u8; 32], header: &[u8]) -> [u8; 32] {
@@ -661,7 +665,8 @@ impl CommitPayload {
             let loads = !record.files.is_empty();
             let alone = record.rows.is_empty();
             let of_table = |file: &DataFileRecord| {
-                file.table == record.table && !file.history && file.loaded_at.is_none()
+                let alone = file.table == record.table && !file.history && file.loaded_at.is_none();
+                alone && file.rows <= LOADED_ROWS_MAX && file.bytes <= LOADED_BYTES_MAX
             };
             if loads && !(alone && record.files.iter().all(of_table)) {
                 return Err(damaged("files"));

@@ -4,7 +4,7 @@
 use crate::support::*;
 use asof_engine::api::Counts;
 use asof_engine::codec::records::{CommitContent, CommitHeader, TableChange, Target, encode_commit, kind};
-use asof_engine::manifest::Manifest;
+use asof_engine::manifest::{DataFileRecord, Manifest};
 use asof_engine::{CommitInfo, CommitOptions, CommitTime, Database, ErrorKind, Result, Version};
 use asof_wal::sim::SimDisk;
 use asof_wal::{Access, Log, LogOptions};
@@ -16,6 +16,11 @@ use std::time::Duration;
 /// A database with rows 1 to 3 in a data file and row 4 in the log, and behind them a commit that deletes rows by keys
 /// and places as `targets` say; what there is to read then.
 fn after(targets: &[(i64, Target)]) -> Result<String> {
+    after_loading(targets, Vec::new())
+}
+
+/// The same, with files that the commit says it loads.
+fn after_loading(targets: &[(i64, Target)], files: Vec<DataFileRecord>) -> Result<String> {
     let disk = SimDisk::new(3);
     let clock = Arc::new(TestClock::default());
     let database = open(&disk, &clock);
@@ -47,7 +52,7 @@ fn after(targets: &[(i64, Target)]) -> Result<String> {
         replaced: Vec::new(),
         deleted,
         deleted_at: targets.iter().map(|(_, target)| *target).collect(),
-        files: Vec::new(),
+        files,
     };
     let (version, time) = (last.version.next(), CommitTime(last.time.0 + 1));
     let info = CommitInfo { version, time, client_id: None, ..last.clone() };
@@ -114,5 +119,33 @@ fn a_commit_that_ends_rows_that_are_none_is_damage() {
         let error = after(targets).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{targets:?}: {error}");
         assert!(error.to_string().contains("version 3 ends a row"), "{error}");
+    }
+}
+
+#[test]
+fn files_of_more_rows_or_bytes_than_a_file_has_are_damage() {
+    let file = DataFileRecord {
+        id: 70,
+        table: 1,
+        valid_from: 0,
+        valid_to: u64::MAX,
+        history: false,
+        loaded_at: None,
+        rows: 1,
+        bytes: 5000,
+        tail_offset: 4000,
+        tail_crc: 0,
+        digest: [0; 32],
+        min_begin: 0,
+        max_begin: 0,
+        min_end: u64::MAX,
+        max_end: u64::MAX,
+        min_key: vec![1],
+        max_key: vec![2],
+    };
+    for (rows, bytes) in [(1, u64::MAX), (u64::MAX / 2, 5000)] {
+        let error = after_loading(&[], vec![DataFileRecord { rows, bytes, ..file.clone() }]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("files"), "{error}");
     }
 }
