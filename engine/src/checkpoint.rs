@@ -44,6 +44,12 @@ impl Database {
 /// Makes a checkpoint; `None` where another process makes one for longer than `wait`.
 pub(crate) fn try_checkpoint(database: &Database, wait: Duration) -> Result<Option<CheckpointReport>> {
     while_locked(database, wait, |inner| {
+        if inner.state().published() > inner.state().generation.version() {
+            // A turn repairs what a killed writer left: a manifest must not name a place in a segment whose own name a
+            // power cut may still take away.
+            drop(inner.log()?.take_turn(inner.options.wait)?);
+            inner.follow()?;
+        }
         let state = inner.state();
         let version = state.published();
         let mut report = CheckpointReport { version, ..CheckpointReport::default() };

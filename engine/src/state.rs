@@ -11,8 +11,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::generation::Generation;
 use crate::manifest::DataFileRecord;
 use crate::sums::SumsTail;
+use arrow::array::RecordBatch;
 use asof_mvcc::{
-    Catalog, Column, CommitTime, FileId, Memtable, RecentWrites, Slot, Table, TableId, Timeline, Version,
+    Catalog, Column, CommitTime, FileId, Keys, Memtable, RecentWrites, Slot, Table, TableId, Timeline,
+    Version,
 };
 use asof_wal::{DiskFile, Position};
 use parking_lot::{Mutex, RwLock};
@@ -86,6 +88,22 @@ pub enum Place {
     Slot(Slot),
     /// In a data file.
     File(FileId, u32),
+}
+
+/// A commit's change of one table, with all found that is needed to apply it.
+struct ReadyChange {
+    table: TableId,
+    schema: usize,
+    /// Whether the table has no key, and hidden row ids.
+    keyless: bool,
+    rows: RecordBatch,
+    keys: Keys,
+    /// Rows that end.
+    places: Vec<Place>,
+    /// Files that are loaded.
+    files: Vec<LoadedFile>,
+    /// The first hidden row id that is free then.
+    next_row_id: u64,
 }
 
 impl State {
@@ -346,9 +364,14 @@ impl State {
             recent.wrote_whole(version, *table);
             touched.push(*table);
         }
+        // First all that may fail: what is applied in part would be applied twice when it is tried again.
+        let mut ready = Vec::with_capacity(content.changes.len());
         for change in content.changes {
             touched.push(change.table);
-            self.apply_rows(version, change, recent)?;
+            ready.push(self.find_rows(version, change, recent)?);
+        }
+        for ready in ready {
+            self.apply_rows(version, ready)?;
         }
         touched.sort_unstable();
         touched.dedup();
@@ -372,8 +395,14 @@ impl State {
         Ok(())
     }
 
-    /// Applies a commit's rows of one table. The catalog has the commit's changes already.
-    fn apply_rows(&self, version: Version, change: TableChange, recent: &mut RecentWrites) -> Result<()> {
+    /// Finds what a commit's rows of one table end, and holds the files that it loads. The catalog has the commit's
+    /// changes already.
+    fn find_rows(
+        &self,
+        version: Version,
+        change: TableChange,
+        recent: &mut RecentWrites,
+    ) -> Result<ReadyChange> {
         let catalog = self.catalog();
         let table = catalog.table(change.table);
         let table =
@@ -437,31 +466,46 @@ impl State {
             Ok(LoadedFile { _lock: self.generation.hold(&record)?, record: Arc::new(record) })
         });
         let files = files.collect::<Result<Vec<_>>>()?;
+        let places = everything.into_iter().chain(places).collect();
+        Ok(ReadyChange {
+            table: change.table,
+            schema: change.schema,
+            keyless: change.first_row_id.is_some(),
+            rows: change.rows,
+            keys,
+            places,
+            files,
+            next_row_id,
+        })
+    }
+
+    /// Applies a commit's rows of one table.
+    fn apply_rows(&self, version: Version, change: ReadyChange) -> Result<()> {
+        let ReadyChange { table, schema, keyless, rows, keys, places, files, next_row_id } = change;
+        let mut memory = self.memory.write();
         if !files.is_empty() {
-            self.memory.write().loaded.entry(table.id).or_default().extend(files);
+            memory.loaded.entry(table).or_default().extend(files);
         }
-        let memtable = self.memory.write().tables.entry(table.id).or_default().clone();
+        if keyless {
+            let known = memory.next_row_ids.entry(table).or_default();
+            *known = (*known).max(next_row_id);
+        }
+        let memtable = memory.tables.entry(table).or_default().clone();
+        drop(memory);
         let mut memtable = memtable.write();
-        for place in everything.into_iter().chain(places) {
+        for place in places {
             match place {
                 Place::Slot(slot) if !memtable.end_slot(slot, version) => {
-                    return Err(impossible("ends a row twice"));
+                    return Err(Error::corrupt(format!(
+                        "version {version} ends a row twice of table {}; run 'asof verify'",
+                        self.catalog().table(table).map_or_else(String::new, |table| table.name.clone())
+                    )));
                 }
                 Place::Slot(_) => {}
                 Place::File(file, row) => memtable.end_in_file(file, row, version),
             }
         }
-        if change.first_row_id.is_some() {
-            drop(memtable);
-            let mut memory = self.memory.write();
-            let known = memory.next_row_ids.entry(table.id).or_default();
-            *known = (*known).max(next_row_id);
-            let memtable = memory.tables.entry(table.id).or_default().clone();
-            drop(memory);
-            memtable.write().insert(version, change.schema, change.rows, keys);
-        } else {
-            memtable.insert(version, change.schema, change.rows, keys);
-        }
+        memtable.insert(version, schema, rows, keys);
         Ok(())
     }
 

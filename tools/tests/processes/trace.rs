@@ -297,7 +297,9 @@ fn syncs_come_before_the_acknowledgements_and_manifests_that_need_them() {
         let checker = check(&root, &known, &trace);
         assert_eq!(checker.acknowledged as u64, LINES);
         assert!(checker.segments >= 1 || round > 0, "the log did not grow: {}", checker.segments);
-        assert_eq!(checker.manifests, usize::from(round == 0));
+        // A long tail is settled when the last handle goes.
+        let made = usize::from(round == 0);
+        assert!((made..=made + 1).contains(&checker.manifests), "{} manifests", checker.manifests);
 
         let known = Checker::new(&root).known;
         let trace = trace_of(&scratch, &["checkpoint", &database]);
