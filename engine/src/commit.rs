@@ -456,10 +456,12 @@ fn log_one(
     header.request_digest = *digest;
     let content = CommitContent { catalog, changes };
     let previous_chain = state.memory.read().chain_digest;
-    let logged = encode_commit(&mut header, &content, &blocks, &previous_chain)
-        .and_then(|payload| Ok(turn.append(kind::COMMIT, &payload)?));
-    let ticket = match logged {
-        Ok(ticket) => ticket,
+    let logged = encode_commit(&mut header, &content, &blocks, &previous_chain).and_then(|payload| {
+        let ready = state.prepare(&header, content, &mut follower.recent)?;
+        Ok((turn.append(kind::COMMIT, &payload)?, ready))
+    });
+    let (ticket, ready) = match logged {
+        Ok(logged) => logged,
         Err(error) => {
             state.memory.write().catalog = catalog_before;
             return Err(error);
@@ -467,7 +469,7 @@ fn log_one(
     };
     // From here on the record may be durable, and names the files; the state holds them as the transaction did.
     prepared.tables.iter_mut().filter_map(|table| table.loaded.as_mut()).for_each(LoadedFiles::keep);
-    state.apply(Arc::new(header), content, ticket.next(), &mut follower.recent)?;
+    state.apply_ready(Arc::new(header), ready, ticket.next())?;
     follower.applied = ticket.next();
     let committed = Committed { version, time, id, tables, repeated: false, unchanged: false };
     Ok(Outcome::Logged(ticket, committed))

@@ -90,6 +90,12 @@ pub enum Place {
     File(FileId, u32),
 }
 
+/// A commit that can be applied.
+pub struct ReadyCommit {
+    touched: Vec<TableId>,
+    changes: Vec<ReadyChange>,
+}
+
 /// A commit's change of one table, with all found that is needed to apply it.
 struct ReadyChange {
     table: TableId,
@@ -336,7 +342,7 @@ impl State {
         Ok(None)
     }
 
-    /// Applies a commit, own or read from the log, and tells conflict detection. Visible once published.
+    /// Applies a commit read from the log, and tells conflict detection. Visible once published.
     pub fn apply(
         &self,
         header: Arc<CommitHeader>,
@@ -344,6 +350,18 @@ impl State {
         next: Position,
         recent: &mut RecentWrites,
     ) -> Result<()> {
+        let ready = self.prepare(&header, content, recent)?;
+        self.apply_ready(header, ready, next)
+    }
+
+    /// Does all of applying a commit that may fail, and changes nothing that is read: what is applied in part would be
+    /// applied twice when it is tried again, and an own commit that is logged must be applied.
+    pub fn prepare(
+        &self,
+        header: &CommitHeader,
+        content: CommitContent,
+        recent: &mut RecentWrites,
+    ) -> Result<ReadyCommit> {
         let version = Version(header.version);
         if version != self.applied().next() {
             return Err(Error::corrupt(format!(
@@ -364,14 +382,20 @@ impl State {
             recent.wrote_whole(version, *table);
             touched.push(*table);
         }
-        // First all that may fail: what is applied in part would be applied twice when it is tried again.
         let mut ready = Vec::with_capacity(content.changes.len());
         for change in content.changes {
             touched.push(change.table);
             ready.push(self.find_rows(version, change, recent)?);
         }
-        for ready in ready {
-            self.apply_rows(version, ready)?;
+        Ok(ReadyCommit { touched, changes: ready })
+    }
+
+    /// Applies a commit. Visible once published.
+    pub fn apply_ready(&self, header: Arc<CommitHeader>, ready: ReadyCommit, next: Position) -> Result<()> {
+        let version = Version(header.version);
+        let ReadyCommit { mut touched, changes } = ready;
+        for change in changes {
+            self.apply_rows(version, change)?;
         }
         touched.sort_unstable();
         touched.dedup();
