@@ -2,7 +2,8 @@
 # Builds every fuzz target and runs them, two at a time, for so many seconds in all: fuzz/run.sh [SECONDS [TARGET..]].
 #
 # Needs a C++ compiler and the toolchain of the repository, and neither nightly nor cargo-fuzz. New inputs go to the
-# target directory, inputs that fail to fuzz/artifacts. Run one again with: TARGET FILE.
+# target directory, inputs that fail to fuzz/artifacts. Run one again with: TARGET FILE. With FUZZ_SEED set, each target
+# begins with the kept corpus alone and takes its choices from the seed, so that a second run tries the same inputs.
 set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}

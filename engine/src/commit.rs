@@ -407,72 +407,53 @@ fn log_one(
     }
     let catalog: Vec<CatalogChange> =
         prepared.catalog.iter().map(|change| change.to_change(&number)).collect();
-    // The catalog goes first, on a copy: a refusal below must leave nothing behind.
-    let catalog_before = state.catalog();
-    State::change_catalog(&mut state.memory.write().catalog, version, &catalog)?;
-    let resolved = resolve_rows(&state, prepared, loaded, &number);
-    let (changes, blocks, counts) = match resolved {
-        Ok(resolved) => resolved,
-        Err(error) => {
-            if !planted(Bug::RefusedTablesKept) {
-                state.memory.write().catalog = catalog_before;
-            }
-            return Err(error);
+    // The catalog goes first: rows are looked up, and applied, under the new schemas.
+    state.with_catalog_changed(version, &catalog, || {
+        let (changes, blocks, counts) = resolve_rows(&state, prepared, loaded, &number)?;
+        if catalog.is_empty() && changes.is_empty() && !allow_empty {
+            return unchanged();
         }
-    };
 
-    if catalog.is_empty() && changes.is_empty() && !allow_empty {
-        return unchanged();
-    }
-
-    let id = uuid_v7(now, inner.options.clock.random());
-    let info = CommitInfo {
-        version,
-        time,
-        wall_time: now,
-        id,
-        client_id: options.client_id.take(),
-        author: options.author.take(),
-        os_user: os_user(),
-        host: host(),
-        message: options.message.take(),
-        operation: options.operation.take().unwrap_or_else(|| "write".to_string()),
-        parameters: std::mem::take(&mut options.parameters),
-        meta: std::mem::take(&mut options.meta),
-        read_version: prepared.read_version,
-        isolation: match prepared.reads {
-            Some(_) => Isolation::Serializable.name(),
-            None => Isolation::Snapshot.name(),
-        },
-        blind_append: prepared.blind
-            && counts.values().all(|(_, counts)| counts.updated == 0 && counts.deleted == 0),
-        tables: BTreeMap::new(),
-        schema_changes: std::mem::take(&mut prepared.schema_changes),
-        content_digest: [0; 32],
-        chain_digest: [0; 32],
-    };
-    let tables = by_name(&counts);
-    let mut header = CommitHeader::of(info, counts);
-    header.request_digest = *digest;
-    let content = CommitContent { catalog, changes };
-    let previous_chain = state.memory.read().chain_digest;
-    let logged = encode_commit(&mut header, &content, &blocks, &previous_chain).and_then(|payload| {
-        let ready = state.prepare(&header, content, &mut follower.recent)?;
-        Ok((turn.append(kind::COMMIT, &payload)?, ready))
-    });
-    let (ticket, ready) = match logged {
-        Ok(logged) => logged,
-        Err(error) => {
-            state.memory.write().catalog = catalog_before;
-            return Err(error);
-        }
-    };
-    // From here on the record may be durable, and names the files; the state holds them as the transaction did.
-    prepared.tables.iter_mut().filter_map(|table| table.loaded.as_mut()).for_each(LoadedFiles::keep);
-    state.apply_ready(Arc::new(header), ready, ticket.next())?;
-    follower.applied = ticket.next();
-    let committed = Committed { version, time, id, tables, repeated: false, unchanged: false };
-    Ok(Outcome::Logged(ticket, committed))
+        let info = CommitInfo {
+            version,
+            time,
+            wall_time: now,
+            id: uuid_v7(now, inner.options.clock.random()),
+            client_id: options.client_id.take(),
+            author: options.author.take(),
+            os_user: os_user(),
+            host: host(),
+            message: options.message.take(),
+            operation: options.operation.take().unwrap_or_else(|| "write".to_string()),
+            parameters: std::mem::take(&mut options.parameters),
+            meta: std::mem::take(&mut options.meta),
+            read_version: prepared.read_version,
+            isolation: match prepared.reads {
+                Some(_) => Isolation::Serializable.name(),
+                None => Isolation::Snapshot.name(),
+            },
+            blind_append: prepared.blind
+                && counts.values().all(|(_, counts)| counts.updated == 0 && counts.deleted == 0),
+            tables: BTreeMap::new(),
+            schema_changes: std::mem::take(&mut prepared.schema_changes),
+            content_digest: [0; 32],
+            chain_digest: [0; 32],
+        };
+        let (id, tables) = (info.id, by_name(&counts));
+        let mut header = CommitHeader::of(info, counts);
+        header.request_digest = *digest;
+        let content = CommitContent { catalog: catalog.clone(), changes };
+        let previous_chain = state.memory.read().chain_digest;
+        let payload = encode_commit(&mut header, &content, &blocks, &previous_chain)?;
+        let ready = state.prepare(&header, content)?;
+        let ticket = turn.append(kind::COMMIT, &payload)?;
+        // From here on the record may be durable, and names the files; the state holds them as the transaction did.
+        prepared.tables.iter_mut().filter_map(|table| table.loaded.as_mut()).for_each(LoadedFiles::keep);
+        state.apply_ready(Arc::new(header), ready, ticket.next(), &mut follower.recent)?;
+        follower.applied = ticket.next();
+        let committed = Committed { version, time, id, tables, repeated: false, unchanged: false };
+        Ok(Outcome::Logged(ticket, committed))
+    })
 }
 
 fn by_name(counts: &BTreeMap<TableId, (String, Counts)>) -> BTreeMap<String, Counts> {

@@ -101,7 +101,7 @@ pub fn read_settled(file: &dyn DiskFile, path: &Path, bytes: &mut [u8], offset: 
             path.display(),
             bytes.len()
         )),
-        _ => io_error("read", path, error),
+        _ => io_error(&format!("read {} bytes at offset {offset} of", bytes.len()), path, error),
     })
 }
 

@@ -405,6 +405,22 @@ fn an_entry_of_changes_is_as_shown_and_reads_back() {
 }
 
 #[test]
+fn entries_of_changes_out_of_order_are_damage_to_who_relies_on_their_order() {
+    let (disk, layout, _) = disk();
+    let entry = |version| ChangeEntry { version: Version(version), rows: version, ..ChangeEntry::default() };
+    let changes = ChangesFile::new(disk.clone(), layout.clone(), DATABASE, 1, 0);
+    let entries: Vec<_> = [1, 2, 3, 9, 8, 12].map(entry).to_vec();
+    assert_eq!(changes.append(&entries).unwrap(), 6);
+    let changes = ChangesFile::new(disk.clone(), layout.clone(), DATABASE, 1, 4);
+    assert_eq!(changes.sample(4).unwrap(), entries[..4]);
+    assert_eq!(changes.sample(2).unwrap(), [entries[0], entries[2]]);
+    let changes = ChangesFile::new(disk, layout, DATABASE, 1, 6);
+    let error = changes.sample(6).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("found 9 before 8"), "{error}");
+}
+
+#[test]
 fn a_run_of_ids_is_as_shown_and_reads_back() {
     let (disk, layout, sim) = disk();
     let entries = vec![(hash_id("load-7"), Version(2)), (hash_id("load-8"), Version(5))];

@@ -153,7 +153,6 @@ fn apply_all(
                 if let Some((file, error)) = state.misses_file_of(&content.changes)? {
                     return Ok(Tail::MissingFile(file, error));
                 }
-                State::change_catalog(&mut state.memory.write().catalog, version, &content.catalog)?;
                 state.apply(header, content, next, &mut follower.recent)?;
                 state.publish(version);
                 follower.applied = next;

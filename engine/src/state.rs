@@ -16,6 +16,7 @@ use asof_mvcc::{
     Catalog, Column, CommitTime, FileId, Keys, Memtable, RecentWrites, Slot, Table, TableId, Timeline,
     Version,
 };
+use asof_wal::planted::{Bug, planted};
 use asof_wal::{DiskFile, Position};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -92,7 +93,8 @@ pub enum Place {
 
 /// A commit that can be applied.
 pub struct ReadyCommit {
-    touched: Vec<TableId>,
+    /// Tables that come, go, or change their schema.
+    whole: Vec<TableId>,
     changes: Vec<ReadyChange>,
 }
 
@@ -102,8 +104,12 @@ struct ReadyChange {
     schema: usize,
     /// Whether the table has no key, and hidden row ids.
     keyless: bool,
+    /// Whether it concerns each row.
+    whole: bool,
     rows: RecordBatch,
     keys: Keys,
+    /// Keys of rows that end.
+    deleted: Keys,
     /// Rows that end.
     places: Vec<Place>,
     /// Files that are loaded.
@@ -310,25 +316,54 @@ impl State {
         if changes.is_empty() {
             return Ok(());
         }
-        let catalog = Arc::make_mut(catalog);
-        let unknown = |table: TableId| {
-            Error::corrupt(format!("version {version} changes table {table}, which is unknown"))
+        // On a copy: what is refused changes nothing.
+        let mut changed = Catalog::clone(catalog);
+        let impossible = |what: &str, table: TableId| {
+            Error::corrupt(format!("version {version} {what} table {table}; run 'asof verify'"))
         };
         for change in changes {
             match change {
                 CatalogChange::Create { table, name, schema } => {
-                    catalog.put(Table::new(*table, name.clone(), Arc::new(schema.to_schema()?), version));
+                    if changed.table(*table).is_some() || changed.find(name, version).is_some() {
+                        return Err(impossible("makes what is there already,", *table));
+                    }
+                    changed.put(Table::new(*table, name.clone(), Arc::new(schema.to_schema()?), version));
                 }
-                CatalogChange::Drop { table } => {
-                    catalog.table_mut(*table).ok_or_else(|| unknown(*table))?.drop_at(version);
+                CatalogChange::Drop { table: id } => {
+                    let table = changed.table_mut(*id).filter(|table| table.exists_at(version));
+                    table.ok_or_else(|| impossible("drops what is not there,", *id))?.drop_at(version);
                 }
-                CatalogChange::Alter { table, schema } => {
+                CatalogChange::Alter { table: id, schema } => {
                     let schema = Arc::new(schema.to_schema()?);
-                    catalog.table_mut(*table).ok_or_else(|| unknown(*table))?.set_schema(schema, version);
+                    // One that the same commit drops: earlier releases tell of both.
+                    let drops = |table: &&mut Table| {
+                        catalog.table(table.id).is_some_and(|table| table.exists_at(version))
+                    };
+                    let table =
+                        changed.table_mut(*id).filter(|table| table.exists_at(version) || drops(table));
+                    let table = table.ok_or_else(|| impossible("changes what is not there,", *id))?;
+                    table.set_schema(schema, version);
                 }
             }
         }
+        *catalog = Arc::new(changed);
         Ok(())
+    }
+
+    /// Does a commit's work with its changes of the catalog in force, which are taken back where it fails.
+    pub fn with_catalog_changed<T>(
+        &self,
+        version: Version,
+        changes: &[CatalogChange],
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let before = self.catalog();
+        Self::change_catalog(&mut self.memory.write().catalog, version, changes)?;
+        let done = work();
+        if done.is_err() && !planted(Bug::RefusedTablesKept) {
+            self.memory.write().catalog = before;
+        }
+        done
     }
 
     /// Whether a data file that a commit loads is gone, as it is where a newer manifest names others in its place.
@@ -350,18 +385,16 @@ impl State {
         next: Position,
         recent: &mut RecentWrites,
     ) -> Result<()> {
-        let ready = self.prepare(&header, content, recent)?;
-        self.apply_ready(header, ready, next)
+        let changes = content.catalog.clone();
+        self.with_catalog_changed(Version(header.version), &changes, || {
+            let ready = self.prepare(&header, content)?;
+            self.apply_ready(header, ready, next, recent)
+        })
     }
 
     /// Does all of applying a commit that may fail, and changes nothing that is read: what is applied in part would be
     /// applied twice when it is tried again, and an own commit that is logged must be applied.
-    pub fn prepare(
-        &self,
-        header: &CommitHeader,
-        content: CommitContent,
-        recent: &mut RecentWrites,
-    ) -> Result<ReadyCommit> {
+    pub fn prepare(&self, header: &CommitHeader, content: CommitContent) -> Result<ReadyCommit> {
         let version = Version(header.version);
         if version != self.applied().next() {
             return Err(Error::corrupt(format!(
@@ -374,27 +407,36 @@ impl State {
                 "the commit time of version {version} is not later than the one before"
             )));
         }
-        let mut touched: Vec<TableId> = Vec::new();
-        for change in &content.catalog {
-            let (CatalogChange::Create { table, .. }
+        let whole = content.catalog.iter().map(|change| match change {
+            CatalogChange::Create { table, .. }
             | CatalogChange::Drop { table }
-            | CatalogChange::Alter { table, .. }) = change;
-            recent.wrote_whole(version, *table);
-            touched.push(*table);
-        }
-        let mut ready = Vec::with_capacity(content.changes.len());
-        for change in content.changes {
-            touched.push(change.table);
-            ready.push(self.find_rows(version, change, recent)?);
-        }
-        Ok(ReadyCommit { touched, changes: ready })
+            | CatalogChange::Alter { table, .. } => *table,
+        });
+        let whole = whole.collect();
+        let changes = content.changes.into_iter().map(|change| self.find_rows(version, change));
+        Ok(ReadyCommit { whole, changes: changes.collect::<Result<_>>()? })
     }
 
-    /// Applies a commit. Visible once published.
-    pub fn apply_ready(&self, header: Arc<CommitHeader>, ready: ReadyCommit, next: Position) -> Result<()> {
+    /// Applies a commit, and tells conflict detection. Visible once published.
+    pub fn apply_ready(
+        &self,
+        header: Arc<CommitHeader>,
+        ready: ReadyCommit,
+        next: Position,
+        recent: &mut RecentWrites,
+    ) -> Result<()> {
         let version = Version(header.version);
-        let ReadyCommit { mut touched, changes } = ready;
+        let ReadyCommit { whole, changes } = ready;
+        let mut touched = whole;
+        touched.iter().for_each(|table| recent.wrote_whole(version, *table));
         for change in changes {
+            touched.push(change.table);
+            if change.whole {
+                recent.wrote_whole(version, change.table);
+            } else {
+                recent.wrote_keys(version, change.table, change.keys.iter());
+                recent.wrote_keys(version, change.table, change.deleted.iter());
+            }
             self.apply_rows(version, change)?;
         }
         touched.sort_unstable();
@@ -421,12 +463,7 @@ impl State {
 
     /// Finds what a commit's rows of one table end, and holds the files that it loads. The catalog has the commit's
     /// changes already.
-    fn find_rows(
-        &self,
-        version: Version,
-        change: TableChange,
-        recent: &mut RecentWrites,
-    ) -> Result<ReadyChange> {
+    fn find_rows(&self, version: Version, change: TableChange) -> Result<ReadyChange> {
         let catalog = self.catalog();
         let table = catalog.table(change.table);
         let table =
@@ -442,19 +479,6 @@ impl State {
         let next_row_id = born.and_then(|born| change.first_row_id.unwrap_or(0).checked_add(born));
         let next_row_id = next_row_id.ok_or_else(|| impossible("has row ids beyond all numbers"))?;
         let keys = change.keys;
-        if change.truncate {
-            recent.wrote_whole(version, table.id);
-        } else {
-            recent.wrote_keys(version, table.id, (0..keys.len()).map(|row| keys.get(row)));
-            recent.wrote_keys(
-                version,
-                table.id,
-                (0..change.deleted.len()).map(|row| change.deleted.get(row)),
-            );
-        }
-        if !change.files.is_empty() {
-            recent.wrote_whole(version, table.id);
-        }
         let everything = if change.truncate { self.all_alive(table)? } else { Vec::new() };
         let mut places = Vec::new();
         let replaced = keys.iter().zip(&change.replaced).chain(change.deleted.iter().zip(&change.deleted_at));
@@ -495,8 +519,10 @@ impl State {
             table: change.table,
             schema: change.schema,
             keyless: change.first_row_id.is_some(),
+            whole: change.truncate || !files.is_empty(),
             rows: change.rows,
             keys,
+            deleted: change.deleted,
             places,
             files,
             next_row_id,
@@ -505,7 +531,7 @@ impl State {
 
     /// Applies a commit's rows of one table.
     fn apply_rows(&self, version: Version, change: ReadyChange) -> Result<()> {
-        let ReadyChange { table, schema, keyless, rows, keys, places, files, next_row_id } = change;
+        let ReadyChange { table, schema, keyless, rows, keys, places, files, next_row_id, .. } = change;
         let mut memory = self.memory.write();
         if !files.is_empty() {
             memory.loaded.entry(table).or_default().extend(files);

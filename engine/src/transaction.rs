@@ -606,7 +606,9 @@ impl Transaction {
             let (id, name, schema) = (table.id, table.name.clone(), table.newest_schema().clone());
             if id >= PROVISIONAL {
                 catalog.push(PreparedCatalogChange::Create { id, name, schema });
-            } else if self.base.table(id).is_some_and(|old| *old.newest_schema() != schema) {
+            } else if !self.dropped.iter().any(|(dropped, _)| *dropped == id)
+                && self.base.table(id).is_some_and(|old| *old.newest_schema() != schema)
+            {
                 catalog.push(PreparedCatalogChange::Alter { id, name, schema });
             }
         }

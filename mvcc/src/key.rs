@@ -71,7 +71,7 @@ impl Keys {
     }
 
     /// All keys in row order.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         (0..self.len()).map(|row| self.get(row))
     }
 

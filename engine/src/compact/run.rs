@@ -179,13 +179,8 @@ pub(crate) fn measure(generation: &Generation, table: TableId, file: FileId) -> 
 
 /// How many rows a table showed at its settled versions.
 fn visible_rows(generation: &Generation, table: TableId) -> Result<VisibleRows> {
-    let changes = generation.changes(table);
-    let stride = changes.count().div_ceil(super::policy::VISIBLE_SAMPLES_MAX as u64).max(1);
-    let samples = (0..changes.count()).step_by(stride as usize).map(|number| {
-        let entry = changes.entry(number)?;
-        Ok((entry.version.0, entry.rows))
-    });
-    Ok(VisibleRows::new(samples.collect::<Result<Vec<_>>>()?))
+    let samples = generation.changes(table).sample(super::policy::VISIBLE_SAMPLES_MAX as u64)?;
+    Ok(VisibleRows::new(samples.iter().map(|entry| (entry.version.0, entry.rows)).collect()))
 }
 
 /// Writes the files of a step; gives the manifest that names them. Nothing is installed yet.

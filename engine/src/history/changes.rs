@@ -151,6 +151,23 @@ impl ChangesFile {
         }
     }
 
+    /// At most so many entries, evenly over all of them, the first among them.
+    pub fn sample(&self, entries_max: u64) -> Result<Vec<ChangeEntry>> {
+        let stride = self.count.div_ceil(entries_max.max(1)).max(1);
+        let entries = (0..self.count).step_by(stride as usize).map(|number| self.entry(number));
+        let entries = entries.collect::<Result<Vec<_>>>()?;
+        // Each has its checksum; their order is checked where it is relied on.
+        if let Some(pair) = entries.windows(2).find(|pair| pair[0].version >= pair[1].version) {
+            return Err(Error::corrupt(format!(
+                "{} is damaged: expected versions in ascending order, found {} before {}; run 'asof verify'",
+                self.layout.changes(self.table).display(),
+                pair[0].version,
+                pair[1].version
+            )));
+        }
+        Ok(entries)
+    }
+
     /// Appends entries behind the settled ones; gives the new count.
     pub fn append(&self, entries: &[ChangeEntry]) -> Result<u64> {
         let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);

@@ -3,12 +3,12 @@
 use super::bloom;
 use super::data_writer::parquet_error;
 use super::details::{GroupDetails, PageZone};
-use super::directory::{self, Directory, Part, damaged};
+use super::directory::{self, Directory, Part};
 use super::index_block::{GroupExtent, IndexBlock, block_crc};
 use super::read::Footer;
 use super::verified::VerifiedFile;
 use crate::counting::Counts;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, damaged};
 use crate::files::{hex, io_error, open_named};
 use crate::layout::Layout;
 use crate::manifest::DataFileRecord;
@@ -18,7 +18,6 @@ use asof_wal::Disk;
 use asof_wal::planted::{Bug, planted};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parquet::errors::ParquetError;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -159,8 +158,7 @@ impl DataFile {
         }
         let part = &self.parts[group];
         let bytes = self.reader.part(part, |bytes| directory::details_crc(self.record.id, group, bytes));
-        let bytes = bytes.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))?;
-        let details = GroupDetails::decode(bytes, &self.groups[group], part.offset, &self.name)?;
+        let details = GroupDetails::decode(bytes?, &self.groups[group], part.offset, &self.name)?;
         Ok(slot.get_or_init(|| Arc::new(details)))
     }
 
@@ -184,7 +182,8 @@ impl DataFile {
         let metadata = metadata.ok_or_else(|| {
             damaged(&self.name, self.parts[group].offset, "metadata of the row group".to_string())
         })?;
-        let footer = Arc::new(Footer::of_columns(metadata, &self.columns));
+        let footer = Footer::of_columns(metadata, &self.columns, self.record.tail_offset);
+        let footer = Arc::new(footer.map_err(|error| error.at(&self.name))?);
         Ok((details.footer.get_or_init(|| footer).clone(), 0))
     }
 
@@ -195,7 +194,8 @@ impl DataFile {
             return Ok(footer.clone());
         }
         let rows: Vec<u32> = self.groups.iter().map(|group| group.rows).collect();
-        Ok(footer.insert(Arc::new(Footer::read(&self.reader, &rows, &self.name)?)).clone())
+        let read = Footer::read(&self.reader, &rows, self.record.tail_offset);
+        Ok(footer.insert(Arc::new(read.map_err(|error| error.at(&self.name))?)).clone())
     }
 
     /// The file's path.
@@ -243,8 +243,7 @@ impl DataFile {
             Error::corrupt(format!("{} has a filter of {} bytes", self.name, extent.filter_bytes))
         })?;
         let block = self.reader.read(extent.filter_offset + offset as u64, bloom::BLOCK_BYTES);
-        let block = block.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))?;
-        Ok(bloom::may_hold(&block, hash))
+        Ok(bloom::may_hold(&block?, hash))
     }
 
     /// The rows of a row group among which a key must be: those of a page, or of some where it has many versions.
@@ -272,8 +271,7 @@ impl DataFile {
         if extent.filter_bytes == 0 {
             return Ok(Bytes::new());
         }
-        let filter = self.reader.read(extent.filter_offset, extent.filter_bytes as usize);
-        filter.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))
+        self.reader.read(extent.filter_offset, extent.filter_bytes as usize)
     }
 
     /// What is wrong with what the index block says of a row, if anything: for verification. `filter` is the group's.
@@ -327,10 +325,9 @@ impl DataFile {
     /// Reads the whole file: every block, then the digest of all.
     pub fn verify_blocks(&self) -> Result<()> {
         let mut hasher = blake3::Hasher::new();
-        let read = self.reader.read_all(|bytes| {
+        self.reader.read_all(|bytes| {
             hasher.update(bytes);
-        });
-        read.map_err(|error| parquet_error(ParquetError::External(Box::new(error))))?;
+        })?;
         for group in 0..self.groups.len() {
             self.details(group)?;
         }

@@ -15,10 +15,12 @@ use crate::layout::Layout;
 use crate::manifest::DataFileRecord;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use asof_mvcc::{Column, ColumnType, FileId, Keys, TableId, Version};
 use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, OpenMode};
 use parquet::arrow::{ArrowSchemaConverter, PARQUET_FIELD_ID_META_KEY, add_encoded_arrow_schema_to_metadata};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 use std::io;
@@ -396,32 +398,40 @@ pub fn columns_of(schema: &Schema) -> Result<Vec<Column>> {
     columns.collect()
 }
 
-/// A Parquet error as ours: an operating system's error or damage inside keeps its kind.
-pub fn parquet_error(error: parquet::errors::ParquetError) -> Error {
+/// A Parquet error as ours: one of ours inside is given as it is, one of the operating system keeps its kind.
+pub fn parquet_error(error: ParquetError) -> Error {
     match error {
-        parquet::errors::ParquetError::External(inner) => match inner.downcast::<io::Error>() {
-            Ok(error) if error.kind() == io::ErrorKind::InvalidData => Error::corrupt(error.to_string()),
-            Ok(error) if error.kind() == io::ErrorKind::UnexpectedEof => Error::corrupt(error.to_string()),
-            Ok(error) => Error::from(*error),
-            Err(other) => Error::corrupt(other.to_string()),
-        },
+        ParquetError::External(inner) => inner_error(inner),
         other => Error::corrupt(format!("Parquet: {other}")),
     }
 }
 
 /// An Arrow error from the Parquet reader as ours.
-pub fn reader_error(error: arrow::error::ArrowError) -> Error {
+pub fn reader_error(error: ArrowError) -> Error {
     match error {
-        arrow::error::ArrowError::ParquetError(message) => Error::corrupt(message),
-        arrow::error::ArrowError::ExternalError(inner) => match inner.downcast::<io::Error>() {
-            Ok(error) if error.kind() == io::ErrorKind::InvalidData => Error::corrupt(error.to_string()),
-            Ok(error) => Error::from(*error),
-            Err(other) => match other.downcast::<parquet::errors::ParquetError>() {
-                Ok(error) => parquet_error(*error),
-                Err(other) => Error::corrupt(other.to_string()),
-            },
-        },
+        ArrowError::ParquetError(message) => Error::corrupt(message),
+        ArrowError::ExternalError(inner) => inner_error(inner),
         other => Error::from(other),
+    }
+}
+
+/// What a library's error was made from.
+fn inner_error(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    let error = match error.downcast::<Error>() {
+        Ok(error) => return *error,
+        Err(error) => error,
+    };
+    let error = match error.downcast::<ParquetError>() {
+        Ok(error) => return parquet_error(*error),
+        Err(error) => error,
+    };
+    match error.downcast::<io::Error>() {
+        Ok(error) if error.kind() == io::ErrorKind::UnexpectedEof => Error::corrupt(error.to_string()),
+        Ok(error) => match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::from(error),
+        },
+        Err(error) => Error::corrupt(error.to_string()),
     }
 }
 

@@ -2,10 +2,9 @@
 //! between which versions its rows live, where the pages of each column lie, and the Parquet metadata of
 //! this row group alone, so that the footer of the whole file is not read for a few rows.
 
-use super::directory::damaged;
 use super::index_block::{GroupExtent, Input, put_bytes};
 use super::read::Footer;
-use crate::error::Result;
+use crate::error::{Result, damaged};
 use asof_mvcc::Keys;
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::ArrowColumnChunk;

@@ -4,7 +4,7 @@
 //! two pieces, and the details of the row groups that it needs. FORMAT.md describes the bytes.
 
 use super::index_block::{GroupExtent, Input, STARTS_RUN, block_crc, put_bytes};
-use crate::error::{Error, Result};
+use crate::error::{Result, damaged};
 use asof_mvcc::{Column, ColumnType, FileId};
 use asof_wal::planted::{Bug, planted};
 
@@ -184,11 +184,6 @@ impl Input<'_> {
         self.0.is_empty().then_some(())?;
         Some(Directory { blocks, pieces, columns, groups, details, footer_offset: next })
     }
-}
-
-/// The error for what is not as it should be.
-pub fn damaged(name: &str, offset: u64, expected: String) -> Error {
-    Error::corrupt(format!("{name} is damaged at offset {offset}: expected {expected}; run 'asof verify'"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod directory;
 pub(crate) mod tests;
 
 use crate::codec::{decompress, take_varint};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, damaged};
 use crate::files::{hex, io_error, open_named, read_file, read_named, read_settled, unframe};
 use crate::layout::Layout;
 use crate::manifest::EndsFileRecord;
@@ -16,7 +16,7 @@ use asof_mvcc::{FileId, TableId, Version};
 use asof_wal::{Disk, DiskFile};
 use block::{BLOCK_ROWS, Block};
 use bytes::Bytes;
-use directory::{Entry, HEADER_BYTES, damaged};
+use directory::{Entry, HEADER_BYTES};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;

@@ -18,8 +18,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
 use parquet::arrow::parquet_to_arrow_field_levels;
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -42,35 +41,64 @@ pub struct Footer {
 
 impl Footer {
     /// Parses what lies in the tail, which is verified already.
-    pub(super) fn read(reader: &VerifiedFile, rows: &[u32], name: &str) -> Result<Footer> {
+    pub(super) fn read(reader: &VerifiedFile, rows: &[u32], chunks_end: u64) -> Result<Footer> {
         let options = ArrowReaderOptions::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Required);
-        let metadata =
-            ArrowReaderMetadata::load(reader, options).map_err(|error| parquet_error(error).at(name))?;
-        let columns = columns_of(metadata.schema()).map_err(|error| error.at(name))?;
+        let metadata = ArrowReaderMetadata::load(reader, options).map_err(parquet_error)?;
+        let columns = columns_of(metadata.schema())?;
         let (schema, metadata) = (metadata.schema().clone(), metadata.metadata().clone());
         let found = metadata.row_groups().iter().map(|group| group.num_rows());
         if !found.eq(rows.iter().map(|rows| *rows as i64)) {
-            return Err(Error::corrupt(format!("{name}: index block and footer differ in their row groups")));
+            return Err(Error::corrupt("index block and footer differ in their row groups"));
         }
+        check_places(&metadata, chunks_end)?;
         Ok(Footer { metadata, schema, columns })
     }
 
     /// Of metadata that were parsed already, of a file with these columns.
-    pub(super) fn of_columns(metadata: ParquetMetaData, columns: &[Column]) -> Footer {
+    pub(super) fn of_columns(
+        metadata: ParquetMetaData,
+        columns: &[Column],
+        chunks_end: u64,
+    ) -> Result<Footer> {
+        check_places(&metadata, chunks_end)?;
         let fields: Vec<Field> = columns
             .iter()
             .map(|column| Field::new(&column.name, column.column_type.to_arrow(), column.nullable))
             .collect();
         let schema = Arc::new(Schema::new(fields));
-        Footer { metadata: Arc::new(metadata), schema, columns: columns.to_vec() }
+        Ok(Footer { metadata: Arc::new(metadata), schema, columns: columns.to_vec() })
     }
 
     /// The column with an id, if the file has it, and its place among the file's columns.
     pub fn column(&self, id: u32) -> Option<(usize, &Column)> {
         self.columns.iter().enumerate().find(|(_, column)| column.id == id)
     }
+}
+
+/// Refuses metadata of chunks and pages that do not lie before `chunks_end`: the library takes them for granted.
+pub(super) fn check_places(metadata: &ParquetMetaData, chunks_end: u64) -> Result<()> {
+    let fits = |offset: i64, bytes: i64| {
+        let end =
+            u64::try_from(offset).ok().zip(u64::try_from(bytes).ok()).map(|(start, bytes)| start + bytes);
+        end.is_some_and(|end| end <= chunks_end)
+    };
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let chunk_fits = |chunk: &ColumnChunkMetaData| {
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        chunk.data_page_offset() >= 0 && fits(start, chunk.compressed_size())
+    };
+    let pages = metadata.offset_index().into_iter().flatten().flatten();
+    let mut pages = pages.flat_map(|chunk| chunk.page_locations());
+    if chunks.clone().all(chunk_fits)
+        && pages.all(|page| fits(page.offset, i64::from(page.compressed_page_size)))
+    {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "its Parquet metadata have chunks or pages outside of its {chunks_end} bytes of data"
+    )))
 }
 
 /// Columns of rows of one row group, as the file has them, batch by batch.
@@ -166,7 +194,6 @@ impl DataFile {
             }
         }
         Fetched::read(self.reader(), merged)
-            .map_err(|error| parquet_error(ParquetError::External(Box::new(error))))
     }
 
     /// All of a reader's rows in one batch.

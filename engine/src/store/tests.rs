@@ -4,7 +4,7 @@ use super::data_file::{DataFile, Wanted};
 use super::data_writer::{DataWriter, FileKind, GROUP_ROWS};
 use super::details::PageZone;
 use super::encode::PAGE_ROWS;
-use super::read::Footer;
+use super::read::{Footer, check_places};
 use crate::adapt::loose_schema;
 use crate::counting::Counts;
 use crate::layout::{DATA_DIR, Layout};
@@ -14,6 +14,7 @@ use arrow::datatypes::Int64Type;
 use asof_mvcc::{Column, ColumnType, Keys, Version};
 use asof_wal::sim::SimDisk;
 use asof_wal::{Disk, OpenMode};
+use parquet::file::metadata::ColumnChunkMetaDataBuilder;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -262,5 +263,41 @@ fn every_byte_of_a_file_is_checked_before_it_is_used() {
         let error = whole.expect_err("a changed byte is noticed").to_string();
         assert!(error.contains(&format!("{} is damaged at offset", path.display())), "{at}: {error}");
         file.write_all_at(&byte, at).expect("it is changed back");
+    }
+}
+
+#[test]
+fn metadata_of_chunks_and_pages_outside_of_the_data_are_damage() {
+    let place = place();
+    let record = write(&place, &[(0..5_000).collect()], FileKind::History);
+    let whole = (*open(&place, &record).footer().expect("a footer").metadata).clone();
+    check_places(&whole, record.tail_offset).expect("all lie in the data");
+    let with_chunk = |change: &dyn Fn(ColumnChunkMetaDataBuilder) -> ColumnChunkMetaDataBuilder| {
+        let group = whole.row_group(0);
+        let mut chunks = group.columns().to_vec();
+        chunks[1] = change(chunks[1].clone().into_builder()).build().expect("a chunk");
+        let group = group.clone().into_builder().set_column_metadata(chunks).build().expect("a row group");
+        whole.clone().into_builder().set_row_groups(vec![group]).build()
+    };
+    let with_page = |offset, bytes| {
+        let mut index = whole.offset_index().expect("page locations").clone();
+        let page = &mut index[0][2].page_locations[1];
+        (page.offset, page.compressed_page_size) = (offset, bytes);
+        whole.clone().into_builder().set_offset_index(Some(index)).build()
+    };
+    let end = record.tail_offset as i64;
+    for metadata in [
+        with_chunk(&|chunk| chunk.set_total_compressed_size(-1)),
+        with_chunk(&|chunk| chunk.set_total_compressed_size(end)),
+        with_chunk(&|chunk| chunk.set_total_compressed_size(i64::MAX)),
+        with_chunk(&|chunk| chunk.set_data_page_offset(-1)),
+        with_chunk(&|chunk| chunk.set_dictionary_page_offset(Some(i64::MIN))),
+        with_page(-1, 1),
+        with_page(4, -1),
+        with_page(end, 1),
+        with_page(i64::MAX, i32::MAX),
+    ] {
+        let error = check_places(&metadata, record.tail_offset).expect_err("some lie elsewhere");
+        assert_eq!(error.kind(), crate::ErrorKind::Corrupt);
     }
 }

@@ -1,10 +1,11 @@
 //! A data file's bytes, each checked before its first use: blocks by their checksums, which are read and
 //! checked piece by piece as they are needed, the footer by the manifest's.
 
-use super::directory::{BLOCK_BYTES, Directory, PIECE_BLOCKS, Part, damaged, piece_crc};
+use super::directory::{BLOCK_BYTES, Directory, PIECE_BLOCKS, Part, piece_crc};
 use super::index_block::{FIRST_BLOCK_BYTES, block_crc};
 use crate::counting::Counts;
-use crate::error::Error;
+use crate::error::{Error, Result, damaged};
+use crate::files::read_settled;
 use crate::manifest::DataFileRecord;
 use asof_mvcc::FileId;
 use asof_wal::DiskFile;
@@ -15,6 +16,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// Gives verified ranges of a data file to the Parquet reader. Cheap to clone.
@@ -98,13 +100,10 @@ impl VerifiedFile {
     }
 
     /// Reads `length` bytes at `start`, verifying every block they touch.
-    pub fn read(&self, start: u64, length: usize) -> io::Result<Bytes> {
+    pub fn read(&self, start: u64, length: usize) -> Result<Bytes> {
         let shared = &*self.shared;
         let end = start.saturating_add(length as u64);
-        let past_end = || {
-            let message = format!("{} has no bytes {start} to {end}", shared.name);
-            io::Error::new(io::ErrorKind::UnexpectedEof, message)
-        };
+        let past_end = || shared.past_end(&(start..end));
         if start >= shared.footer_offset {
             let footer = self.footer()?;
             let from = (start - shared.footer_offset) as usize;
@@ -121,7 +120,7 @@ impl VerifiedFile {
         let from = first * block_bytes;
         let to = end.next_multiple_of(block_bytes).min(shared.blocks_end);
         let mut buffer = Lent::of((to - from) as usize);
-        shared.file.read_exact_at(&mut buffer.0, from)?;
+        shared.read_exact_at(&mut buffer.0, from)?;
         for (number, block) in (first..).zip(buffer.0.chunks(block_bytes as usize)) {
             let expected = self.checksum(number)?;
             let found = block_crc(shared.id, number, block);
@@ -135,7 +134,7 @@ impl VerifiedFile {
     }
 
     /// The checksum of a block.
-    fn checksum(&self, block: u64) -> io::Result<Option<u32>> {
+    fn checksum(&self, block: u64) -> Result<Option<u32>> {
         let shared = &*self.shared;
         let (number, nth) = (block as usize / shared.piece_blocks, block as usize % shared.piece_blocks);
         let Some((part, piece)) = shared.pieces.get(number) else { return Ok(None) };
@@ -149,10 +148,10 @@ impl VerifiedFile {
     }
 
     /// Reads and verifies something with a checksum of its own.
-    pub fn part(&self, part: &Part, crc: impl Fn(&[u8]) -> u32) -> io::Result<Bytes> {
+    pub fn part(&self, part: &Part, crc: impl Fn(&[u8]) -> u32) -> Result<Bytes> {
         let shared = &*self.shared;
         let mut bytes = vec![0; part.bytes as usize];
-        shared.file.read_exact_at(&mut bytes, part.offset)?;
+        shared.read_exact_at(&mut bytes, part.offset)?;
         let found = crc(&bytes);
         if found != part.crc && !planted(Bug::IndexChecksumIgnored) {
             return Err(shared.mismatch(part.offset, part.crc, found));
@@ -161,13 +160,13 @@ impl VerifiedFile {
     }
 
     /// Page index and footer, verified when first needed.
-    fn footer(&self) -> io::Result<&Bytes> {
+    fn footer(&self) -> Result<&Bytes> {
         let shared = &*self.shared;
         if let Some(footer) = shared.footer.get() {
             return Ok(footer);
         }
         let mut bytes = vec![0; (shared.bytes - shared.footer_offset) as usize];
-        shared.file.read_exact_at(&mut bytes, shared.footer_offset)?;
+        shared.read_exact_at(&mut bytes, shared.footer_offset)?;
         let found = block_crc(shared.id, u64::MAX, &bytes);
         if found != shared.footer_crc && !planted(Bug::IndexChecksumIgnored) {
             return Err(shared.mismatch(shared.footer_offset, shared.footer_crc, found));
@@ -176,7 +175,7 @@ impl VerifiedFile {
     }
 
     /// Verifies every byte of the file, which `seen` is shown in order.
-    pub fn read_all(&self, mut seen: impl FnMut(&[u8])) -> io::Result<()> {
+    pub fn read_all(&self, mut seen: impl FnMut(&[u8])) -> Result<()> {
         const STEP: u64 = 1 << 20;
         let shared = &*self.shared;
         let mut offset = 0;
@@ -187,7 +186,7 @@ impl VerifiedFile {
         }
         // Directory, checksums and details are verified as they are used.
         let mut index = vec![0; (shared.footer_offset - offset) as usize];
-        shared.file.read_exact_at(&mut index, offset)?;
+        shared.read_exact_at(&mut index, offset)?;
         seen(&index);
         seen(self.footer()?);
         Ok(())
@@ -195,9 +194,16 @@ impl VerifiedFile {
 }
 
 impl Shared {
-    fn mismatch(&self, offset: u64, expected: u32, found: u32) -> io::Error {
-        let error: Error = damaged(&self.name, offset, format!("checksum {expected:08x}, found {found:08x}"));
-        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        read_settled(&*self.file, Path::new(&self.name), bytes, offset)
+    }
+
+    fn mismatch(&self, offset: u64, expected: u32, found: u32) -> Error {
+        damaged(&self.name, offset, format!("checksum {expected:08x}, found {found:08x}"))
+    }
+
+    fn past_end(&self, range: &Range<u64>) -> Error {
+        Error::corrupt(format!("{} has no bytes {} to {}", self.name, range.start, range.end))
     }
 }
 
@@ -276,7 +282,7 @@ impl Read for VerifiedRead {
             let shared = &self.file.shared;
             let limit = if self.offset < shared.blocks_end { shared.blocks_end } else { self.file.len() };
             let length = limit.saturating_sub(self.offset).min(READ_AHEAD_BYTES);
-            self.buffer = self.file.read(self.offset, length as usize)?;
+            self.buffer = self.file.read(self.offset, length as usize).map_err(io::Error::other)?;
             self.offset += length;
         }
         let count = out.len().min(self.buffer.len());
@@ -295,16 +301,15 @@ pub struct Fetched {
 
 impl Fetched {
     /// Reads ranges that ascend and do not overlap.
-    pub fn read(file: &VerifiedFile, ranges: Vec<Range<u64>>) -> io::Result<Fetched> {
+    pub fn read(file: &VerifiedFile, ranges: Vec<Range<u64>>) -> Result<Fetched> {
         let read = |range: Range<u64>| {
             let limit = file.shared.blocks_end;
             if range.start > range.end || range.end > limit {
-                let message = format!("{} has no bytes {} to {}", file.shared.name, range.start, range.end);
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                return Err(file.shared.past_end(&range));
             }
             Ok((range.start, file.read(range.start, (range.end - range.start) as usize)?))
         };
-        Ok(Fetched { file: file.clone(), ranges: ranges.into_iter().map(read).collect::<io::Result<_>>()? })
+        Ok(Fetched { file: file.clone(), ranges: ranges.into_iter().map(read).collect::<Result<_>>()? })
     }
 
     fn find(&self, start: u64, length: usize) -> Option<Bytes> {

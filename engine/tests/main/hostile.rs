@@ -3,9 +3,11 @@
 
 use crate::support::*;
 use asof_engine::api::Counts;
-use asof_engine::codec::records::{CommitContent, CommitHeader, TableChange, Target, encode_commit, kind};
+use asof_engine::codec::records::{
+    CatalogChange, CommitContent, CommitHeader, SchemaRecord, TableChange, Target, encode_commit, kind,
+};
 use asof_engine::manifest::{DataFileRecord, Manifest};
-use asof_engine::{CommitInfo, CommitOptions, CommitTime, Database, ErrorKind, Result, Version};
+use asof_engine::{CommitInfo, CommitOptions, CommitTime, Database, ErrorKind, Result, TableSchema, Version};
 use asof_wal::sim::SimDisk;
 use asof_wal::{Access, Log, LogOptions};
 use std::collections::BTreeMap;
@@ -21,6 +23,15 @@ fn after(targets: &[(i64, Target)]) -> Result<String> {
 
 /// The same, with files that the commit says it loads.
 fn after_loading(targets: &[(i64, Target)], files: Vec<DataFileRecord>) -> Result<String> {
+    after_changing(&[], targets, files)
+}
+
+/// The same, with changes of the catalog.
+fn after_changing(
+    catalog: &[CatalogChange],
+    targets: &[(i64, Target)],
+    files: Vec<DataFileRecord>,
+) -> Result<String> {
     let disk = SimDisk::new(3);
     let clock = Arc::new(TestClock::default());
     let database = open(&disk, &clock);
@@ -42,7 +53,7 @@ fn after_loading(targets: &[(i64, Target)], files: Vec<DataFileRecord>) -> Resul
             Arc::new(asof_engine::arrow::array::Int64Array::from(vec![*id]));
         deleted.push(asof_mvcc::Keys::of_columns(&[("id", &ids)], 1).unwrap().get(0));
     }
-    let change = TableChange {
+    let changes = vec![TableChange {
         table: 1,
         schema: 0,
         truncate: false,
@@ -53,12 +64,12 @@ fn after_loading(targets: &[(i64, Target)], files: Vec<DataFileRecord>) -> Resul
         deleted,
         deleted_at: targets.iter().map(|(_, target)| *target).collect(),
         files,
-    };
+    }];
     let (version, time) = (last.version.next(), CommitTime(last.time.0 + 1));
     let info = CommitInfo { version, time, client_id: None, ..last.clone() };
     let count = Counts { deleted: targets.len() as u64, ..Counts::default() };
     let mut header = CommitHeader::of(info, BTreeMap::from([(1, ("t".to_string(), count))]));
-    let content = CommitContent { catalog: Vec::new(), changes: vec![change] };
+    let content = CommitContent { catalog: catalog.to_vec(), changes };
     let payload = encode_commit(&mut header, &content, &[&[]], &last.chain_digest).unwrap();
     append(&disk, &payload);
 
@@ -120,6 +131,30 @@ fn a_commit_that_ends_rows_that_are_none_is_damage() {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{targets:?}: {error}");
         assert!(error.to_string().contains("version 3 ends a row"), "{error}");
     }
+}
+
+#[test]
+fn a_commit_that_makes_a_table_again_or_changes_one_that_is_gone_is_damage() {
+    let schema = || SchemaRecord::of(&TableSchema::new(customers(), &["id"]).unwrap());
+    let create =
+        |table, name: &str| CatalogChange::Create { table, name: name.to_string(), schema: schema() };
+    let drop = |table| CatalogChange::Drop { table };
+    let alter = |table| CatalogChange::Alter { table, schema: schema() };
+    let hostile = [
+        vec![create(1, "other")],
+        vec![create(2, "t")],
+        vec![drop(2)],
+        vec![drop(1), drop(1)],
+        vec![alter(2)],
+        vec![drop(1), create(1, "t")],
+    ];
+    for catalog in hostile {
+        let error = after_changing(&catalog, &[], Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{catalog:?}: {error}");
+        assert!(error.to_string().starts_with("version 3 "), "{error}");
+    }
+    let another = [create(2, "other"), alter(2), drop(2), create(3, "other"), alter(1)];
+    assert_eq!(after_changing(&another, &[], Vec::new()).unwrap(), "id,name\n1,\n2,\n3,\n4,\n");
 }
 
 #[test]

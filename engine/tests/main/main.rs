@@ -9,6 +9,7 @@ mod counters;
 mod dependency_graph;
 mod diffs;
 mod extremes;
+mod faults;
 mod full;
 mod hostile;
 mod isolation;

@@ -2,7 +2,7 @@
 //! under one checksum, each block is under its own, which is here.
 
 use super::block::{BLOCK_ROWS, Bounds};
-use crate::error::{Error, Result};
+use crate::error::{Result, damaged};
 use crate::store::index_block::block_crc;
 use asof_mvcc::FileId;
 
@@ -98,11 +98,6 @@ pub fn decode(bytes: &[u8], id: FileId, file_bytes: u64, rows: u64, name: &str) 
         return Err(damaged(name, 16, format!("{expected}, found {} and {offset}", rows - rows_left)));
     }
     Ok(entries)
-}
-
-/// The error for what is not as it should be.
-pub fn damaged(name: &str, offset: u64, expected: String) -> Error {
-    Error::corrupt(format!("{name} is damaged at offset {offset}: expected {expected}; run 'asof verify'"))
 }
 
 fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
