@@ -28,7 +28,7 @@ use crate::sums::settled;
 use arrow::array::RecordBatch;
 use asof_mvcc::{Column, FileId, Memtable, Selection, Table, Version};
 use asof_wal::planted::{Bug, planted};
-use asof_wal::{Disk, LockKind, OpenMode};
+use asof_wal::{Disk, DiskFile, LockKind, OpenMode};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,9 +72,21 @@ pub(crate) fn while_locked<T>(
     work: impl FnOnce(&Arc<Inner>) -> Result<T>,
 ) -> Result<Option<T>> {
     let inner = &database.inner;
-    let lock_path = inner.layout.join(CHECKPOINT_LOCK);
-    let fail = |error| io_error("lock", &lock_path, error);
-    let lock = inner.disk.open(&lock_path, OpenMode::Create).map_err(fail)?;
+    let Some(lock) = lock(inner, wait)? else { return Ok(None) };
+    inner.follow()?;
+    finish_installation(inner)?;
+    let done = work(inner)?;
+    collect_garbage(inner)?;
+    unlock(inner, &*lock)?;
+    Ok(Some(done))
+}
+
+/// Takes the lock of what installs manifests and collects garbage; `None` where another process has it for longer than
+/// `wait`. It ends with the file, or by [`unlock`].
+pub(crate) fn lock(inner: &Inner, wait: Duration) -> Result<Option<Arc<dyn DiskFile>>> {
+    let path = inner.layout.join(CHECKPOINT_LOCK);
+    let fail = |error| io_error("lock", &path, error);
+    let lock = inner.disk.open(&path, OpenMode::Create).map_err(fail)?;
     let deadline = Instant::now() + wait;
     while !lock.try_lock(LockKind::Exclusive).map_err(fail)? {
         if Instant::now() >= deadline {
@@ -82,12 +94,12 @@ pub(crate) fn while_locked<T>(
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    inner.follow()?;
-    finish_installation(inner)?;
-    let done = work(inner)?;
-    collect_garbage(inner)?;
-    lock.unlock().map_err(fail)?;
-    Ok(Some(done))
+    Ok(Some(lock))
+}
+
+/// Gives that lock back, and says where that fails.
+pub(crate) fn unlock(inner: &Inner, lock: &dyn DiskFile) -> Result<()> {
+    lock.unlock().map_err(|error| io_error("unlock", &inner.layout.join(CHECKPOINT_LOCK), error))
 }
 
 /// Makes one more manifest that names what the newest one names: what only the one before it names can go. Without that,

@@ -19,6 +19,7 @@ use crate::load::spill::Folded;
 use crate::manifest::DataFileRecord;
 use crate::queue::{Duty, Entered, Lead, Queue};
 use crate::state::State;
+use crate::text::format_key;
 use crate::upkeep;
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, interleave_record_batch};
@@ -674,17 +675,11 @@ fn resolve_rows(
         let schema = table.schema.clone();
         let (is_new, truncated) = (table.id >= PROVISIONAL, table.truncated);
         let mut count = Counts::default();
-        // Whether a key is there, and the row that it names. What is truncated ends without being named.
         let find = |key: &[u8], expect: Expect| -> Result<(bool, Target)> {
-            if is_new || (truncated && expect == Expect::Any) {
-                return Ok((false, Target::None));
+            match is_new {
+                true => Ok((false, Target::None)),
+                false => state.find_written(entry, &schema, key, expect, truncated),
             }
-            let place = state.find_alive(entry, schema.key_column_list(), key)?;
-            let target = match place {
-                Some(place) if !truncated => state.target(id, place),
-                _ => Target::None,
-            };
-            Ok((place.is_some(), target))
         };
         if table.truncated && !table.dropped && table.id < PROVISIONAL {
             count.deleted += crate::snapshot::row_count(state, entry, state.applied())?;
@@ -697,11 +692,15 @@ fn resolve_rows(
                     (Expect::Absent, true) => {
                         return Err(Error::new(
                             ErrorKind::Exists,
-                            format!("table {} has the key {} already", table.name, show_key(table, row)),
+                            format!(
+                                "table {} has the key {} already",
+                                table.name,
+                                format_key(&table.schema, &table.rows, row)
+                            ),
                         ));
                     }
                     (Expect::Present, false) => {
-                        return Err(missing(&table.name, &show_key(table, row)));
+                        return Err(missing(&table.name, &format_key(&table.schema, &table.rows, row)));
                     }
                     _ => {}
                 }
@@ -776,14 +775,6 @@ fn resolve_rows(
         }
     }
     Ok((changes, blocks, counts))
-}
-
-fn show_key(table: &PreparedTable, row: usize) -> String {
-    let cells = table.schema.key_indexes().into_iter().map(|index| {
-        let column = &table.schema.columns[index];
-        crate::text::format_cell(&column.column_type, table.rows.column(index), row).unwrap_or_default()
-    });
-    cells.collect::<Vec<_>>().join(",")
 }
 
 fn missing(table: &str, key: &str) -> Error {

@@ -3,7 +3,7 @@
 use crate::codec::records::{CommitPayload, kind};
 use crate::database::Inner;
 use crate::error::{ErrorKind, Result};
-use crate::files::{io_error, read_file};
+use crate::files::io_error;
 use crate::layout::{DATA_DIR, ENDS_DIR, IDS_DIR, MANIFEST_DIR, TEMPORARY_SUFFIX, ids_file, table_and_file};
 use crate::manifest::{self, Manifest};
 use asof_mvcc::FileId;
@@ -36,7 +36,7 @@ pub(crate) fn collect_garbage(inner: &Inner) -> Result<()> {
                 continue;
             }
         }
-        match Manifest::from_bytes(&read_file(disk, &path)?, &path.display().to_string()) {
+        match Manifest::read(disk, layout, *number) {
             Ok(manifest) => kept.push(manifest),
             // What a damaged manifest names is unknown: nothing may go.
             Err(error) if error.kind() == ErrorKind::Corrupt => {

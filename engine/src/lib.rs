@@ -31,6 +31,7 @@ mod files;
 mod format_tests;
 mod garbage;
 mod generation;
+pub mod guard;
 mod history;
 mod inspect;
 pub mod json;

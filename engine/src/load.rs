@@ -24,6 +24,7 @@ use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks, merge};
 use crate::store::data_file::DataFile;
 use crate::store::data_writer::{DataWriter, FileKind};
+use crate::text::format_key;
 use arrow::array::RecordBatch;
 use asof_mvcc::{FileId, Keys, Table, TableId, TableSchema, Version};
 use asof_wal::planted::{Bug, planted};
@@ -223,7 +224,7 @@ impl Loader {
     }
 
     fn twice(&self, rows: &RecordBatch, row: usize) -> Error {
-        let key = key_text(&self.schema, rows, row);
+        let key = format_key(&self.schema, rows, row);
         let message = format!("table {}: the key {key} is given twice in this load", self.table.name);
         Error::new(ErrorKind::Exists, message)
     }
@@ -252,7 +253,7 @@ impl Loader {
         match existing.find(keys)? {
             None => Ok(()),
             Some(row) => {
-                let key = key_text(&self.schema, rows, row);
+                let key = format_key(&self.schema, rows, row);
                 let message = format!("table {} has the key {key} already", self.table.name);
                 Err(Error::new(ErrorKind::Exists, message))
             }
@@ -353,13 +354,4 @@ fn chunks_of(
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     })
-}
-
-/// The key of a row as people write it.
-fn key_text(schema: &TableSchema, rows: &RecordBatch, row: usize) -> String {
-    let cells = schema.key_indexes().into_iter().map(|index| {
-        let column = &schema.columns[index];
-        crate::text::format_cell(&column.column_type, rows.column(index), row).unwrap_or_default()
-    });
-    cells.collect::<Vec<_>>().join(",")
 }

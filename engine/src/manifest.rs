@@ -214,6 +214,12 @@ impl Manifest {
         }
     }
 
+    /// Reads the manifest of a number.
+    pub fn read(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<Manifest> {
+        let path = layout.manifest(number);
+        Manifest::from_bytes(&read_file(disk, &path)?, &path.display().to_string())
+    }
+
     /// Writes the manifest so that it is durable under its name.
     pub fn write(&self, disk: &dyn Disk, layout: &Layout) -> Result<()> {
         write_file(disk, &layout.manifest(self.number), &self.to_bytes(), true)
@@ -306,7 +312,7 @@ pub fn lease(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<Option<Lea
     if !file.is_linked().map_err(fail)? {
         return Ok(None);
     }
-    let manifest = Manifest::from_bytes(&read_file(disk, &path)?, &path.display().to_string())?;
+    let manifest = Manifest::read(disk, layout, number)?;
     if manifest.number != number {
         return Err(Error::corrupt(format!(
             "{} is damaged: expected manifest {number}, found manifest {}",

@@ -3,6 +3,7 @@
 use crate::api::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::chunk::Chunks;
+use crate::text::format_key;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::row::{RowConverter, Rows, SortField};
@@ -43,11 +44,7 @@ pub fn difference_by_key(
     if let Some(pair) = order.windows(2).find(|pair| keys.get(pair[0] as usize) == keys.get(pair[1] as usize))
     {
         let row = pair[0].max(pair[1]) as usize;
-        let cells = schema.key_indexes().into_iter().map(|index| {
-            crate::text::format_cell(&schema.columns[index].column_type, rows.column(index), row)
-                .unwrap_or_default()
-        });
-        let key = cells.collect::<Vec<_>>().join(",");
+        let key = format_key(schema, rows, row);
         return Err(Error::new(
             ErrorKind::Exists,
             format!("the key {key} is given twice, the second time in row {row}"),

@@ -5,15 +5,18 @@
 //! collection would take them.
 
 use crate::api::Salvage;
+use crate::checkpoint::{lock, unlock};
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{io_error, read_file};
+
+use crate::files::io_error;
 use crate::garbage::{data_files_named_by, unlocked_data_files_but};
-use crate::layout::{CHECKPOINT_LOCK, DATA_DIR, TEMPORARY_SUFFIX};
+use crate::layout::{DATA_DIR, TEMPORARY_SUFFIX};
 use crate::manifest::{self, Manifest};
-use asof_wal::{Disk, LockKind, OpenMode};
+use asof_wal::Disk;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where the names of files that a salvage has put aside say so.
 const ASIDE: &str = ".cut";
@@ -24,13 +27,10 @@ impl Database {
     pub fn salvage(&self) -> Result<Option<Salvage>> {
         let inner = &self.inner;
         // Nobody collects garbage meanwhile.
-        let path = inner.layout.join(CHECKPOINT_LOCK);
-        let fail = |error| io_error("lock", &path, error);
-        let lock = inner.disk.open(&path, OpenMode::Create).map_err(fail)?;
-        if !lock.try_lock(LockKind::Exclusive).map_err(fail)? {
+        let lock = lock(inner, Duration::ZERO)?.ok_or_else(|| {
             let message = "another process makes a checkpoint or compacts; try again when it is done";
-            return Err(Error::new(ErrorKind::Locked, message));
-        }
+            Error::new(ErrorKind::Locked, message)
+        })?;
         // As far as the damage: what is read tells which loads stay.
         let _ = inner.follow();
         let mut failed = None;
@@ -50,7 +50,7 @@ impl Database {
             return Err(error);
         }
         let Some(salvaged) = salvaged? else { return Ok(None) };
-        lock.unlock().map_err(fail)?;
+        unlock(inner, &*lock)?;
         let version = Database::open_read_only(self.path(), inner.options.clone())?.refresh()?;
         Ok(Some(Salvage { version, damage: salvaged.damage.to_string() }))
     }
@@ -66,8 +66,7 @@ fn put_loads_aside(inner: &Inner) -> Result<()> {
     let disk: &dyn Disk = &*inner.disk;
     let mut manifests = Vec::new();
     for number in manifest::list(disk, &inner.layout)? {
-        let path = inner.layout.manifest(number);
-        match Manifest::from_bytes(&read_file(disk, &path)?, &path.display().to_string()) {
+        match Manifest::read(disk, &inner.layout, number) {
             Ok(manifest) => manifests.push(manifest),
             // What it names is unknown. No garbage is collected while it is there.
             Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(()),

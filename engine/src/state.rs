@@ -13,8 +13,8 @@ use crate::manifest::DataFileRecord;
 use crate::sums::SumsTail;
 use arrow::array::RecordBatch;
 use asof_mvcc::{
-    Catalog, Column, CommitTime, FileId, Keys, Memtable, RecentWrites, Slot, Table, TableId, Timeline,
-    Version,
+    Catalog, Column, CommitTime, Expect, FileId, Keys, Memtable, RecentWrites, Slot, Table, TableId,
+    TableSchema, Timeline, Version,
 };
 use asof_wal::planted::{Bug, planted};
 use asof_wal::{DiskFile, Position};
@@ -253,6 +253,26 @@ impl State {
             return Ok(None);
         };
         Ok((!ended(file, row)).then_some(Place::File(file, row)))
+    }
+
+    /// Whether the key of a write is there, and the row that the write ends. What is truncated ends without being named.
+    pub fn find_written(
+        &self,
+        table: &Table,
+        schema: &TableSchema,
+        key: &[u8],
+        expect: Expect,
+        truncated: bool,
+    ) -> Result<(bool, Target)> {
+        if truncated && expect == Expect::Any {
+            return Ok((false, Target::None));
+        }
+        let place = self.find_alive(table, schema.key_column_list(), key)?;
+        let target = match place {
+            Some(place) if !truncated => self.target(table.id, place),
+            _ => Target::None,
+        };
+        Ok((place.is_some(), target))
     }
 
     /// The last version that changed a table, commits not published yet included.

@@ -95,7 +95,7 @@ impl TableEnds {
             let ends = ends?;
             for number in ends.blocks_of(file, first, rows.end) {
                 let bounds = ends.bounds(number);
-                if bounds.max_end > after.0 && bounds.min_end <= up_to.0 {
+                if bounds.within(after, up_to) {
                     count.most += u64::from(bounds.rows);
                     let inside = bounds.first >= first && u64::from(bounds.last) < rows.end;
                     if inside && bounds.min_end > after.0 && bounds.max_end <= up_to.0 {
@@ -127,7 +127,7 @@ impl TableEnds {
             };
             for number in ends.blocks_of(file, first, rows.end) {
                 let bounds = ends.bounds(number);
-                let asked = bounds.max_end > after.0 && bounds.min_end <= up_to.0;
+                let asked = bounds.within(after, up_to);
                 let kept = asked.then(|| self.open_files.ends_block(ends.id, number)).flatten();
                 if asked && kept.is_none() {
                     // Blocks side by side are read at once.

@@ -143,6 +143,14 @@ pub fn file_size_jsonl(schema: &TableSchema, rows: u64, column_bytes: &[u64]) ->
     rows * (names as u64 + 2) + column_bytes.iter().sum::<u64>()
 }
 
+/// The key of a row as people write it.
+pub fn format_key(schema: &TableSchema, rows: &RecordBatch, row: usize) -> String {
+    let cells = schema.key_indexes().into_iter().map(|index| {
+        format_cell(&schema.columns[index].column_type, rows.column(index), row).unwrap_or_default()
+    });
+    cells.collect::<Vec<_>>().join(",")
+}
+
 /// The text of a cell as people type it, without any quoting; `None` for NULL. Lists and structs are compact JSON.
 pub fn format_cell(column_type: &ColumnType, array: &ArrayRef, row: usize) -> Option<String> {
     debug_assert!(array.data_type().equals_datatype(&column_type.to_arrow()), "{column_type}");

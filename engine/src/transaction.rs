@@ -13,6 +13,7 @@ use crate::load::{LoadedFiles, Loader};
 use crate::replace::{difference_by_key, difference_of_rows};
 use crate::snapshot::Snapshot;
 use crate::store::encode::array_bytes;
+use crate::text::format_key;
 use arrow::array::{Array, RecordBatch};
 use asof_mvcc::{
     Catalog, Column, Expect, Keys, Put, Table, TableId, TableSchema, TableWrites, Version, WriteError,
@@ -346,11 +347,7 @@ impl Transaction {
             .map_err(|error| Error::from(error).at(format!("table {table}")))?;
         bytes += keys.memory_bytes() + keys.len() * KEY_WRITE_BYTES;
         writes.put(schema.clone(), rows.clone(), &keys, put).map_err(|(row, error)| {
-            let cells = schema.key_indexes().into_iter().map(|index| {
-                crate::text::format_cell(&schema.columns[index].column_type, rows.column(index), row)
-                    .unwrap_or_default()
-            });
-            let key = cells.collect::<Vec<_>>().join(",");
+            let key = format_key(&schema, &rows, row);
             match error {
                 WriteError::Exists => Error::new(
                     ErrorKind::Exists,

@@ -35,6 +35,7 @@ impl Base {
     }
 
     fn make() -> Base {
+        asof_engine::guard::silence();
         let machine = Machine::new(5);
         let mut crew = machine.crew(1);
         let shape = Shape { processes: 1, checkpoint_in: 7, ..Shape::default() };

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 
 /// Runs a command line, `asof` itself being its first word.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    asof_engine::guard::silence();
     let words: Vec<OsString> = words.into_iter().collect();
     let json = words.iter().any(|word| word == "--json");
     let database = std::env::var_os("ASOF_DB");

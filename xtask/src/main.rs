@@ -15,7 +15,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   test [ARGS]   set up what the tests need, then cargo test --workspace ARGS
   check         format, house rules, lints, documentation, fuzz smoke, tests: all that CI runs
-  reliability [--long] [--skip-planted] [--threads N]
+  reliability [--long] [--first-seed N] [--skip-planted] [--threads N]
                 power cuts, single faults and bit rot on a simulated disk, and bugs planted to see that they are noticed
   setup         only set up what the tests need
   miri          mvcc and the codecs under miri (nightly)

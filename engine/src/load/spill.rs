@@ -8,7 +8,7 @@
 //! that are gone stay in memory, as those that a commit deletes do. Runs go with the transaction.
 
 use super::output::{Output, Part};
-use super::{LoadedFiles, begin_file, key_text};
+use super::{LoadedFiles, begin_file};
 use crate::adapt::{adapt, loose_schema};
 use crate::api::Counts;
 use crate::codec::records::{Target, encode_rows};
@@ -18,9 +18,10 @@ use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks, merge};
 use crate::store::data_file::{DataFile, Wanted};
 use crate::store::data_writer::FileKind;
+use crate::text::format_key;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
-use asof_mvcc::{Column, Expect, KeyBytes, Keys, Table, TableSchema, TableWrites, Version};
+use asof_mvcc::{Expect, KeyBytes, Keys, Table, TableSchema, TableWrites, Version};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -411,7 +412,7 @@ impl<'a> KeyFold<'a> {
         }
         match (&self.left, expect) {
             (Left::Row(row), Expect::Absent) => {
-                let key = key_text(self.schema, &row.0, row.1);
+                let key = format_key(self.schema, &row.0, row.1);
                 let message =
                     format!("table {}: the key {key} is given twice in this transaction", self.table);
                 return Err(Error::new(ErrorKind::Exists, message));
@@ -460,14 +461,13 @@ struct Find<'a> {
     state: &'a State,
     table: Option<&'a Table>,
     schema: &'a TableSchema,
-    key_columns: Vec<Column>,
     /// Nothing is looked up, and all is as expected.
     blind: bool,
 }
 
 impl<'a> Find<'a> {
     fn new(schema: &'a TableSchema, state: &'a State, table: Option<&'a Table>, blind: bool) -> Find<'a> {
-        Find { state, table, schema, key_columns: schema.key_columns().cloned().collect(), blind }
+        Find { state, table, schema, blind }
     }
 
     /// Where the row of a key lies that dies, if one does; an error where that is not as expected.
@@ -482,25 +482,22 @@ impl<'a> Find<'a> {
         if self.blind {
             return Ok(Target::None);
         }
-        let place = match self.table {
-            Some(table) if !(truncated && expect == Expect::Any) => {
-                self.state.find_alive(table, &self.key_columns, key)?.map(|place| (table.id, place))
-            }
-            _ => None,
+        let (exists, target) = match self.table {
+            Some(table) => self.state.find_written(table, self.schema, key, expect, truncated)?,
+            None => (false, Target::None),
         };
         let shown = || match row {
-            Some((rows, row)) => format!("the key {}", key_text(self.schema, rows, *row)),
+            Some((rows, row)) => format!("the key {}", format_key(self.schema, rows, *row)),
             None => "a key that was to be deleted".to_string(),
         };
-        match (expect, place) {
-            (Expect::Absent, Some(_)) => {
+        match (expect, exists) {
+            (Expect::Absent, true) => {
                 Err(Error::new(ErrorKind::Exists, format!("table {name} has {} already", shown())))
             }
-            (Expect::Present, None) => {
+            (Expect::Present, false) => {
                 Err(Error::not_found(format!("table {name} does not have {}", shown())))
             }
-            (_, Some((id, place))) if !truncated => Ok(self.state.target(id, place)),
-            _ => Ok(Target::None),
+            _ => Ok(target),
         }
     }
 }

@@ -5,11 +5,12 @@ use super::data_writer::parquet_error;
 use super::details::{GroupDetails, PageZone};
 use super::directory::{self, Directory, Part};
 use super::index_block::{GroupExtent, IndexBlock, block_crc};
-use super::read::Footer;
+use super::read::{Footer, undecodable};
 use super::verified::VerifiedFile;
 use crate::counting::Counts;
 use crate::error::{Error, Result, damaged};
 use crate::files::{hex, io_error, open_named};
+use crate::guard::guarded;
 use crate::layout::Layout;
 use crate::manifest::DataFileRecord;
 use arrow::datatypes::SchemaRef;
@@ -177,8 +178,8 @@ impl DataFile {
         if self.own_footers.fetch_add(1, Ordering::Relaxed) >= OWN_FOOTERS_MAX {
             return Ok((self.footer()?, group));
         }
-        let metadata =
-            details.metadata(&self.groups[group]).map_err(|error| parquet_error(error).at(&self.name))?;
+        let decode = || details.metadata(&self.groups[group]).map_err(parquet_error);
+        let metadata = guarded(decode, undecodable).map_err(|error| error.at(&self.name))?;
         let metadata = metadata.ok_or_else(|| {
             damaged(&self.name, self.parts[group].offset, "metadata of the row group".to_string())
         })?;

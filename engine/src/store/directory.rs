@@ -3,7 +3,7 @@
 //! directory says where these lie, and has their checksums, so that a lookup reads the directory, one or
 //! two pieces, and the details of the row groups that it needs. FORMAT.md describes the bytes.
 
-use super::index_block::{GroupExtent, Input, STARTS_RUN, block_crc, put_bytes};
+use super::index_block::{GroupExtent, Input, block_crc, put_bytes};
 use crate::error::{Result, damaged};
 use asof_mvcc::{Column, ColumnType, FileId};
 use asof_wal::planted::{Bug, planted};
@@ -85,16 +85,7 @@ pub fn encode(
     }
     number(&mut out, groups.len() as u32);
     for (index, (group, details)) in groups.iter().zip(details).enumerate() {
-        number(&mut out, group.rows);
-        for value in [group.min_begin, group.max_begin, group.min_end, group.max_end] {
-            out.extend(value.to_le_bytes());
-        }
-        put_bytes(&mut out, &group.min_key);
-        put_bytes(&mut out, &group.max_key);
-        out.push(if group.starts_run { STARTS_RUN } else { 0 });
-        number(&mut out, group.page_rows);
-        out.extend(group.filter_offset.to_le_bytes());
-        number(&mut out, group.filter_bytes);
+        group.put(&mut out);
         number(&mut out, details.len() as u32);
         number(&mut out, details_crc(file, index, details));
     }
@@ -161,24 +152,7 @@ impl Input<'_> {
         }
         let (mut groups, mut details) = (Vec::new(), Vec::new());
         for index in 0..self.u32()? {
-            let group = GroupExtent {
-                rows: self.u32()?,
-                min_begin: self.u64()?,
-                max_begin: self.u64()?,
-                min_end: self.u64()?,
-                max_end: self.u64()?,
-                min_key: self.bytes()?.to_vec(),
-                max_key: self.bytes()?.to_vec(),
-                starts_run: match self.u8()? {
-                    STARTS_RUN => true,
-                    0 if index > 0 => false,
-                    _ => return None,
-                },
-                page_rows: self.u32().filter(|rows| *rows > 0)?,
-                filter_offset: self.u64()?,
-                filter_bytes: self.u32()?,
-            };
-            groups.push(group);
+            groups.push(self.extent(index == 0, true)?);
             details.push(part(self.u32()?, self.u32()?));
         }
         self.0.is_empty().then_some(())?;

@@ -49,6 +49,20 @@ impl GroupExtent {
     pub fn pages(&self) -> u32 {
         if self.page_rows == 0 { 0 } else { self.rows.div_ceil(self.page_rows) }
     }
+
+    /// Appends its bytes, as all versions but the first have them.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.rows.to_le_bytes());
+        for value in [self.min_begin, self.max_begin, self.min_end, self.max_end] {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        put_bytes(out, &self.min_key);
+        put_bytes(out, &self.max_key);
+        out.push(if self.starts_run { STARTS_RUN } else { 0 });
+        out.extend_from_slice(&self.page_rows.to_le_bytes());
+        out.extend_from_slice(&self.filter_offset.to_le_bytes());
+        out.extend_from_slice(&self.filter_bytes.to_le_bytes());
+    }
 }
 
 /// The index block, as the first two versions have it.
@@ -89,16 +103,7 @@ impl IndexBlock {
         }
         out.extend_from_slice(&(self.groups.len() as u32).to_le_bytes());
         for (group, fences) in self.groups.iter().zip(&self.fences) {
-            out.extend_from_slice(&group.rows.to_le_bytes());
-            for value in [group.min_begin, group.max_begin, group.min_end, group.max_end] {
-                out.extend_from_slice(&value.to_le_bytes());
-            }
-            put_bytes(&mut out, &group.min_key);
-            put_bytes(&mut out, &group.max_key);
-            out.push(if group.starts_run { STARTS_RUN } else { 0 });
-            out.extend_from_slice(&group.page_rows.to_le_bytes());
-            out.extend_from_slice(&group.filter_offset.to_le_bytes());
-            out.extend_from_slice(&group.filter_bytes.to_le_bytes());
+            group.put(&mut out);
             // The first page's first key is the group's lowest.
             fences.iter().skip(1).for_each(|key| put_bytes(&mut out, key));
         }
@@ -172,7 +177,8 @@ impl<'a> Input<'a> {
         (length == whole - self.0.len()).then_some(IndexBlock { blocks, groups, fences })
     }
 
-    fn group(&mut self, first: bool, has_pages: bool) -> Option<(GroupExtent, Keys)> {
+    /// A row group's extent; `has_pages` in all versions but the first.
+    pub fn extent(&mut self, first: bool, has_pages: bool) -> Option<GroupExtent> {
         let mut group = GroupExtent {
             rows: self.u32()?,
             min_begin: self.u64()?,
@@ -186,7 +192,6 @@ impl<'a> Input<'a> {
             filter_offset: 0,
             filter_bytes: 0,
         };
-        let mut fences = Keys::default();
         if has_pages {
             group.starts_run = match self.u8()? {
                 STARTS_RUN => true,
@@ -196,12 +201,18 @@ impl<'a> Input<'a> {
             group.page_rows = self.u32().filter(|rows| *rows > 0)?;
             group.filter_offset = self.u64()?;
             group.filter_bytes = self.u32()?;
-            if group.rows > 0 {
-                fences.push(&group.min_key);
-            }
-            for _ in 1..group.pages() {
-                fences.push(self.bytes()?);
-            }
+        }
+        Some(group)
+    }
+
+    fn group(&mut self, first: bool, has_pages: bool) -> Option<(GroupExtent, Keys)> {
+        let group = self.extent(first, has_pages)?;
+        let mut fences = Keys::default();
+        if has_pages && group.rows > 0 {
+            fences.push(&group.min_key);
+        }
+        for _ in 1..group.pages() {
+            fences.push(self.bytes()?);
         }
         Some((group, fences))
     }

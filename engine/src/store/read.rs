@@ -7,6 +7,7 @@ use super::pages::GroupPages;
 use super::verified::{Fetched, VerifiedFile};
 use crate::adapt::{adapt, batch_of};
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
@@ -45,7 +46,8 @@ impl Footer {
         let options = ArrowReaderOptions::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Required);
-        let metadata = ArrowReaderMetadata::load(reader, options).map_err(parquet_error)?;
+        let load = || ArrowReaderMetadata::load(reader, options).map_err(parquet_error);
+        let metadata = guarded(load, undecodable)?;
         let columns = columns_of(metadata.schema())?;
         let (schema, metadata) = (metadata.schema().clone(), metadata.metadata().clone());
         let found = metadata.row_groups().iter().map(|group| group.num_rows());
@@ -75,6 +77,11 @@ impl Footer {
     pub fn column(&self, id: u32) -> Option<(usize, &Column)> {
         self.columns.iter().enumerate().find(|(_, column)| column.id == id)
     }
+}
+
+/// The error where the Parquet library panics: checksums were right, and what they cover is not.
+pub(super) fn undecodable() -> Error {
+    Error::corrupt("the Parquet library cannot decode it; run 'asof verify'")
 }
 
 /// Refuses metadata of chunks and pages that do not lie before `chunks_end`: the library takes them for granted.
@@ -173,11 +180,14 @@ impl DataFile {
         let batch = batch_rows.min(if selection.is_some() { wanted } else { of_group }).max(1);
         let fields = footer.schema.fields();
         let descriptor = metadata.file_metadata().schema_descr();
-        let reader = parquet_to_arrow_field_levels(descriptor, mask, Some(fields))
-            .and_then(|levels| {
+        let begin = || {
+            let levels = parquet_to_arrow_field_levels(descriptor, mask, Some(fields));
+            let reader = levels.and_then(|levels| {
                 ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch, selection)
-            })
-            .map_err(|error| parquet_error(error).at(self.name()))?;
+            });
+            reader.map_err(parquet_error)
+        };
+        let reader = guarded(begin, undecodable).map_err(|error| error.at(self.name()))?;
         Ok(GroupReader { reader: Some(reader), columns, filter, done: 0, left: 0, batch_rows, counted })
     }
 
@@ -315,8 +325,15 @@ impl GroupReader {
             let none = Arc::new(arrow::datatypes::Schema::empty());
             return (rows > 0).then(|| batch_of(none, Vec::new(), rows)).transpose();
         };
-        let Some(batch) = reader.next() else { return Ok(None) };
-        let batch = batch.map_err(|error| reader_error(error).at(file.name()))?;
+        let batch = match guarded(|| reader.next().transpose().map_err(reader_error), undecodable) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                // A library that panicked is not asked again.
+                self.reader = None;
+                return Err(error.at(file.name()));
+            }
+        };
         let rows = batch.num_rows();
         let new = rows.saturating_sub(self.counted);
         self.counted -= rows - new;

@@ -20,7 +20,6 @@ pub mod duplicates;
 pub mod encoding;
 pub mod first_answer;
 pub mod format;
-pub mod guard;
 pub mod infer;
 pub mod json;
 pub mod load;

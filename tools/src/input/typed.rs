@@ -5,13 +5,18 @@
 use super::arrow::{ArrowReader, FILE_MAGIC};
 use super::bounds::BoundedFile;
 use super::chunk::CHUNK_ROWS_MAX;
-use super::guard::guarded;
 use super::parquet::ParquetReader;
 use super::source::Source;
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::arrow::datatypes::{DataType, SchemaRef};
+use asof_engine::guard::guarded;
 use asof_engine::{ColumnType, Error, Result};
 use std::collections::HashSet;
+
+/// What a library reads; an error that names the input if it panics.
+fn library<T>(name: &str, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded(read, || Error::invalid(format!("{name}: the file is damaged; write it again")))
+}
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
@@ -28,7 +33,7 @@ impl TypedReader {
     /// Begins to read a Parquet file.
     pub fn parquet(source: &Source) -> Result<TypedReader> {
         let file = BoundedFile::new(source.name(), source.read_anywhere()?)?;
-        let reader = guarded(source.name(), || ParquetReader::new(file, CHUNK_ROWS_MAX))?;
+        let reader = library(source.name(), || ParquetReader::new(file, CHUNK_ROWS_MAX))?;
         TypedReader::new(source.name(), &reader.schema(), Box::new(reader))
     }
 
@@ -36,7 +41,7 @@ impl TypedReader {
     pub fn arrow(source: &Source) -> Result<TypedReader> {
         let is_file = source.start(FILE_MAGIC.len())? == FILE_MAGIC;
         let file = BoundedFile::new(source.name(), source.read_anywhere()?)?;
-        let reader = guarded(source.name(), || match is_file {
+        let reader = library(source.name(), || match is_file {
             true => ArrowReader::file(file),
             false => ArrowReader::stream(file),
         })?;
@@ -79,7 +84,7 @@ impl TypedReader {
                 Some(batch) => batch,
                 None => {
                     let (name, batches) = (&self.name, &mut self.batches);
-                    match guarded(name, || batches.next().transpose())? {
+                    match library(name, || batches.next().transpose())? {
                         Some(batch) => batch,
                         None => return Ok(None),
                     }

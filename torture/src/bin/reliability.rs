@@ -1,7 +1,9 @@
-//! The part of the checks of reliability that needs nothing but memory: `reliability [--long] [--threads N]`.
+//! The part of the checks of reliability that needs nothing but memory: `reliability [--long] [--first-seed N]
+//! [--threads N] [--skip-planted]`.
 //!
 //! Prints what was done, how often, from which seeds, and what was wrong; fails where anything was, or where a planted
-//! bug was not noticed. The short form is for every change, the long one for a night.
+//! bug was not noticed. The short form is for every change, the long one for a night; another first seed is another
+//! run.
 
 use asof_torture::Shape;
 use asof_torture::planted::catch;
@@ -28,10 +30,10 @@ struct Amount {
     rot_one_in: usize,
 }
 
-const USAGE: &str = "usage: reliability [--long] [--threads N] [--skip-planted]";
+const USAGE: &str = "usage: reliability [--long] [--first-seed N] [--threads N] [--skip-planted]";
 
 fn main() -> ExitCode {
-    let (mut long, mut threads, mut planted) = (false, 2, true);
+    let (mut long, mut threads, mut planted, mut first) = (false, 2, true, 0);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -41,27 +43,32 @@ fn main() -> ExitCode {
                 Some(count) => threads = count,
                 None => return usage(),
             },
+            "--first-seed" => match arguments.next().and_then(|seed| seed.parse::<u32>().ok()) {
+                Some(seed) => first = u64::from(seed),
+                None => return usage(),
+            },
             _ => return usage(),
         }
     }
+    let seeds = |from: u64, count: u64| first + from..first + from + count;
     let amount = if long {
         Amount {
             threads,
-            scenarios: 0..200,
-            every: 0..60,
+            scenarios: seeds(0, 200),
+            every: seeds(0, 40),
             random: 6,
-            sampled: (1000..1080, 6),
-            sweeps: (0..6, 1),
+            sampled: (seeds(1000, 50), 6),
+            sweeps: (seeds(0, 6), 1),
             rot_one_in: 1,
         }
     } else {
         Amount {
             threads,
-            scenarios: 0..12,
-            every: 0..3,
+            scenarios: seeds(0, 24),
+            every: seeds(0, 6),
             random: 2,
-            sampled: (1000..1008, 12),
-            sweeps: (0..1, 2),
+            sampled: (seeds(1000, 16), 12),
+            sweeps: (seeds(0, 3), 3),
             rot_one_in: 7,
         }
     };
@@ -81,6 +88,11 @@ fn main() -> ExitCode {
         println!("  {line}");
     }
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Tells of what is wrong as it is found: a long run is read before its end.
+fn tell(wrong: &[String]) {
+    wrong.iter().for_each(|what| eprintln!("wrong: {what}"));
 }
 
 fn usage() -> ExitCode {
@@ -130,6 +142,7 @@ fn power_cuts(amount: &Amount) -> Vec<String> {
         match Story::play(seed, shape, steps, wanted) {
             Ok(story) => {
                 let explored = explore(&story, &plan);
+                tell(&explored.wrong);
                 *all += explored;
                 story.recorded.len() as u64
             }
@@ -166,7 +179,9 @@ fn faults(amount: &Amount) -> Vec<String> {
     let mut all = Swept::default();
     let (seeds, one_in) = amount.sweeps.clone();
     for seed in seeds.clone() {
-        all += sweep(&Sweep { seed, steps: 10, one_in, threads: amount.threads, first_only: false });
+        let swept = sweep(&Sweep { seed, steps: 10, one_in, threads: amount.threads, first_only: false });
+        tell(&swept.wrong);
+        all += swept;
     }
     println!(
         "single faults              seeds {seeds:?}: {} calls, {} runs (EIO, no space, short write, interruption, read-only disk; once \

@@ -31,6 +31,13 @@ pub struct Bounds {
     pub max_end: u64,
 }
 
+impl Bounds {
+    /// Whether it may tell of deaths in (after, up_to].
+    pub fn within(&self, after: Version, up_to: Version) -> bool {
+        self.max_end > after.0 && self.min_end <= up_to.0
+    }
+}
+
 /// A block, decoded.
 #[derive(Debug)]
 pub struct Block {
