@@ -63,6 +63,9 @@ pub struct Wanted {
     pub key: Arc<[Column]>,
 }
 
+/// More rows than this has no row group: memory is taken for them before they are read.
+const GROUP_ROWS_MAX: u32 = 1 << 20;
+
 impl DataFile {
     /// Opens a file and verifies what tells of its row groups: the directory, or all of an older version's tail.
     pub fn open(
@@ -129,10 +132,21 @@ impl DataFile {
             if filter_end.is_none_or(|end| end > record.tail_offset) {
                 return Err(Error::corrupt(format!("{name} claims a filter that lies outside of it")));
             }
+            if group.rows > GROUP_ROWS_MAX {
+                let message = format!("{name} claims a row group of {} rows", group.rows);
+                return Err(Error::corrupt(message));
+            }
             group_starts.push(next);
             next = next
                 .checked_add(group.rows)
                 .ok_or_else(|| Error::corrupt(format!("{name} claims more than {} rows", u32::MAX)))?;
+        }
+        if u64::from(next) != record.rows {
+            let message = format!(
+                "{name} is another file than the manifest names: expected {} rows, found {next}; run 'asof verify'",
+                record.rows
+            );
+            return Err(Error::corrupt(message));
         }
         let probed = groups.iter().map(|_| AtomicBool::new(false)).collect();
         Ok(DataFile {
