@@ -14,7 +14,7 @@ use crate::salvage::is_aside;
 use crate::scan::{Life, row_versions};
 use crate::store::data_file::DataFile;
 use crate::store::ends;
-use crate::sums::entry_at;
+use crate::sums::sizes_at;
 use crate::text::cell_bytes;
 use crate::view::{Format, View, ViewKey, render};
 use arrow::array::Array;
@@ -83,7 +83,7 @@ impl Database {
             log_allocated_bytes: segments.iter().map(|segment| segment.allocated_bytes).sum(),
             row_versions: manifest.data_files.iter().map(|file| file.rows).sum::<u64>() + loaded_rows,
             tags,
-            compaction_debt_bytes: debt_bytes(&state.generation)?,
+            compaction_debt_bytes: debt_bytes(self)?,
             memory_bytes: state.unsettled_bytes(),
             upkeep_error: self.inner.signals.last_error(),
             leases: leases(&*self.inner.disk, &self.inner.layout),
@@ -490,7 +490,7 @@ impl Verifier<'_> {
                 json += j;
             }
         }
-        let sums = entry_at(state, table, version)?.unwrap_or_default();
+        let sums = sizes_at(state, table, version)?;
         if (sums.rows, sums.csv_bytes, sums.json_bytes) != (rows, csv, json) {
             return Err(Error::new(
                 ErrorKind::Corrupt,

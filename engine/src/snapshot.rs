@@ -9,7 +9,7 @@ use crate::scan::{Life, Scan, dead_among, row_versions, wanted};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
 use crate::store::group_scan::{Choice, DeadRows, Detail, GroupTask};
-use crate::sums::entry_at;
+use crate::sums::sizes_at;
 use crate::text;
 use crate::view::{Format, View, ViewKey};
 use arrow::array::RecordBatch;
@@ -185,7 +185,7 @@ impl Snapshot {
 
     fn text_size(&self, table: &Table, format: Format) -> Result<Option<u64>> {
         let schema = table.schema_at(self.version);
-        let sums = || Ok::<_, Error>(entry_at(&self.state, table, self.version)?.unwrap_or_default());
+        let sums = || sizes_at(&self.state, table, self.version);
         Ok(match format {
             Format::Csv => {
                 let sums = sums()?;

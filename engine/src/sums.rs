@@ -1,9 +1,12 @@
 //! Running sums: after each version that changed a table, its rows and the bytes of its cells as CSV
 //! and as JSON. Up to the manifest they lie in the changes file; for later versions they are computed
 //! here when first needed, from the rows born and dead, and settled by the next checkpoint.
+//!
+//! Rows that lie in a damaged file cannot be counted when they end. The sums of bytes are unknown then, until a later
+//! change finds all rows of the table readable and counts them anew: damage of one table keeps nobody from settling.
 
 use crate::adapt::default_array;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::history::changes::ChangeEntry;
 use crate::scan::{Life, unordered_row_versions};
 use crate::state::State;
@@ -20,7 +23,7 @@ pub struct SumsTail {
     at: Version,
     /// Rows alive.
     pub rows: u64,
-    /// For each column id: bytes as CSV and as JSON.
+    /// For each column id: bytes as CSV and as JSON; none while they are unknown.
     pub columns: Vec<(u32, u64, u64)>,
     /// One entry for each version that changed the table.
     pub entries: Vec<ChangeEntry>,
@@ -45,6 +48,17 @@ pub fn entry_at(state: &State, table: &Table, version: Version) -> Result<Option
         }
     }
     state.generation.changes(table.id).at(version)
+}
+
+/// The same with its bytes, for which all rows are read where sums do not have them.
+pub fn sizes_at(state: &State, table: &Table, version: Version) -> Result<ChangeEntry> {
+    let mut entry = entry_at(state, table, version)?.unwrap_or_default();
+    if !entry.has_bytes() {
+        let columns = &table.schema_at(version).columns;
+        let columns = count(state, table, columns, version, columns.len() == 1)?;
+        (entry.csv_bytes, entry.json_bytes) = total(&columns);
+    }
+    Ok(entry)
 }
 
 /// The running sums up to a version, for the checkpoint. Readers do not wait for it.
@@ -101,12 +115,57 @@ fn settle(state: &State, table: &Table, version: Version, tail: &mut SumsTail) -
         let schema_index = table.schema_index_at(*first);
         let length = rest.partition_point(|change| table.schema_index_at(*change) == schema_index);
         let (epoch, later) = rest.split_at(length);
-        settle_epoch(state, table, &table.schemas[schema_index].1, epoch, &mut next)?;
+        match settle_epoch(state, table, &table.schemas[schema_index].1, epoch, &mut next) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                log::error!("sizes of table {} are unknown from version {first} on: {error}", table.name);
+                settle_unknown(state, table, epoch, &mut next);
+            }
+            settled => settled?,
+        }
         rest = later;
     }
     next.at = version;
     *tail = next;
     Ok(())
+}
+
+/// What is known where rows that ended in an epoch cannot be read.
+fn settle_unknown(state: &State, table: &Table, epoch: &[Version], tail: &mut SumsTail) {
+    let (memtable, settled) = (state.memtable(table.id), state.generation.sums(table.id).rows);
+    tail.columns.clear();
+    for version in epoch {
+        let net = memtable.as_ref().and_then(|memtable| memtable.read().last_change(*version));
+        tail.rows = settled.wrapping_add_signed(net.map_or(0, |(_, net)| net));
+        let (csv_bytes, json_bytes) = match tail.rows {
+            0 => (0, 0),
+            _ => (ChangeEntry::UNKNOWN, ChangeEntry::UNKNOWN),
+        };
+        tail.entries.push(ChangeEntry { version: *version, rows: tail.rows, csv_bytes, json_bytes });
+    }
+}
+
+/// Bytes of all columns as CSV and as JSON.
+fn total(columns: &[(u32, u64, u64)]) -> (u64, u64) {
+    columns.iter().fold((0, 0), |(csv, json), (_, c, j)| (csv + c, json + j))
+}
+
+/// Counts the bytes of columns in all rows that a version shows; `one_column` where the table has no other.
+fn count(
+    state: &State,
+    table: &Table,
+    columns: &[Column],
+    version: Version,
+    one_column: bool,
+) -> Result<Vec<(u32, u64, u64)>> {
+    let mut sums: Vec<_> = columns.iter().map(|column| (column.id, 0, 0)).collect();
+    for chunk in unordered_row_versions(state, table, columns, Life::VisibleAt(version))? {
+        let chunk = chunk?;
+        for ((_, csv, json), (index, column)) in sums.iter_mut().zip(columns.iter().enumerate()) {
+            let (c, j) = cell_bytes(column, chunk.rows.column(index), one_column);
+            (*csv, *json) = (*csv + c, *json + j);
+        }
+    }
+    Ok(sums)
 }
 
 fn settle_epoch(
@@ -152,12 +211,8 @@ fn settle_epoch(
                 *json = json.wrapping_add_signed(*json_delta);
             }
         }
-        tail.entries.push(ChangeEntry {
-            version: *version,
-            rows: tail.rows,
-            csv_bytes: tail.columns.iter().map(|(_, csv, _)| csv).sum(),
-            json_bytes: tail.columns.iter().map(|(_, _, json)| json).sum(),
-        });
+        let (csv_bytes, json_bytes) = total(&tail.columns);
+        tail.entries.push(ChangeEntry { version: *version, rows: tail.rows, csv_bytes, json_bytes });
     }
     Ok(())
 }
@@ -175,6 +230,9 @@ fn columns_under(
     let one_column = schema.columns.len() == 1;
     if tail.rows == 0 {
         return Ok(schema.columns.iter().map(|column| (column.id, 0, 0)).collect());
+    }
+    if tail.columns.is_empty() {
+        return count(state, table, &schema.columns, before, one_column);
     }
     let mut sums = Vec::with_capacity(schema.columns.len());
     let mut recounted: Vec<Column> = Vec::new();
@@ -195,14 +253,9 @@ fn columns_under(
         });
     }
     if !recounted.is_empty() {
-        for chunk in unordered_row_versions(state, table, &recounted, Life::VisibleAt(before))? {
-            let chunk = chunk?;
-            for (index, column) in recounted.iter().enumerate() {
-                let (csv, json) = cell_bytes(column, chunk.rows.column(index), one_column);
-                let sum = sums.iter_mut().find(|(id, ..)| *id == column.id).expect("it was pushed above");
-                sum.1 += csv;
-                sum.2 += json;
-            }
+        for (id, csv, json) in count(state, table, &recounted, before, one_column)? {
+            let sum = sums.iter_mut().find(|(known, ..)| *known == id).expect("it was pushed above");
+            (sum.1, sum.2) = (csv, json);
         }
     }
     Ok(sums)

@@ -133,14 +133,16 @@ fn sum_cells(
 /// The exact size of a table as a CSV file, from its rows and each column's sum of CSV bytes.
 pub fn file_size_csv(schema: &TableSchema, rows: u64, column_bytes: &[u64]) -> u64 {
     // Each row has a comma between cells and a line end: one byte a column.
-    header_bytes(schema) + rows * schema.columns.len() as u64 + column_bytes.iter().sum::<u64>()
+    let bytes = column_bytes.iter().fold(header_bytes(schema), |sum, bytes| sum.saturating_add(*bytes));
+    bytes.saturating_add(rows.saturating_mul(schema.columns.len() as u64))
 }
 
 /// The exact size of a table as a JSON Lines file, from its rows and each column's sum of JSON bytes.
 pub fn file_size_jsonl(schema: &TableSchema, rows: u64, column_bytes: &[u64]) -> u64 {
     // Two braces and a line end, less one comma than columns.
     let names: usize = schema.columns.iter().map(|column| cells::json_name(&column.name).len() + 1).sum();
-    rows * (names as u64 + 2) + column_bytes.iter().sum::<u64>()
+    let bytes = column_bytes.iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
+    bytes.saturating_add(rows.saturating_mul(names as u64 + 2))
 }
 
 /// The key of a row as people write it.

@@ -16,9 +16,10 @@ use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{CHECKPOINT_LOG_BYTES_MIN, Upkeep};
 use crate::state::State;
-use asof_mvcc::Version;
+use asof_mvcc::{TableId, Version};
 use asof_wal::{LogOptions, Position};
 use parking_lot::{Condvar, Mutex};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -268,6 +269,7 @@ fn compact(database: &Database, signals: &Signals) {
         !signals.asked.lock().stop && database.inner.state().unsettled_bytes() < room
     };
     let mut rewrote = false;
+    let mut damaged: HashSet<TableId> = HashSet::new();
     loop {
         {
             let asked = signals.asked.lock();
@@ -275,9 +277,19 @@ fn compact(database: &Database, signals: &Signals) {
                 return;
             }
         }
-        let step = database.compact_plan(None, &Parameters::AUTOMATIC).map(|steps| steps.into_iter().next());
+        let step = database
+            .compact_plan(None, &Parameters::AUTOMATIC)
+            .map(|steps| steps.into_iter().find(|step| !damaged.contains(&step.table_id)));
         let done = match step {
-            Ok(Some(step)) => database.compact_step(&step, &mut pace),
+            Ok(Some(step)) => match database.compact_step(&step, &mut pace) {
+                // The others are compacted all the same.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    log::error!("table {} is not compacted: {error}", step.table);
+                    damaged.insert(step.table_id);
+                    continue;
+                }
+                done => done,
+            },
             Ok(None) if !rewrote => return,
             Ok(None) => {
                 return database.release_files().unwrap_or_else(|error| {

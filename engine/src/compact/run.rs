@@ -9,7 +9,7 @@ use super::policy::{FileFacts, Parameters, Reason, Step, VisibleRows, plan};
 use super::rewrite::{Pace, Rewrite};
 use crate::checkpoint::{install, release_files, remove_leavings, while_locked};
 use crate::database::{Database, Inner};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::generation::Generation;
 use crate::manifest::{FileMeasures, Manifest};
 use crate::store::ends::{self, Ends};
@@ -63,7 +63,14 @@ impl Database {
         let mut known = table.is_none();
         for one in state.catalog().all().filter(|one| table.is_none_or(|name| one.name == name)) {
             known = true;
-            let steps_of_table = plan_table(generation, one.id, parameters)?;
+            let steps_of_table = match plan_table(generation, one.id, parameters) {
+                // The others are compacted all the same.
+                Err(error) if table.is_none() && error.kind() == ErrorKind::Corrupt => {
+                    log::error!("table {} is not compacted: {error}", one.name);
+                    continue;
+                }
+                planned => planned?,
+            };
             steps.extend(steps_of_table.into_iter().map(|step| CompactionStep {
                 table_id: one.id,
                 table: one.name.clone(),
@@ -124,13 +131,9 @@ impl Database {
 }
 
 /// Bytes that compaction would read by itself: what `info` shows as debt.
-pub(crate) fn debt_bytes(generation: &Generation) -> Result<u64> {
-    let mut bytes = 0;
-    for table in generation.catalog.all() {
-        let steps = plan_table(generation, table.id, &Parameters::AUTOMATIC)?;
-        bytes += steps.iter().map(|step| step.bytes).sum::<u64>();
-    }
-    Ok(bytes)
+pub(crate) fn debt_bytes(database: &Database) -> Result<u64> {
+    let steps = database.compact_plan(None, &Parameters::AUTOMATIC)?;
+    Ok(steps.iter().map(|step| step.step.bytes).sum())
 }
 
 fn plan_table(generation: &Generation, table: TableId, parameters: &Parameters) -> Result<Vec<Step>> {

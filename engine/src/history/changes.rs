@@ -34,6 +34,16 @@ pub struct ChangeEntry {
     pub json_bytes: u64,
 }
 
+impl ChangeEntry {
+    /// In place of bytes that are unknown: rows that ended could not be read to be counted.
+    pub const UNKNOWN: u64 = u64::MAX;
+
+    /// Whether its sums of bytes are known.
+    pub fn has_bytes(&self) -> bool {
+        self.csv_bytes != Self::UNKNOWN && self.json_bytes != Self::UNKNOWN
+    }
+}
+
 /// The settled entries of one table.
 #[derive(Debug)]
 pub struct ChangesFile {

@@ -3,6 +3,7 @@
 
 use crate::support::*;
 use asof_engine::manifest::Manifest;
+use asof_engine::view::Format;
 use asof_engine::{Alteration, Column, ColumnType, CommitOptions, Database, DiffKind, ErrorKind, Version};
 use asof_engine::{Error, Options, Tag};
 use asof_wal::sim::SimDisk;
@@ -348,4 +349,72 @@ fn write_and_read(world: &World, disk: &SimDisk, damage: &str) {
             }
         }
     }
+}
+
+/// Sizes of files come from sums over the rows, and those that end are taken off: where they lie in a damaged file they
+/// cannot be.
+#[test]
+fn rows_that_end_in_a_damaged_file_keep_nobody_from_settling() {
+    let (disk, clock) = (SimDisk::new(5), Arc::new(TestClock::default()));
+    let database = open(&disk.process(), &clock);
+    let mut txn = database.begin().unwrap();
+    for table in ["bad", "good"] {
+        txn.create_table(table, customers(), &["id".to_string()]).unwrap();
+        txn.insert(table, &rows(&[(1, Some("one")), (2, None), (3, Some("three"))])).unwrap();
+    }
+    txn.commit(CommitOptions::default()).unwrap();
+    assert!(database.checkpoint().unwrap().done);
+    drop(database);
+    let is_of_bad = |path: &&PathBuf| path.to_string_lossy().contains("/data/00000001-");
+    let path = disk.files().iter().find(is_of_bad).unwrap().clone();
+    let mut bytes = disk.read(&path).unwrap();
+    bytes[20] ^= 4;
+    disk.overwrite(&path, &bytes).unwrap();
+
+    let mut database = open(&disk.process(), &clock);
+    let mut expected = Vec::new();
+    for (round, id) in [(0, 7), (1, 8), (2, 9)] {
+        let mut txn = database.begin().unwrap();
+        if round == 0 {
+            txn.truncate("bad").unwrap();
+        }
+        txn.insert("bad", &rows(&[(id, Some("new"))])).unwrap();
+        txn.insert("good", &rows(&[(id, Some("new"))])).unwrap();
+        txn.commit(CommitOptions::default()).unwrap();
+        assert!(database.checkpoint().unwrap().done, "round {round}");
+        if round == 1 {
+            database = open(&disk.process(), &clock);
+        }
+        expected.push((7..=id).fold("id,name\n".to_string(), |text, id| text + &format!("{id},new\n")));
+        for (nth, text) in expected.iter().enumerate() {
+            let version = Version(nth as u64 + 2);
+            assert_eq!(&csv(&database, version, "bad"), text, "round {round}");
+            let snapshot = database.snapshot(version).unwrap();
+            assert_eq!(snapshot.view_size("bad", Format::Csv).unwrap() as usize, text.len());
+            assert_eq!(snapshot.table("bad").unwrap().rows as usize, nth + 1);
+            assert_eq!(csv(&database, version, "good").lines().count(), nth + 5);
+        }
+    }
+    let error = try_csv(&database, Version(1), "bad").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let findings = database.verify().unwrap().findings;
+    assert!(!findings.is_empty());
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert!(findings.iter().all(|finding| finding.file.contains(name)), "{findings:?}");
+
+    // Damaged sums: what needs none of them goes on.
+    let sums = Path::new(DB).join("history/00000001.changes");
+    let mut bytes = disk.read(&sums).unwrap();
+    bytes.fill(7);
+    disk.overwrite(&sums, &bytes).unwrap();
+    let database = open(&disk.process(), &clock);
+    assert_eq!(&csv(&database, Version(3), "bad"), &expected[1]);
+    assert!(database.info().unwrap().row_versions > 0);
+    assert_eq!(
+        database.snapshot(Version(3)).unwrap().view_size("bad", Format::Csv).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
+    assert!(
+        database.verify().unwrap().findings.iter().any(|finding| finding.file.contains("00000001.changes"))
+    );
 }

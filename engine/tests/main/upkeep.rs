@@ -161,6 +161,43 @@ fn what_pays_to_be_compacted_is_compacted_unasked() {
 }
 
 #[test]
+fn a_table_with_damage_keeps_no_other_from_being_compacted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let options = Options { checkpoint_age: Duration::from_millis(1), ..Options::default() };
+    let database = make(&path, &options);
+    let mut txn = database.begin().unwrap();
+    txn.create_table("a", customers(), &["id".to_string()]).unwrap();
+    txn.insert("a", &wide(0, 3_000)).unwrap();
+    let version = txn.commit(CommitOptions::default()).unwrap().version;
+    wait_until("a checkpoint", || settled(&database) >= version);
+    let table = database.snapshot(version).unwrap().table("a").unwrap().id;
+    for entry in std::fs::read_dir(path.join("data")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.file_name().unwrap().to_str().unwrap().starts_with(&format!("{table:08x}-")) {
+            let mut bytes = std::fs::read(&file).unwrap();
+            bytes[100] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+        }
+    }
+    for round in 0..4 {
+        let mut txn = database.begin().unwrap();
+        txn.truncate("a").unwrap();
+        txn.insert("a", &wide(10_000 * (round + 1), 3_000)).unwrap();
+        txn.commit(CommitOptions::default()).unwrap();
+        let version = put(&database, 0, 3_000).unwrap();
+        wait_until("a checkpoint", || settled(&database) >= version);
+    }
+    let pays = |table: &str| {
+        let steps = database.compact_plan(Some(table), &asof_engine::compact::policy::Parameters::AUTOMATIC);
+        !steps.unwrap().is_empty()
+    };
+    wait_until("compaction of the other table", || !pays("t"));
+    assert!(pays("a"), "its damaged file cannot be rewritten");
+    assert_eq!(database.info().unwrap().upkeep_error, None);
+}
+
+#[test]
 fn a_long_tail_is_settled_when_the_last_handle_goes_and_a_short_one_stays() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
