@@ -163,7 +163,10 @@ struct Verifier<'a> {
 impl Verifier<'_> {
     /// Notes damage: of the file that the message names, or else of `path`.
     fn found(&mut self, path: &Path, error: Error) {
-        let message = error.to_string();
+        let message = match error.kind() {
+            ErrorKind::Corrupt => error.to_string(),
+            _ => format!("not checked: {error}"),
+        };
         let root = format!("{}/", self.database.path().display());
         let named = message.split_once(&root).and_then(|(_, rest)| rest.split([' ', ':']).next());
         let file = match named {

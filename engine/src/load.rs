@@ -15,7 +15,7 @@ pub(crate) mod spill;
 
 use crate::database::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{io_error, temporary_path};
+use crate::files::io_error;
 use crate::layout::DATA_DIR;
 use crate::manifest::DataFileRecord;
 use crate::numbers;
@@ -326,11 +326,7 @@ fn begin_file(
     let (id, lock) = numbers::draw_for_load(inner, table.id)?;
     locks.insert(id, lock);
     let disk: Arc<dyn Disk> = inner.disk.clone();
-    let made = DataWriter::create(disk, &inner.layout, table.id, id, &schema.columns, kind, &schema.key);
-    if made.is_err() {
-        let _ = inner.disk.remove_file(&temporary_path(&inner.layout.data(table.id, id)));
-    }
-    made
+    DataWriter::create(disk, &inner.layout, table.id, id, &schema.columns, kind, &schema.key)
 }
 
 /// All rows of files whose keys ascend from one to the next.

@@ -29,10 +29,13 @@ pub use error::{Error, Result, Status};
 use args::Command;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Runs a command line, `asof` itself being its first word.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     asof_engine::guard::silence();
+    // A file that would get larger than this process may make one is an error of its write, and not the end.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let words: Vec<OsString> = words.into_iter().collect();
     let json = words.iter().any(|word| word == "--json");
     let database = std::env::var_os("ASOF_DB");

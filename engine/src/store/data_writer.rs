@@ -59,7 +59,7 @@ pub enum FileKind {
 pub struct DataWriter {
     writer: SerializedFileWriter<Sink>,
     schema: SchemaRef,
-    disk: Arc<dyn Disk>,
+    temporary: Temporary,
     path: PathBuf,
     record: DataFileRecord,
     kind: FileKind,
@@ -74,6 +74,22 @@ pub struct DataWriter {
     /// For each row group the first keys of pages, where the second version of an index block is to be written.
     #[cfg(test)]
     second_version: Option<Vec<Keys>>,
+}
+
+/// The file while it is written. What is given up is removed: a disk may be full of it.
+struct Temporary {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Where that fails, garbage collection does it later.
+            let _ = self.disk.remove_file(&self.path);
+        }
+    }
 }
 
 /// Rows of the row group that is being gathered.
@@ -99,10 +115,10 @@ impl DataWriter {
         key: &[u32],
     ) -> Result<DataWriter> {
         let path = layout.data(table, id);
-        let temporary = temporary_path(&path);
-        let file =
-            disk.open(&temporary, OpenMode::Create).map_err(|error| io_error("create", &temporary, error))?;
-        file.set_len(0).map_err(|error| io_error("create", &temporary, error))?;
+        let temporary = Temporary { path: temporary_path(&path), disk, finished: false };
+        let fail = |error| io_error("create", &temporary.path, error);
+        let file = temporary.disk.open(&temporary.path, OpenMode::Create).map_err(fail)?;
+        file.set_len(0).map_err(fail)?;
         let has_row_ids = key.is_empty();
         let schema = file_schema(columns, kind, has_row_ids);
         let sorted = match key.first() {
@@ -113,7 +129,7 @@ impl DataWriter {
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let parquet_schema = ArrowSchemaConverter::new().convert(&schema).map_err(parquet_error)?;
         let writer = SerializedFileWriter::new(
-            Sink::new(file, id, directory::BLOCK_BYTES),
+            Sink::new(file, temporary.path.clone(), id, directory::BLOCK_BYTES),
             parquet_schema.root_schema_ptr(),
             Arc::new(properties),
         )
@@ -141,7 +157,7 @@ impl DataWriter {
         Ok(DataWriter {
             writer,
             schema,
-            disk,
+            temporary,
             path,
             record,
             kind,
@@ -315,23 +331,23 @@ impl DataWriter {
     /// a loaded file lacks its version: `loaded_at` and begins are the caller's to set.
     pub fn finish(mut self) -> Result<DataFileRecord> {
         self.end_group()?;
-        let (disk, path) = (self.disk.clone(), self.path.clone());
-        let fail = |error| io_error("write", &path, error);
-        self.writer.flush().map_err(fail)?;
-        let (tail_offset, blocks) = self.writer.inner_mut().begin_tail().map_err(fail)?;
+        self.writer.flush()?;
+        let (tail_offset, blocks) = self.writer.inner_mut().begin_tail()?;
         let columns = columns_of(&self.schema)?;
         let index = directory::encode(self.record.id, &blocks, &columns, &self.groups, &self.details);
         #[cfg(test)]
         let index = self.older_index(blocks).unwrap_or(index);
-        self.writer.write_all(&index).map_err(fail)?;
-        self.writer.flush().map_err(fail)?;
-        self.writer.inner_mut().begin_footer().map_err(fail)?;
+        self.writer.write_all(&index)?;
+        self.writer.flush()?;
+        self.writer.inner_mut().begin_footer()?;
         self.writer
             .append_key_value_metadata(KeyValue::new(INDEX_OFFSET_KEY.to_string(), tail_offset.to_string()));
         let sink = self.writer.into_inner().map_err(parquet_error)?;
         let sync = self.kind != FileKind::Loaded || !planted(Bug::LoadNotSynced);
-        let written = sink.finish(sync).map_err(fail)?;
-        disk.rename(&temporary_path(&path), &path).map_err(fail)?;
+        let written = sink.finish(sync)?;
+        let Temporary { disk, path: temporary, finished } = &mut self.temporary;
+        disk.rename(temporary, &self.path).map_err(|error| io_error("rename", temporary, error))?;
+        *finished = true;
         let mut record = self.record;
         record.tail_offset = written.tail_offset;
         record.tail_crc = written.tail_crc;
@@ -427,10 +443,7 @@ fn inner_error(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     };
     match error.downcast::<io::Error>() {
         Ok(error) if error.kind() == io::ErrorKind::UnexpectedEof => Error::corrupt(error.to_string()),
-        Ok(error) => match error.downcast::<Error>() {
-            Ok(error) => error,
-            Err(error) => Error::from(error),
-        },
+        Ok(error) => Error::from(*error),
         Err(error) => Error::corrupt(error.to_string()),
     }
 }

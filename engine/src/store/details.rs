@@ -5,7 +5,7 @@
 use super::index_block::{GroupExtent, Input, put_bytes};
 use super::read::Footer;
 use crate::error::{Result, damaged};
-use asof_mvcc::Keys;
+use asof_mvcc::{Keys, Version};
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::errors::Result as ParquetResult;
@@ -98,6 +98,26 @@ pub fn encode_pages(zones: &[PageZone], fences: &Keys, pages: &[Vec<u32>]) -> Ve
     out.extend((pages.len() as u32).to_le_bytes());
     pages.iter().flatten().for_each(|bytes| out.extend(bytes.to_le_bytes()));
     out
+}
+
+impl PageZone {
+    /// That of all of a row group.
+    pub fn of_group(extent: &GroupExtent) -> PageZone {
+        let GroupExtent { min_begin, max_begin, min_end, max_end, .. } = *extent;
+        PageZone { min_begin, max_begin, min_end, max_end }
+    }
+
+    /// Whether a version shows all of the rows, or none; none of the two where their lives must be looked at. Deaths in
+    /// ends files are not known here.
+    pub fn shown_at(&self, version: Version) -> Option<bool> {
+        if self.min_begin > version.0 || self.max_end <= version.0 {
+            Some(false)
+        } else if self.max_begin <= version.0 && self.min_end > version.0 {
+            Some(true)
+        } else {
+            None
+        }
+    }
 }
 
 impl GroupDetails {

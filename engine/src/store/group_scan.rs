@@ -4,6 +4,7 @@
 use super::chunk::{Chunk, Chunks};
 use super::data_file::{DataFile, Wanted};
 use super::data_writer::{BEGIN_FIELD_ID, END_FIELD_ID};
+use super::details::PageZone;
 use super::read::{GroupReader, as_wanted, key_ids};
 use crate::error::{Error, Result};
 use crate::scan::Life;
@@ -11,6 +12,7 @@ use arrow::array::{Array, AsArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::UInt64Type;
 use asof_mvcc::{Column, Keys, Version};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Rows of a chunk.
@@ -94,6 +96,9 @@ impl GroupTask {
                 &asked
             }
         };
+        if let (Choice::Life(Life::VisibleAt(version)), None, false) = (&self.choice, &self.rows, lives) {
+            return self.visible(*version, dead);
+        }
         let (mut prior, mut read_begins, mut read_ends) = (None, true, true);
         if let Choice::Life(life) = self.choice {
             match life {
@@ -195,6 +200,80 @@ impl GroupTask {
         Ok(Chosen { mask, count: left, counted, begins, ends })
     }
 
+    /// The rows that a version shows, of all. Begins and ends are looked at page by page, and only in pages of which
+    /// their lowest and highest do not tell.
+    fn visible(&self, version: Version, dead: &[(u32, Version)]) -> Result<Chosen> {
+        let extent = &self.file.groups[self.group];
+        let rows = extent.rows as usize;
+        let one = [PageZone::of_group(extent)];
+        let (zones, page_rows) = match one[0].shown_at(version) {
+            Some(_) => (&one[..], rows),
+            None => match &self.file.details(self.group)?.zones[..] {
+                [] => (&one[..], rows),
+                zones => (zones, extent.page_rows as usize),
+            },
+        };
+        let shown: Vec<Option<bool>> = zones.iter().map(|zone| zone.shown_at(version)).collect();
+        let mut mask = BooleanBufferBuilder::new(rows);
+        for (page, shown) in shown.iter().enumerate() {
+            mask.append_n(page_rows.min(rows - page * page_rows), shown.unwrap_or(true));
+        }
+        let mut counted = 0;
+        if shown.contains(&None) {
+            let pages = shown.iter().enumerate().filter(|(_, shown)| shown.is_none());
+            let pages: Vec<Range<usize>> =
+                pages.map(|(page, _)| page * page_rows..rows.min((page + 1) * page_rows)).collect();
+            let asked = shown
+                .iter()
+                .any(Option::is_some)
+                .then(|| mask_of(rows, pages.iter().cloned().flatten().map(|row| row as u32)));
+            if extent.max_begin > version.0 {
+                let late = |begin: u64| begin > version.0;
+                self.clear(BEGIN_FIELD_ID, asked.as_ref(), &pages, late, &mut counted, &mut mask)?;
+            }
+            if extent.min_end <= version.0 {
+                let early = |end: u64| end <= version.0;
+                self.clear(END_FIELD_ID, asked.as_ref(), &pages, early, &mut counted, &mut mask)?;
+            }
+        }
+        dead.iter()
+            .filter(|(_, end)| *end <= version)
+            .for_each(|(row, _)| mask.set_bit(*row as usize, false));
+        let mask = mask.finish();
+        let count = mask.count_set_bits();
+        let mask = (count < rows).then_some(mask);
+        Ok(Chosen { mask, count, counted, begins: Vec::new(), ends: Vec::new() })
+    }
+
+    /// Clears the bits of rows of some pages, which are those asked for, whose value of an internal column hides them.
+    fn clear(
+        &self,
+        id: u32,
+        asked: Option<&BooleanBuffer>,
+        pages: &[Range<usize>],
+        hides: impl Fn(u64) -> bool,
+        counted: &mut usize,
+        mask: &mut BooleanBufferBuilder,
+    ) -> Result<()> {
+        let mut pages = pages.iter().cloned();
+        let mut page = 0..0;
+        self.each_numbers(id, asked, counted, |mut numbers| {
+            while !numbers.is_empty() {
+                if page.is_empty() {
+                    page = pages.next().expect("as many numbers as rows of these pages");
+                }
+                let (these, rest) = numbers.split_at(numbers.len().min(page.len()));
+                for (row, number) in page.clone().zip(these) {
+                    if hides(*number) {
+                        mask.set_bit(row, false);
+                    }
+                }
+                page.start += these.len();
+                numbers = rest;
+            }
+        })
+    }
+
     /// How many rows may be read, at most.
     pub fn rows_expected(&self) -> usize {
         self.rows.as_ref().map_or(self.file.groups[self.group].rows as usize, Vec::len)
@@ -202,19 +281,35 @@ impl GroupTask {
 
     /// An internal column of the rows asked for.
     fn numbers(&self, id: u32, rows: Option<&BooleanBuffer>, counted: &mut usize) -> Result<Vec<Version>> {
-        let (batch, _) = self.file.read_whole(&[id], self.group, rows, *counted)?;
-        *counted = batch.num_rows();
-        let expected = rows.map_or(self.file.groups[self.group].rows as usize, BooleanBuffer::count_set_bits);
-        let numbers = batch.columns().first().and_then(|array| array.as_primitive_opt::<UInt64Type>());
-        match numbers {
-            Some(numbers) if numbers.null_count() == 0 && numbers.len() == expected => {
-                Ok(numbers.values().iter().copied().map(Version).collect())
-            }
-            _ => Err(Error::corrupt(format!(
-                "{}: the column with id {id} is not numbers of all rows",
-                self.file.name()
-            ))),
+        let mut all = Vec::new();
+        self.each_numbers(id, rows, counted, |numbers| all.extend(numbers.iter().copied().map(Version)))?;
+        Ok(all)
+    }
+
+    /// Calls with the values of an internal column of the rows asked for, in order and in parts: as many as there are
+    /// rows, or fewer and an error.
+    fn each_numbers(
+        &self,
+        id: u32,
+        rows: Option<&BooleanBuffer>,
+        counted: &mut usize,
+        mut each: impl FnMut(&[u64]),
+    ) -> Result<()> {
+        let mut left = rows.map_or(self.file.groups[self.group].rows as usize, BooleanBuffer::count_set_bits);
+        let given = left;
+        let wrong = || {
+            let name = self.file.name();
+            Error::corrupt(format!("{name}: the column with id {id} is not numbers of all rows"))
+        };
+        let mut reader = self.file.read_group(&[id], self.group, rows, *counted, BATCH_ROWS)?;
+        while let Some(batch) = reader.next_batch(&self.file)? {
+            let numbers = batch.columns().first().and_then(|array| array.as_primitive_opt::<UInt64Type>());
+            let numbers = numbers.filter(|numbers| numbers.null_count() == 0).ok_or_else(wrong)?;
+            left = left.checked_sub(numbers.len()).ok_or_else(wrong)?;
+            each(numbers.values());
         }
+        *counted = given;
+        if left == 0 { Ok(()) } else { Err(wrong()) }
     }
 
     /// Reads the rows that are wanted, in order, chunk by chunk.

@@ -1,10 +1,12 @@
 //! Takes the bytes of a data file being written, and their digest and checksums on the way.
 
 use super::index_block::block_crc;
+use crate::files::io_error;
 use asof_mvcc::FileId;
 use asof_wal::DiskFile;
 use asof_wal::planted::{Bug, planted};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bytes that are gathered before they are written.
@@ -13,6 +15,7 @@ const FLUSH_BYTES: usize = 1 << 20;
 /// The file below a Parquet writer.
 pub(super) struct Sink {
     file: Arc<dyn DiskFile>,
+    path: PathBuf,
     id: FileId,
     written: u64,
     pending: Vec<u8>,
@@ -36,9 +39,10 @@ pub(super) struct Written {
 
 impl Sink {
     /// An empty file.
-    pub fn new(file: Arc<dyn DiskFile>, id: FileId, block_bytes: usize) -> Sink {
+    pub fn new(file: Arc<dyn DiskFile>, path: PathBuf, id: FileId, block_bytes: usize) -> Sink {
         Sink {
             file,
+            path,
             id,
             written: 0,
             pending: Vec::new(),
@@ -50,6 +54,11 @@ impl Sink {
         }
     }
 
+    /// An error that names the file: the library above does not.
+    fn failed(&self, error: io::Error) -> io::Error {
+        io::Error::other(io_error("write", &self.path, error))
+    }
+
     fn write_blocks(&mut self, all: bool) -> io::Result<()> {
         let block_bytes = self.block_bytes;
         let whole = if all { self.pending.len() } else { self.pending.len() / block_bytes * block_bytes };
@@ -57,7 +66,7 @@ impl Sink {
             return Ok(());
         }
         let bytes = &self.pending[..whole];
-        self.file.write_all_at(bytes, self.written)?;
+        self.file.write_all_at(bytes, self.written).map_err(|error| self.failed(error))?;
         self.hasher.update(bytes);
         if let Some(crc) = &mut self.footer {
             crc.update(bytes);
@@ -96,7 +105,7 @@ impl Sink {
     pub fn finish(mut self, sync: bool) -> io::Result<Written> {
         self.write_blocks(true)?;
         if sync && !planted(Bug::DataFileNotSynced) {
-            self.file.sync_all()?;
+            self.file.sync_all().map_err(|error| self.failed(error))?;
         }
         let tail_offset = self.tail_offset.expect("the tail begins before the file ends");
         let crc = self.footer.take().expect("the footer begins before the file ends");

@@ -113,3 +113,41 @@ fn a_checkpoint_or_compaction_that_finds_no_room_at_any_call_leaves_nothing_behi
     }
     assert!(failed[0] > 10 && failed[1] > 10, "{failed:?}");
 }
+
+#[test]
+fn a_load_that_finds_no_room_at_any_call_names_the_file_and_leaves_nothing_behind() {
+    let mut failed = 0;
+    for call in 0.. {
+        let (disk, clock) = (SimDisk::new(call), Arc::new(TestClock::default()));
+        let database = open(&disk, &clock);
+        put(&database, "first");
+        let before = files(&disk);
+        disk.plan_calls_from(disk.calls() + call, Fault::Full);
+        let load = || {
+            let mut txn = database.begin()?;
+            // Out of order: it is sorted through files of its own.
+            let parts = [300..600, 100..200].map(|ids| ids.map(|id| (id, None)).collect::<Vec<_>>());
+            txn.load("t", parts.map(|part| Ok(rows(&part))))?;
+            txn.commit(CommitOptions::default())
+        };
+        let done = load();
+        disk.heal();
+        let Err(error) = done else {
+            assert!(failed > 5, "{failed} failed");
+            break;
+        };
+        failed += 1;
+        assert_eq!(error.kind(), ErrorKind::Full, "call {call}: {error}");
+        assert!(error.to_string().contains(DB), "call {call}: {error}");
+        let left = files(&disk);
+        let temporary = |name: &&String| name.ends_with(".tmp");
+        assert_eq!(left.iter().find(temporary), None, "call {call}");
+        if database.refresh().is_ok_and(|newest| newest == Version(1)) {
+            drop(database);
+            let database = open(&disk.process(), &clock);
+            database.checkpoint().unwrap();
+            assert!(database.snapshot(Version(1)).unwrap().table("t").unwrap().rows == 10, "call {call}");
+        }
+        assert!(left.len() >= before.len());
+    }
+}

@@ -52,7 +52,7 @@ pub struct ApplyArgs {
 
 /// A transaction as it is written.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a transaction, as {\"ops\": [..]}")]
 pub struct Request {
     /// What to do, in order.
     ops: Vec<Operation>,
@@ -71,7 +71,10 @@ pub struct Request {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an operation, as {\"op\": \"upsert\", \"table\": .., \"rows\": [..]}"
+)]
 struct Operation {
     op: Kind,
     table: String,

@@ -60,7 +60,15 @@ fn execute(database: &Database, table: Option<&str>, context: &Context) -> Resul
         let before = done.len();
         for step in database.compact_plan(table, &Parameters::BY_HAND)? {
             let Some(report) = database.compact_step(&step, &mut |_| true)? else { continue };
-            if !context.json {
+            if !context.json && step.step.reason == Reason::MergeEnds {
+                context.say(format_args!(
+                    "{}: {}: {}, now {}",
+                    context.shown(&step.table),
+                    reason_text(step.step.reason),
+                    bytes_text(step.step.bytes),
+                    bytes_text(report.bytes_written),
+                ))?;
+            } else if !context.json {
                 context.say(format_args!(
                     "{}: {}: {} of {} in {}, now {}",
                     context.shown(&step.table),

@@ -91,3 +91,38 @@ fn help_and_version_are_data() {
         assert!(script.contains("create-table") && script.contains("as-of"), "{shell}");
     }
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_loses_nothing() {
+    let shop = shop();
+    let rows: String = (100..60_000).map(|id| format!("{id},name {id}\n")).collect();
+    shop.write("many.csv", format!("id,name\n{rows}"));
+    let before = shop.ok(&["cat", "db", "customers"]);
+    let asof = shop.command(&["import", "db", "more", "many.csv", "--key", "id"]);
+    let words: Vec<&std::ffi::OsStr> = std::iter::once(asof.get_program()).chain(asof.get_args()).collect();
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -f 64; exec \"$0\" \"$@\""]).args(words).current_dir(shop.path("."));
+    let ran: Ran = limited.output().unwrap().into();
+    assert_eq!(ran.status, 1, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("asof: cannot ") && ran.stderr.contains("too large"), "{}", ran.stderr);
+    assert_eq!(shop.ok(&["cat", "db", "customers"]), before);
+    shop.fails(3, &["cat", "db", "more"]);
+    shop.ok(&["import", "db", "more", "many.csv", "--key", "id"]);
+    shop.ok(&["verify", "db"]);
+}
+
+#[test]
+fn a_line_that_is_no_transaction_is_told_what_one_is() {
+    let shop = shop();
+    for (line, what) in
+        [("7", "a transaction, as {\"ops\": [..]}"), ("{\"ops\": [7]}", "an operation, as {\"op\"")]
+    {
+        let ran = shop.run_with_input(&["apply", "db"], line);
+        assert!(
+            ran.stderr.contains(what) || ran.text().contains(&what.replace('"', "\\\"")),
+            "{} {}",
+            ran.text(),
+            ran.stderr
+        );
+    }
+}
