@@ -4,11 +4,13 @@ use super::data_file::{DataFile, Wanted};
 use super::data_writer::{DataWriter, FileKind, GROUP_ROWS};
 use super::details::PageZone;
 use super::encode::PAGE_ROWS;
+use super::group_scan::{Choice, DeadRows, GroupTask};
 use super::read::{Footer, check_places};
 use crate::adapt::loose_schema;
 use crate::counting::Counts;
 use crate::layout::{DATA_DIR, Layout};
 use crate::manifest::DataFileRecord;
+use crate::scan::Life;
 use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use asof_mvcc::{Column, ColumnType, Keys, Version};
@@ -67,14 +69,23 @@ fn create(place: &Place, kind: FileKind) -> DataWriter {
     DataWriter::create(place.disk.clone(), &place.layout, 1, 7, &columns(), kind, &[1]).expect("a writer")
 }
 
-fn fill(mut writer: DataWriter, runs: &[Vec<i64>]) -> DataFileRecord {
+fn fill(writer: DataWriter, runs: &[Vec<i64>]) -> DataFileRecord {
+    fill_living(writer, runs, |run, _| (run as u64 + 1, 100))
+}
+
+/// The same with lives told by run and id.
+fn fill_living(
+    mut writer: DataWriter,
+    runs: &[Vec<i64>],
+    life: impl Fn(usize, i64) -> (u64, u64),
+) -> DataFileRecord {
     for (run, ids) in runs.iter().enumerate() {
         writer.begin_run().expect("a run begins");
         for ids in ids.chunks(5_000) {
             let batch = rows(ids);
             let keys = Keys::of_columns(&[("id", batch.column(0))], ids.len()).expect("keys");
-            let begins = vec![Version(run as u64 + 1); ids.len()];
-            let ends = vec![Version(100); ids.len()];
+            let begins: Vec<Version> = ids.iter().map(|id| Version(life(run, *id).0)).collect();
+            let ends: Vec<Version> = ids.iter().map(|id| Version(life(run, *id).1)).collect();
             writer.write(&batch, &keys, None, &begins, &ends).expect("rows are written");
         }
     }
@@ -299,5 +310,58 @@ fn metadata_of_chunks_and_pages_outside_of_the_data_are_damage() {
     ] {
         let error = check_places(&metadata, record.tail_offset).expect_err("some lie elsewhere");
         assert_eq!(error.kind(), crate::ErrorKind::Corrupt);
+    }
+}
+
+/// Pages of which lowest and highest tell, all of whose rows a version shows or none, and pages that must be looked at,
+/// in every mixture; with rows that died later.
+#[test]
+fn a_version_shows_the_rows_that_live_then_whatever_pages_tell() {
+    let page = PAGE_ROWS as i64;
+    let life = |_: usize, id: i64| match id / page {
+        0 => (3, 50),
+        1 => (3 + id as u64 % 5, 50),
+        2 => (5, 20 + id as u64 % 9),
+        3 => (9, 50),
+        4 => (1 + id as u64 % 40, 41 + id as u64 % 10),
+        _ => (7, 8),
+    };
+    for kind in [FileKind::Live, FileKind::History] {
+        let place = place();
+        let rows = page * 5 + 100;
+        let record = fill_living(create(&place, kind), &[(0..rows).collect()], life);
+        let file = open(&place, &record);
+        let dead: Vec<(u32, Version)> =
+            [(5, 4), (page as u32 + 1, 6), (page as u32 * 4 + 7, 42), (rows as u32 - 1, 7)]
+                .map(|(row, end)| (row, Version(end)))
+                .to_vec();
+        let end_of = |id: i64| {
+            let own = if kind == FileKind::History { life(0, id).1 } else { u64::MAX };
+            let died = dead.iter().find(|(row, _)| i64::from(*row) == id).map_or(u64::MAX, |(_, end)| end.0);
+            own.min(died)
+        };
+        for version in (0..53).chain([u64::MAX - 1]) {
+            let task = GroupTask {
+                file: file.clone(),
+                group: 0,
+                rows: None,
+                dead: DeadRows::Known(dead.clone()),
+                choice: Choice::Life(Life::VisibleAt(Version(version))),
+            };
+            let expected: Vec<usize> = (0..rows)
+                .filter(|id| life(0, *id).0 <= version && version < end_of(*id))
+                .map(|id| id as usize)
+                .collect();
+            // With lives they are looked at one by one.
+            for lives in [false, true] {
+                let chosen = task.choose(lives).expect("the file is whole");
+                assert_eq!(chosen.count, expected.len(), "{kind:?} {version}");
+                let shown: Vec<usize> = match &chosen.mask {
+                    Some(mask) => mask.set_indices().collect(),
+                    None => (0..rows as usize).collect(),
+                };
+                assert_eq!(shown, expected, "{kind:?} {version}");
+            }
+        }
     }
 }
