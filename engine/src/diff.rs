@@ -25,8 +25,8 @@ const BATCH_ROWS: usize = 8_192;
 
 /// The changes of one table between two versions. Batches have the columns `_change_type` (text), `_commit_version`
 /// (uint64), `_commit_timestamp` (timestamp us UTC), then the table's: for a net diff those of the later version (of
-/// the earlier one where the table is gone), matched by name; for a feed all that the table had, dropped ones included.
-/// In a net diff, version and time are those of the commit that made or ended the row last.
+/// the earlier one where the table is gone), matched by name, and the key columns of tables that had its name before;
+/// for a feed all that the table had, dropped ones included. In a net diff, version and time are those of the commit that made or ended the row last.
 pub struct Diff {
     schema: SchemaRef,
     batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
@@ -98,10 +98,19 @@ impl Database {
         let columns: Vec<Column> = match kind {
             DiffKind::Net => {
                 let later = concerned.iter().rev().find(|entry| entry.exists_at(to));
-                match later {
-                    Some(entry) => entry.schema_at(to).columns.clone(),
-                    None => concerned.last().expect("there is one").schema_at(from).columns.clone(),
+                let (shown, schema) = match later {
+                    Some(entry) => (entry, entry.schema_at(to)),
+                    None => concerned.last().map(|last| (last, last.schema_at(from))).expect("there is one"),
+                };
+                let mut columns = schema.columns.clone();
+                // Rows of a table that had another key are told by that key.
+                let others = concerned.iter().filter(|entry| entry.id != shown.id);
+                for key in others.flat_map(|entry| entry.schema_at(from).key_columns()) {
+                    if columns.iter().all(|column| column.name != key.name) {
+                        columns.push(key.clone());
+                    }
                 }
+                columns
             }
             DiffKind::Feed => feed.iter().map(|feed| feed.column.clone()).collect(),
         };

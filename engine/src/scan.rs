@@ -24,6 +24,10 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Rows that the sources of a merge hold in memory, about, where there are many of them.
+const MERGE_ROWS: usize = 65_536;
+/// Rows of a source that are decoded at once, at least.
+const BATCH_ROWS_MIN: usize = 1_024;
 /// Sources that are read ahead of being merged, at most: each holds some chunks in memory.
 const AHEAD_SOURCES_MAX: usize = 64;
 
@@ -298,17 +302,22 @@ pub(crate) fn merged(
     // The longest run is read by whole row groups on all threads, so that the others do not wait for it.
     let longest = runs.iter().map(Vec::len).max().filter(|groups| *groups > 1);
     let longest = runs.iter().position(|tasks| Some(tasks.len()) == longest);
+    // Each has a chunk in memory: of many, shorter ones.
+    let batch_rows = (MERGE_ROWS / runs.len().max(1)).clamp(BATCH_ROWS_MIN, BATCH_ROWS);
     let mut sources: Vec<Chunks> = Vec::with_capacity(runs.len() + 1);
     for (run, tasks) in runs.into_iter().enumerate() {
         let wanted = wanted.clone();
         // A single chunk is not worth handing to another thread.
         let short = tasks.iter().map(GroupTask::rows_expected).sum::<usize>() <= BATCH_ROWS;
         if ahead && Some(run) == longest {
-            let read = move |task: GroupTask| task.chunks(wanted.clone(), detail).collect::<Result<Vec<_>>>();
+            let read = move |task: GroupTask| {
+                task.chunks_of(batch_rows, wanted.clone(), detail).collect::<Result<Vec<_>>>()
+            };
             sources.push(Box::new(pool::ahead(threads, tasks.into_iter(), read).flat_map(flatten)));
             continue;
         }
-        let chunks = tasks.into_iter().flat_map(move |task| task.chunks(wanted.clone(), detail));
+        let chunks =
+            tasks.into_iter().flat_map(move |task| task.chunks_of(batch_rows, wanted.clone(), detail));
         sources.push(if ahead && !short { Box::new(pool::one_ahead(chunks)) } else { Box::new(chunks) });
     }
     if !memory.is_empty() {

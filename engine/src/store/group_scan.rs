@@ -314,7 +314,12 @@ impl GroupTask {
 
     /// Reads the rows that are wanted, in order, chunk by chunk.
     pub fn chunks(self, wanted: Wanted, detail: Detail) -> GroupChunks {
-        GroupChunks { task: self, wanted, detail, state: None, failed: false }
+        self.chunks_of(BATCH_ROWS, wanted, detail)
+    }
+
+    /// The same, in chunks of at most so many rows.
+    pub fn chunks_of(self, batch_rows: usize, wanted: Wanted, detail: Detail) -> GroupChunks {
+        GroupChunks { task: self, wanted, detail, batch_rows, state: None, failed: false }
     }
 }
 
@@ -363,6 +368,7 @@ pub struct GroupChunks {
     task: GroupTask,
     wanted: Wanted,
     detail: Detail,
+    batch_rows: usize,
     state: Option<Reading>,
     failed: bool,
 }
@@ -376,7 +382,7 @@ impl GroupChunks {
         }
         let group = self.task.group;
         let (mask, counted) = (chosen.mask.as_ref(), chosen.counted);
-        let reader = self.task.file.read_group(&ids, group, mask, counted, BATCH_ROWS)?;
+        let reader = self.task.file.read_group(&ids, group, mask, counted, self.batch_rows)?;
         Ok(Reading { reader, chosen, done: 0 })
     }
 

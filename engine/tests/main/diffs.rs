@@ -1,7 +1,7 @@
 //! Diffs of recent versions: from copies of what these changed, whatever happens to the files that the rows lie in.
 
 use crate::support::{DB, TestClock, options};
-use asof_engine::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use asof_engine::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use asof_engine::arrow::datatypes::{Int64Type, UInt64Type};
 use asof_engine::{Alteration, Column, ColumnType, CommitOptions, Database, DiffKind, Options, Version};
 use asof_wal::sim::{Fault, SimDisk};
@@ -307,4 +307,38 @@ fn copies_are_a_bounded_part_of_a_database() {
     assert!(with > without, "{with} bytes with copies, {without} without");
     // A quarter, or 256 KiB where that is more; and the newest file in any case.
     assert!(with <= without + (without / 4).max(256 << 10) + (64 << 10), "{with} and {without} bytes");
+}
+
+/// Rows that were deleted with a table are told by the key that it had.
+#[test]
+fn rows_of_a_table_that_was_made_again_with_another_key_have_their_key() {
+    let disk = SimDisk::new(3);
+    let database = open(&disk);
+    for (name, value) in [("a", 7), ("b", 8)] {
+        let mut txn = database.begin().expect("a transaction begins");
+        if txn.has_table(TABLE) {
+            txn.drop_table(TABLE).expect("it is there");
+        }
+        txn.create_table(TABLE, vec![Column::new(name, ColumnType::Int64)], &[name.to_string()])
+            .expect("a table");
+        let row: ArrayRef = Arc::new(Int64Array::from(vec![value]));
+        txn.insert(TABLE, &RecordBatch::try_from_iter([(name, row)]).expect("a column")).expect("a row");
+        txn.commit(CommitOptions::default()).expect("it commits");
+    }
+    let diff = database.diff(Version(1), Version(2), TABLE, DiffKind::Net).expect("a diff begins");
+    let mut lines = Vec::new();
+    for batch in diff.map(|batch| batch.expect("it can be read")) {
+        let text = |name: &str, row: usize| {
+            let column =
+                batch.column_by_name(name).expect("the diff has the column").as_primitive::<Int64Type>();
+            (!column.is_null(row)).then(|| column.value(row))
+        };
+        let kinds = batch.column(0).as_string::<i32>();
+        lines.extend(
+            (0..batch.num_rows()).map(|row| (kinds.value(row).to_string(), text("a", row), text("b", row))),
+        );
+    }
+    lines.sort();
+    let expected = [("delete".to_string(), Some(7), None), ("insert".to_string(), None, Some(8))];
+    assert_eq!(lines, expected);
 }

@@ -207,14 +207,18 @@ impl<'a> Full<'a> {
                 Ok(version) => self.acknowledged(version, &write)?,
                 Err(error) if error.kind() == ErrorKind::Full => {
                     report.commits_failed += 1;
-                    // The handle writes no more, and says so.
+                    // The handle writes no more, and says so; but for a load, which failed before the log was touched
+                    // and gave back the room that it had taken.
                     let (number, write) = self.next_write();
-                    return match workload::commit(database, WRITER, number, &write) {
+                    match workload::commit(database, WRITER, number, &write) {
+                        Ok(version) => self.acknowledged(version, &write)?,
                         Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Full) => {
-                            Ok(true)
+                            return Ok(true);
                         }
-                        other => Err(self.fail(format!("after a commit that was refused: {other:?}"))),
-                    };
+                        Err(error) => {
+                            return Err(self.fail(format!("after a commit that was refused: {error}")));
+                        }
+                    }
                 }
                 Err(error) => return Err(self.fail(format!("not told that the disk is full, but: {error}"))),
             }
