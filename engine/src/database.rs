@@ -277,14 +277,26 @@ impl Database {
 
     /// Takes note of what other processes committed; gives the newest version.
     pub fn refresh(&self) -> Result<Version> {
-        self.inner.follow()?;
+        self.inner.follow().map_err(|error| self.told_what_can_be_read(error))?;
         Ok(self.inner.state().published())
     }
 
     /// The newest version known to this handle (see [`Database::refresh`]).
     pub fn latest(&self) -> Result<Version> {
-        self.inner.ensure_tail()?;
+        self.inner.ensure_tail().map_err(|error| self.told_what_can_be_read(error))?;
         Ok(self.inner.state().published())
+    }
+
+    /// Where the newest version is unknown, for the log is damaged before it, older ones can be read all the same.
+    fn told_what_can_be_read(&self, error: Error) -> Error {
+        let readable = self.inner.state().published();
+        match error.kind() {
+            ErrorKind::Corrupt if readable > Version::ZERO => Error::new(
+                ErrorKind::Corrupt,
+                format!("{error}; versions up to {readable} can be read: name one (--as-of {readable})"),
+            ),
+            _ => error,
+        }
     }
 
     /// Begins a transaction that reads the newest version, at snapshot isolation.
@@ -493,7 +505,8 @@ impl Inner {
 
     /// Applies what the log has that is not applied yet.
     pub(crate) fn follow(&self) -> Result<()> {
-        if self.log()?.durable()?.sequence <= self.published_sequence.load(Ordering::Acquire) {
+        let durable = self.log()?.durable();
+        if durable.is_ok_and(|durable| durable.sequence <= self.published_sequence.load(Ordering::Acquire)) {
             return Ok(());
         }
         let mut follower = self.follower.lock();
@@ -510,7 +523,14 @@ impl Inner {
     /// have told of them before the thread that waits for them does.
     pub(crate) fn catch_up(&self, follower: &mut Follower) -> Result<()> {
         let log = self.log()?;
-        let durable = log.durable()?;
+        let durable = match log.durable() {
+            Ok(durable) => durable,
+            Err(error) => {
+                // What precedes the damage can be read.
+                let _ = self.read_tail(&self.state(), follower);
+                return Err(error.into());
+            }
+        };
         if durable.sequence <= follower.applied.sequence {
             follower.started = true;
             let state = self.state();

@@ -186,16 +186,17 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Appends to a file whose first `length` bytes are settled; what lies behind them is left over from a crash and is
-/// overwritten. Synced on return, but for its name, which is the caller's to sync.
+/// overwritten. A file that was cut is told of, and goes on where it should: what it has lost reads as damage, and keeps
+/// nobody from settling more. Synced on return, but for its name, which is the caller's to sync.
 pub fn append_settled(disk: &dyn Disk, path: &Path, length: u64, bytes: &[u8]) -> Result<()> {
     let fail = |error| io_error("append to", path, error);
     let file: Arc<dyn DiskFile> = disk.open(path, OpenMode::Create).map_err(fail)?;
     let found = file.len().map_err(fail)?;
     if found < length {
-        return Err(Error::corrupt(format!(
+        log::error!(
             "{} is damaged: expected at least {length} bytes, found {found}; run 'asof verify'",
             path.display()
-        )));
+        );
     }
     file.write_all_at(bytes, length).map_err(fail)?;
     if found > length + bytes.len() as u64 {

@@ -255,12 +255,14 @@ impl Generation {
         Ok(found.unwrap_or(0..0))
     }
 
-    /// Where the row of a key lies that no ends file has ended, if there is one.
+    /// Where the row of a key lies that no ends file has ended, if there is one. A file that cannot be read is passed over
+    /// where `unless` says so.
     pub fn find_alive(
         &self,
         table: TableId,
         key_columns: &[Column],
         key: &[u8],
+        unless: &dyn Fn(&DataFileRecord, Error) -> Result<()>,
     ) -> Result<Option<(FileId, u32)>> {
         // The newest files first: what changes often lies there.
         let places = self.files_of.get(&table).into_iter().flatten().rev();
@@ -270,14 +272,27 @@ impl Generation {
             if !valid || record.history || key < &record.min_key[..] || key > &record.max_key[..] {
                 continue;
             }
-            let file = self.open(record)?;
-            for group in file.groups_with_key(key) {
-                let rows = self.rows_of_key(&file, group, key_columns, key)?;
-                for row in rows.rev() {
-                    let position = file.group_start(group) + row;
-                    if self.end_of(table, record.id, position)?.is_none() {
-                        return Ok(Some((record.id, position)));
-                    }
+            let found = self.find_alive_in(record, key_columns, key);
+            if let Some(row) = found.or_else(|error| unless(record, error).map(|()| None))? {
+                return Ok(Some((record.id, row)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_alive_in(
+        &self,
+        record: &DataFileRecord,
+        key_columns: &[Column],
+        key: &[u8],
+    ) -> Result<Option<u32>> {
+        let file = self.open(record)?;
+        for group in file.groups_with_key(key) {
+            let rows = self.rows_of_key(&file, group, key_columns, key)?;
+            for row in rows.rev() {
+                let position = file.group_start(group) + row;
+                if self.end_of(record.table, record.id, position)?.is_none() {
+                    return Ok(Some(position));
                 }
             }
         }

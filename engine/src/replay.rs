@@ -57,7 +57,9 @@ pub(crate) fn replay(log: &Log, state: &State, follower: &mut Follower) -> Resul
 }
 
 fn read(log: &Log, state: &State, follower: &mut Follower) -> Result<Tail> {
-    let (from, to) = (follower.applied, log.durable()?);
+    // Where the end is not known, for damage lies before it, what precedes that is read all the same.
+    let from = follower.applied;
+    let to = log.durable().unwrap_or(from);
     let short = to.segment == from.segment && to.offset.saturating_sub(from.offset) < THREADS_FROM_BYTES;
     let mut records = log.read_from(from)?;
     let mut catalog = state.catalog();

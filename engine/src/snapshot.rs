@@ -9,7 +9,7 @@ use crate::scan::{Life, Scan, dead_among, row_versions, wanted};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
 use crate::store::group_scan::{Choice, DeadRows, Detail, GroupTask};
-use crate::sums::sizes_at;
+use crate::sums::{rows_at, sizes_at};
 use crate::text;
 use crate::view::{Format, View, ViewKey};
 use arrow::array::RecordBatch;
@@ -59,7 +59,7 @@ pub(crate) fn row_count(state: &State, table: &Table, version: Version) -> Resul
         let net = state.memtable(table.id).and_then(|memtable| memtable.read().last_change(version));
         return Ok(settled.wrapping_add_signed(net.map_or(0, |(_, net)| net)));
     }
-    Ok(state.generation.changes(table.id).at(version)?.map_or(0, |entry| entry.rows))
+    Ok(rows_at(state, table, version)?.map_or(0, |entry| entry.rows))
 }
 
 impl Snapshot {
@@ -119,7 +119,7 @@ impl Snapshot {
         let changed = match in_tail.filter(|_| self.version > self.state.generation.version()) {
             Some((changed, _)) => changed,
             None => {
-                let entry = self.state.generation.changes(table.id).at(self.version)?;
+                let entry = rows_at(&self.state, &table, self.version)?;
                 entry.map_or(table.schemas[0].0, |entry| entry.version)
             }
         };

@@ -241,17 +241,22 @@ impl State {
         }
         let ended =
             |file, row| memtable.as_ref().is_some_and(|memtable| memtable.read().has_file_end(file, row));
+        // Damage of a file whose rows have all ended is nobody's concern here.
+        let unless_ended = |record: &DataFileRecord, error: Error| match error.kind() {
+            ErrorKind::Corrupt if self.has_all_ended(record, Version::FOREVER) => Ok(()),
+            _ => Err(error),
+        };
         for loaded in self.loaded_files(table.id, Version::FOREVER) {
             // A key may have been loaded, deleted and loaded again.
-            if let Some(row) = self.generation.find_in_file(&loaded, key_columns, key)?
+            let found = self.generation.find_in_file(&loaded, key_columns, key);
+            if let Some(row) = found.or_else(|error| unless_ended(&loaded, error).map(|()| None))?
                 && !ended(loaded.id, row)
             {
                 return Ok(Some(Place::File(loaded.id, row)));
             }
         }
-        let Some((file, row)) = self.generation.find_alive(table.id, key_columns, key)? else {
-            return Ok(None);
-        };
+        let found = self.generation.find_alive(table.id, key_columns, key, &unless_ended)?;
+        let Some((file, row)) = found else { return Ok(None) };
         Ok((!ended(file, row)).then_some(Place::File(file, row)))
     }
 
@@ -275,14 +280,30 @@ impl State {
         Ok((place.is_some(), target))
     }
 
+    /// Whether each row of a file had ended by a version, commits not published yet included: nobody need read it.
+    pub fn has_all_ended(&self, record: &DataFileRecord, version: Version) -> bool {
+        let manifest = self.generation.manifest();
+        if version < self.generation.version() {
+            return false;
+        }
+        let settled = manifest.measures.iter().find(|measures| measures.file == record.id);
+        let settled = settled.map_or(0, |measures| measures.dead);
+        let memtable = self.memtable(record.table);
+        let since = memtable.map_or(0, |memtable| memtable.read().file_ends(record.id, version).len());
+        settled.saturating_add(since as u64) >= record.rows
+    }
+
     /// The last version that changed a table, commits not published yet included.
     pub fn last_change(&self, table: TableId) -> Result<Option<Version>> {
         let change = self.memtable(table).and_then(|memtable| memtable.read().last_change(Version::FOREVER));
         match change {
             Some((version, _)) => Ok(Some(version)),
             None => {
-                let settled = self.generation.changes(table).at(self.generation.version())?;
-                Ok(settled.map(|entry| entry.version))
+                match self.generation.changes(table).at(self.generation.version()) {
+                    // No later than that, and conflicts are found too often rather than too seldom.
+                    Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some(self.generation.version())),
+                    settled => Ok(settled?.map(|entry| entry.version)),
+                }
             }
         }
     }

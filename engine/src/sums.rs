@@ -52,13 +52,28 @@ pub fn entry_at(state: &State, table: &Table, version: Version) -> Result<Option
 
 /// The same with its bytes, for which all rows are read where sums do not have them.
 pub fn sizes_at(state: &State, table: &Table, version: Version) -> Result<ChangeEntry> {
-    let mut entry = entry_at(state, table, version)?.unwrap_or_default();
+    let mut entry = rows_at(state, table, version)?.unwrap_or_default();
     if !entry.has_bytes() {
         let columns = &table.schema_at(version).columns;
         let columns = count(state, table, columns, version, columns.len() == 1)?;
         (entry.csv_bytes, entry.json_bytes) = total(&columns);
     }
     Ok(entry)
+}
+
+/// The same without its bytes. Where the entry itself is damaged, rows are counted, and the table counts as changed by
+/// the version that is asked for: nothing else tells when it was.
+pub fn rows_at(state: &State, table: &Table, version: Version) -> Result<Option<ChangeEntry>> {
+    match entry_at(state, table, version) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            log::error!("rows of table {} are counted: {error}", table.name);
+            let chunks = unordered_row_versions(state, table, &[], Life::VisibleAt(version))?;
+            let rows = chunks.map(|chunk| Ok(chunk?.len() as u64)).sum::<Result<u64>>()?;
+            let unknown = ChangeEntry::UNKNOWN;
+            Ok(Some(ChangeEntry { version, rows, csv_bytes: unknown, json_bytes: unknown }))
+        }
+        entry => entry,
+    }
 }
 
 /// The running sums up to a version, for the checkpoint. Readers do not wait for it.

@@ -10,7 +10,11 @@ pub fn parse(schema: &TableSchema, table: &str, typed: &str) -> Result<RecordBat
     let columns: Vec<_> = schema.key_columns().collect();
     let values = match columns.len() {
         0 => return Err(Error::failed(format!("table '{table}' has no key; look at its rows with `asof cat`"))),
-        1 => vec![typed.to_string()],
+        1 => match array(typed, 1) {
+            // Also what begins with a bracket may be a value.
+            Some(values) => values,
+            None => vec![typed.to_string()],
+        },
         count => split(typed, count).ok_or_else(|| {
             let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
             Error::failed(format!(
@@ -31,18 +35,22 @@ pub fn parse(schema: &TableSchema, table: &str, typed: &str) -> Result<RecordBat
 }
 
 fn split(typed: &str, count: usize) -> Option<Vec<String>> {
-    let values: Vec<String> = match serde_json::from_str::<Vec<Value>>(typed) {
-        Ok(values) => values
-            .into_iter()
-            .map(|value| match value {
-                Value::String(text) => Some(text),
-                Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-                Value::Null | Value::Array(_) | Value::Object(_) => None,
-            })
-            .collect::<Option<_>>()?,
-        Err(_) => typed.split(',').map(|value| value.trim().to_string()).collect(),
-    };
+    if serde_json::from_str::<Vec<Value>>(typed).is_ok() {
+        return array(typed, count);
+    }
+    let values: Vec<String> = typed.split(',').map(|value| value.trim().to_string()).collect();
     (values.len() == count).then_some(values)
+}
+
+/// The values of a JSON array of so many.
+fn array(typed: &str, count: usize) -> Option<Vec<String>> {
+    let values = serde_json::from_str::<Vec<Value>>(typed).ok()?.into_iter();
+    let values = values.map(|value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    });
+    values.collect::<Option<Vec<String>>>().filter(|values| values.len() == count)
 }
 
 #[cfg(test)]
@@ -61,6 +69,8 @@ mod tests {
     fn one_value_is_taken_whole() {
         let key = parse(&schema(&["name"]), "t", "[1,2], or so").unwrap();
         assert_eq!(key.column(0).as_string::<i32>().value(0), "[1,2], or so");
+        let key = parse(&schema(&["name"]), "t", "[\"Doe, John\"]").unwrap();
+        assert_eq!(key.column(0).as_string::<i32>().value(0), "Doe, John");
         let key = parse(&schema(&["id"]), "t", "-5").unwrap();
         assert_eq!(key.column(0).as_primitive::<Int64Type>().value(0), -5);
     }

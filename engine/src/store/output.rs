@@ -7,7 +7,7 @@ use super::data_writer::{DataWriter, FileKind};
 use super::ends::{self, Ends};
 use crate::compact::policy::FILE_ROWS_MAX;
 use crate::database::Inner;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::files::{io_error, write_file};
 use crate::history::ids::{IdEntry, encode_run, read_run};
 use crate::layout::{DATA_DIR, ENDS_DIR, HISTORY_DIR, IDS_DIR};
@@ -113,7 +113,15 @@ impl<'a> Output<'a> {
             return Ok(runs);
         }
         while let Some(last) = runs.last().filter(|last| last.count <= new.len() as u64 * 2) {
-            new.extend(read_run(&*self.inner.disk, &self.inner.layout, last)?);
+            match read_run(&*self.inner.disk, &self.inner.layout, last) {
+                Ok(entries) => new.extend(entries),
+                // It stays as it is: who asks for an id that it may hold is told.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    log::error!("{error}");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
             runs.pop();
         }
         let (record, bytes) = encode_run(self.next_id(), new);

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use asof_mvcc::Version;
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -98,12 +98,15 @@ pub struct ViewCache {
 /// What the directory held at the last look, and what was added since.
 #[derive(Debug, Default)]
 struct Usage {
+    files: usize,
     bytes: u64,
-    added_since: u32,
+    added_since: usize,
 }
 
-/// Files added before another look is taken at what other processes added.
-const LOOK_AGAIN_AFTER: u32 = 64;
+/// Files added before another look is taken at what other processes added, and which part of those that are there: a
+/// look takes as long as there are files.
+const LOOK_AGAIN_AFTER: usize = 64;
+const LOOK_AGAIN_PART: usize = 16;
 /// Keys remembered before those without an open file are forgotten.
 const SLOTS_MAX: usize = 1024;
 const TEMPORARY_PREFIX: &str = "tmp-";
@@ -254,7 +257,8 @@ impl ViewCache {
             let mut usage = self.usage.lock();
             usage.bytes += checksum.size;
             usage.added_since += 1;
-            usage.bytes > self.bytes_max || usage.added_since >= LOOK_AGAIN_AFTER
+            let enough = LOOK_AGAIN_AFTER.max(usage.files / LOOK_AGAIN_PART);
+            usage.bytes > self.bytes_max || usage.added_since >= enough
         };
         if full {
             self.make_room(self.bytes_max);
@@ -293,10 +297,11 @@ impl ViewCache {
             }
             files.drain(..removed);
         }
-        for orphan in sums.iter().filter(|of| !files.iter().any(|(_, _, name)| name == *of)) {
+        let names: HashSet<&str> = files.iter().map(|(_, _, name)| &**name).collect();
+        for orphan in sums.iter().filter(|of| !names.contains(&***of)) {
             let _ = std::fs::remove_file(with_suffix(&directory.join(orphan)));
         }
-        *self.usage.lock() = Usage { bytes, added_since: 0 };
+        *self.usage.lock() = Usage { files: files.len(), bytes, added_since: 0 };
     }
 }
 

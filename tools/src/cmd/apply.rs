@@ -30,8 +30,20 @@ use std::sync::Arc;
 /// Bytes of a line, at most.
 pub const LINE_BYTES_MAX: usize = 64 << 20;
 
+/// What a line may be, for the help.
+const EXAMPLES: &str = r#"Each line is a transaction; its answer is a line, written once the commit is on disk:
+  {"ops":[{"op":"create_table","table":"t","schema":"id int64, name text, primary key (id)"}]}
+  {"ops":[{"op":"upsert","table":"t","rows":[{"id":1,"name":"one"},{"id":2,"name":"two"}]}]}
+  {"ops":[{"op":"update","table":"t","rows":[{"id":1,"name":"uno"}]}],"message":"in Spanish"}
+  {"ops":[{"op":"delete","table":"t","keys":[2]}],"author":"me","id":"request-7"}
+
+Operations: create_table (schema), insert, upsert, update (rows), delete (keys: values, or arrays where the key has
+several columns), truncate, drop_table. A table that is not there is made by rows with "key":["id"]. Beside "ops" a line
+may have: id (asked again, the first answer is given again), message, author, meta, time, isolation."#;
+
 /// `apply`
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ApplyArgs {
     /// Directory of the database; made where missing
     #[arg(value_name = "DB")]

@@ -4,9 +4,9 @@ use crate::args::CompactArgs;
 use crate::print::grid::Grid;
 use crate::print::{bytes_text, count_text};
 use crate::{Context, Error, Result, Status};
-use asof_engine::Database;
 use asof_engine::compact::policy::Reason;
 use asof_engine::compact::{CompactionReport, CompactionStep, Parameters};
+use asof_engine::{Database, ErrorKind};
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -55,11 +55,24 @@ fn execute(database: &Database, table: Option<&str>, context: &Context) -> Resul
     database.compact_plan(table, &Parameters::BY_HAND)?;
     database.checkpoint()?;
     let mut done: Vec<(CompactionStep, CompactionReport)> = Vec::new();
+    let mut damaged: Vec<(String, asof_engine::Error)> = Vec::new();
     // What was rewritten may be worth merging: planned again until nothing is left.
     loop {
         let before = done.len();
         for step in database.compact_plan(table, &Parameters::BY_HAND)? {
-            let Some(report) = database.compact_step(&step, &mut |_| true)? else { continue };
+            if damaged.iter().any(|(known, _)| *known == step.table) {
+                continue;
+            }
+            let report = match database.compact_step(&step, &mut |_| true) {
+                Ok(Some(report)) => report,
+                Ok(None) => continue,
+                // The other tables are compacted all the same.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    damaged.push((step.table.clone(), error));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if !context.json && step.step.reason == Reason::MergeEnds {
                 context.say(format_args!(
                     "{}: {}: {}, now {}",
@@ -91,8 +104,11 @@ fn execute(database: &Database, table: Option<&str>, context: &Context) -> Resul
     if context.json {
         let steps: Vec<Value> = done.iter().map(|(step, report)| step_to_json(step, Some(report))).collect();
         context.print_json(&json!({ "executed": true, "steps": steps }))?;
-    } else if done.is_empty() {
+    } else if done.is_empty() && damaged.is_empty() {
         context.say(format_args!("nothing to do: no file is worth being rewritten"))?;
+    }
+    if let Some((name, error)) = damaged.into_iter().next() {
+        return Err(error.at(format_args!("table {name} is not compacted")).into());
     }
     Ok(Status::Done)
 }
