@@ -452,9 +452,7 @@ fn damaged_history_and_ids_keep_no_checkpoint_from_settling_more() {
             let (disk, clock) = (SimDisk::new(9), Arc::new(TestClock::default()));
             two_tables(&disk, &clock);
             let file = match damaged {
-                "ids" => {
-                    disk.files().into_iter().filter(|file| file.starts_with(path("ids"))).next_back().unwrap()
-                }
+                "ids" => disk.files().into_iter().rfind(|file| file.starts_with(path("ids"))).unwrap(),
                 file => path(file),
             };
             let mut bytes = disk.read(&file).unwrap();
