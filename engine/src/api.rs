@@ -430,8 +430,10 @@ pub struct LeaseInfo {
 pub struct Info {
     /// The database's id, as hex.
     pub database_id: String,
-    /// The newest version.
+    /// The newest version; where there is damage of the log, the newest that can be read.
     pub version: Version,
+    /// Damage of the log: what lies behind it cannot be read, and nothing is written.
+    pub damage: Option<String>,
     /// Up to where checkpoints reach.
     pub checkpoint_version: Version,
     /// Number of the newest manifest.

@@ -287,6 +287,16 @@ impl Database {
         Ok(self.inner.state().published())
     }
 
+    /// The newest version that can be read, and why it may not be the newest: the log is damaged behind it.
+    pub fn readable(&self) -> Result<(Version, Option<Error>)> {
+        match self.refresh() {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                Ok((self.inner.state().published(), Some(error)))
+            }
+            newest => Ok((newest?, None)),
+        }
+    }
+
     /// Where the newest version is unknown, for the log is damaged before it, older ones can be read all the same.
     fn told_what_can_be_read(&self, error: Error) -> Error {
         let readable = self.inner.state().published();

@@ -26,11 +26,13 @@ use std::sync::Arc;
 
 /// Commits rendered at a time.
 const LOG_ROWS: u64 = 4_096;
+/// Damaged commits that verification tells of one by one.
+const COMMITS_TOLD_MAX: u64 = 20;
 
 impl Database {
     /// The commit log as a file: one row a commit up to the newest version, oldest first.
     pub fn log_view(&self, format: Format) -> Result<Arc<View>> {
-        let latest = self.refresh()?;
+        let (latest, _) = self.readable()?;
         let schema = commits_schema();
         let key = ViewKey {
             database: self.id(),
@@ -56,7 +58,7 @@ impl Database {
 
     /// Sizes, settings, leases.
     pub fn info(&self) -> Result<Info> {
-        let version = self.refresh()?;
+        let (version, damage) = self.readable()?;
         let state = self.inner.state();
         let manifest = state.generation.manifest();
         let mut files = HashMap::new();
@@ -71,7 +73,11 @@ impl Database {
         let segments = self.inner.log()?.segments();
         let loaded_rows: u64 =
             state.memory.read().loaded.values().flatten().map(|file| file.record.rows).sum();
-        let tags = self.tags()?.len() as u64;
+        let tags = match damage {
+            // Tags may have been made and ended behind it.
+            Some(_) => state.memory.read().tags.len() as u64,
+            None => self.tags()?.len() as u64,
+        };
         Ok(Info {
             database_id: hex(&self.id()),
             version,
@@ -86,6 +92,7 @@ impl Database {
             compaction_debt_bytes: debt_bytes(self)?,
             memory_bytes: state.unsettled_bytes(),
             upkeep_error: self.inner.signals.last_error(),
+            damage: damage.map(|error| error.to_string()),
             leases: leases(&*self.inner.disk, &self.inner.layout),
         })
     }
@@ -215,8 +222,7 @@ impl Verifier<'_> {
         let log_dir = layout.join(LOG_DIR);
         let checked = self.log();
         self.check(&log_dir, checked);
-        let checked = self.commits();
-        self.check(&layout.commits(), checked);
+        self.commits(&layout.commits());
         for name in inner.disk.list(&layout.join(crate::layout::MANIFEST_DIR)).unwrap_or_default() {
             if manifest_number(&name.name).is_none() && !name.name.ends_with(".tmp") {
                 let path = layout.join(crate::layout::MANIFEST_DIR).join(&name.name);
@@ -404,25 +410,39 @@ impl Verifier<'_> {
         self.database.inner.ensure_tail()
     }
 
-    /// The commit log: every header, times that increase, the chain of digests.
-    fn commits(&mut self) -> Result<()> {
+    /// The commit log: every header, times that increase, the chain of digests. Goes on behind damage, some of which is
+    /// told of.
+    fn commits(&mut self, place: &Path) {
         let state = self.database.inner.state();
-        let (mut chain, mut last) = ([0; 32], asof_mvcc::CommitTime::MIN);
-        for version in 1..=state.published().0 {
-            let header = state.header(Version(version))?;
-            if header.chain_after(&chain) != header.chain_digest {
-                return Err(Error::corrupt(format!("the chain of commits breaks at version {version}")));
+        let (mut chain, mut last) = (Some([0; 32]), asof_mvcc::CommitTime::MIN);
+        let mut damaged = 0;
+        for version in (1..=state.published().0).map(Version) {
+            let checked = state.header(version).and_then(|header| {
+                let time = asof_mvcc::CommitTime(header.time);
+                if chain.is_some_and(|chain| header.chain_after(&chain) != header.chain_digest) {
+                    return Err(Error::corrupt(format!("the chain of commits breaks at version {version}")));
+                }
+                if time <= last || state.time(version)? != time {
+                    return Err(Error::corrupt(format!(
+                        "the commit time of version {version} is not later than the one before"
+                    )));
+                }
+                Ok((header.chain_digest, time))
+            });
+            match checked {
+                Ok((digest, time)) => {
+                    (chain, last) = (Some(digest), time);
+                    self.report.versions += 1;
+                }
+                Err(error) => {
+                    chain = None;
+                    damaged += 1;
+                    if damaged <= COMMITS_TOLD_MAX {
+                        self.found(place, error);
+                    }
+                }
             }
-            let time = asof_mvcc::CommitTime(header.time);
-            if time <= last || state.time(Version(version))? != time {
-                return Err(Error::corrupt(format!(
-                    "the commit time of version {version} is not later than the one before"
-                )));
-            }
-            (chain, last) = (header.chain_digest, time);
-            self.report.versions += 1;
         }
-        Ok(())
     }
 
     /// For each table: one row a key at the newest version, and sums that agree with the rows.

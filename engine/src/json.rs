@@ -157,6 +157,7 @@ pub fn info_to_json(info: &Info) -> Value {
         "log_used_bytes": info.log_used_bytes,
         "log_allocated_bytes": info.log_allocated_bytes,
         "row_versions": info.row_versions,
+        "damage": info.damage,
         "compaction_debt_bytes": info.compaction_debt_bytes,
         "tags": info.tags,
         "memory_bytes": info.memory_bytes,

@@ -158,7 +158,7 @@ fn file_system_options(database: &Database, options: MountOptions) -> Result<Fil
     let at = match &options.at {
         None => None,
         Some(expression) => {
-            database.refresh()?;
+            database.readable()?;
             Some(database.resolve(&AsOf::parse(expression, &database.options().time_zone)?)?.version)
         }
     };

@@ -92,7 +92,7 @@ pub struct Listed {
 impl FileSystem {
     /// The file system of a database.
     pub fn new(database: Database, options: FileSystemOptions) -> asof_engine::Result<Arc<FileSystem>> {
-        let started = database.commit_time(database.refresh()?)?;
+        let started = database.commit_time(database.readable()?.0)?;
         let root = match options.at {
             None => Inode::new(Node::Root, 0, started),
             Some(version) => {
@@ -178,7 +178,7 @@ impl FileSystem {
                 (target.len() as u64, self.database.commit_time(version)?, MOVING_TTL)
             }
             Node::Root | Node::Versions | Node::AsOfs | Node::Tags => {
-                (0, self.database.commit_time(self.database.refresh()?)?, GROWING_TTL)
+                (0, self.database.commit_time(self.database.readable()?.0)?, GROWING_TTL)
             }
             _ => (inode.size, inode.time, IMMUTABLE_TTL),
         };

@@ -50,6 +50,9 @@ fn serve_mount(
     signals: &mut Signals,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    if let (readable, Some(error)) = database.readable()? {
+        context.note(format_args!("versions up to {readable} are mounted, and 'latest' is none: {error}"));
+    }
     let mount = asof_fuse::mount(database, directory, options)?;
     let unmounter = mount.unmounter();
     let asked_to_end = signals.handle();

@@ -56,7 +56,7 @@ impl Database {
     /// Reads the manifest, and of a table's running sums as much as is needed. [`Parameters::AUTOMATIC`] gives what pays
     /// by itself, [`Parameters::BY_HAND`] whatever makes files better.
     pub fn compact_plan(&self, table: Option<&str>, parameters: &Parameters) -> Result<Vec<CompactionStep>> {
-        self.refresh()?;
+        self.readable()?;
         let state = self.inner.state();
         let generation = &state.generation;
         let mut steps = Vec::new();

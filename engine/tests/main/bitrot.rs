@@ -584,3 +584,21 @@ fn what_precedes_damage_of_the_log_can_be_read_in_a_copy_as_well() {
         assert_eq!(database.latest().unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }
+
+/// Verification goes on behind the first commit that is damaged.
+#[test]
+fn verification_tells_of_every_damaged_commit() {
+    let (disk, clock) = (SimDisk::new(9), Arc::new(TestClock::default()));
+    two_tables(&disk, &clock);
+    let path = |name: &str| Path::new(DB).join("history").join(name);
+    for (name, at) in [("commits.idx", 33), ("commits.log", 3)] {
+        let mut bytes = disk.read(&path(name)).unwrap();
+        bytes[at] ^= 1;
+        disk.overwrite(&path(name), &bytes).unwrap();
+    }
+    let report = open(&disk.process(), &clock).verify().unwrap();
+    assert_eq!(report.versions, 1, "the third is whole");
+    for name in ["commits.idx", "commits.log"] {
+        assert!(report.findings.iter().any(|found| found.file.ends_with(name)), "{:?}", report.findings);
+    }
+}

@@ -29,8 +29,11 @@ impl FileSystem {
             return Err(Refusal::NotDirectory);
         }
         let keep_cache = matches!(inode.node, Node::State { .. } | Node::Namespace { .. });
-        let directory =
-            OpenDirectory { inode, newest: Mutex::new(self.database.refresh()?), entries: Mutex::default() };
+        let directory = OpenDirectory {
+            inode,
+            newest: Mutex::new(self.database.readable()?.0),
+            entries: Mutex::default(),
+        };
         Ok(Opened { handle: self.handles.add(Handle::Directory(directory)), keep_cache })
     }
 
@@ -73,7 +76,7 @@ impl FileSystem {
         full: &mut dyn FnMut(&Listed) -> bool,
     ) -> Result<(), Refusal> {
         if offset == 0 {
-            *directory.newest.lock() = self.database.refresh()?;
+            *directory.newest.lock() = self.database.readable()?.0;
         }
         let newest = *directory.newest.lock();
         let inode = &directory.inode;
@@ -122,7 +125,7 @@ impl FileSystem {
                 list.add("README.md", Kind::File, Node::Readme.inode());
                 list.add("asof", Kind::Directory, Node::AsOfs.inode());
                 list.add("latest", Kind::Link, Node::Latest.inode());
-                let version = self.database.refresh()?;
+                let version = self.database.readable()?.0;
                 for format in &self.options.formats {
                     let node = Node::Log { format: *format, version };
                     list.add(&format!("log.{}", format.extension()), Kind::File, node.inode());
@@ -131,7 +134,7 @@ impl FileSystem {
                 list.add("version", Kind::Directory, Node::Versions.inode());
             }
             Node::Tags => {
-                self.database.refresh()?;
+                self.database.readable()?;
                 for tag in self.database.tags()? {
                     let node =
                         Node::State { door: Door::Tag(tag.name.as_str().into()), version: tag.version };

@@ -58,18 +58,18 @@ impl FileSystem {
     }
 
     fn lookup_log(self: &Arc<Self>, format: Format) -> Result<Answer<Found>, Refusal> {
-        let node = Node::Log { format, version: self.database.refresh()? };
+        let node = Node::Log { format, version: self.database.readable()?.0 };
         if let Some(inode) = self.inodes.enter_known(&node) {
             return Ok(Answer::Now(self.found(&inode, MOVING_TTL)?));
         }
         let this = self.clone();
         Ok(Answer::Later(Work::new(node.inode(), move || {
-            let mut version = this.database.refresh()?;
+            let mut version = this.database.readable()?.0;
             let mut view = this.database.log_view(format)?;
             // The log is asked for as it is now; where a commit came between, ask again. A view that is newer than
             // its number after all is still a true one.
             for _ in 0..8 {
-                let newest = this.database.latest()?;
+                let newest = this.database.readable()?.0;
                 if newest == version {
                     break;
                 }
@@ -86,8 +86,12 @@ impl FileSystem {
 
     fn lookup_version(&self, name: &str) -> Result<Found, Refusal> {
         let Some(version) = tree::parse_version(name) else { return Ok(Found::Missing(IMMUTABLE_TTL)) };
-        if version > self.database.latest()? && version > self.database.refresh()? {
-            return Ok(Found::Missing(MOVING_TTL));
+        if self.database.latest().map_or(true, |latest| version > latest) {
+            // Where the log is damaged, versions before the damage are there, and of others nobody knows.
+            let (readable, damage) = self.database.readable()?;
+            if version > readable {
+                return damage.map_or(Ok(Found::Missing(MOVING_TTL)), |error| Err(error.into()));
+            }
         }
         self.enter_state(Door::Version, version, IMMUTABLE_TTL)
     }
@@ -97,7 +101,7 @@ impl FileSystem {
             return Ok(Found::Missing(IMMUTABLE_TTL));
         }
         let resolved = AsOf::parse(name, &self.database.options().time_zone).and_then(|expression| {
-            self.database.refresh()?;
+            self.database.readable()?;
             self.database.resolve(&expression)
         });
         match resolved {
@@ -116,7 +120,7 @@ impl FileSystem {
 
     fn lookup_tag(&self, name: &str) -> Result<Found, Refusal> {
         let Some(decoded) = names::decode(name) else { return Ok(Found::Missing(IMMUTABLE_TTL)) };
-        self.database.refresh()?;
+        self.database.readable()?;
         let tags = self.database.tags()?;
         let tag = tags.iter().find(|tag| match &decoded {
             Decoded::Name(wanted) => tag.name == *wanted,

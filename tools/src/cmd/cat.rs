@@ -29,10 +29,10 @@ pub fn run(args: CatArgs, context: &Context) -> Result {
     }
     let database = context.open_read_only(&args.database)?;
     let snapshot = context.snapshot(&database, args.as_of.as_deref())?;
-    let info = snapshot.table(&args.table)?;
+    let schema = snapshot.schema(&args.table)?;
     let schema = match &args.columns {
-        None => info.schema,
-        Some(columns) => Arc::new(project(&info.schema, columns).map_err(|error| error.at(&args.table))?),
+        None => schema,
+        Some(columns) => Arc::new(project(&schema, columns).map_err(|error| error.at(&args.table))?),
     };
     let options = ScanOptions { columns: args.columns, limit: args.limit, ..ScanOptions::default() };
     let scan = snapshot.scan(&args.table, options)?;

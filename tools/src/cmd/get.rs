@@ -9,7 +9,7 @@ use asof_engine::text;
 pub fn run(args: GetArgs, context: &Context) -> Result {
     let database = context.open_read_only(&args.database)?;
     let snapshot = context.snapshot(&database, args.as_of.as_deref())?;
-    let schema = snapshot.table(&args.table)?.schema;
+    let schema = snapshot.schema(&args.table)?;
     let key = key::parse(&schema, &args.table, &args.key)?;
     let Some(row) = snapshot.get(&args.table, &key)? else {
         return Err(Error::not_found(format!(

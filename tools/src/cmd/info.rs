@@ -9,9 +9,10 @@ use std::io::Write;
 pub fn run(args: InfoArgs, context: &Context) -> Result {
     let database = context.open_read_only(&args.database)?;
     let info = database.info()?;
+    let status = if info.damage.is_some() { Status::Damaged } else { Status::Done };
     if context.json {
         context.print_json(&asof_engine::json::info_to_json(&info))?;
-        return Ok(Status::Done);
+        return Ok(status);
     }
     let mut out = context.out();
     writeln!(out, "database      {}", context.shown(&database.path().to_string_lossy()))?;
@@ -28,6 +29,9 @@ pub fn run(args: InfoArgs, context: &Context) -> Result {
         bytes_text(info.log_used_bytes),
         bytes_text(info.log_allocated_bytes)
     )?;
+    if let Some(error) = &info.damage {
+        writeln!(out, "damage        {}", context.shown(error))?;
+    }
     if let Some(error) = &info.upkeep_error {
         writeln!(
             out,
@@ -49,5 +53,5 @@ pub fn run(args: InfoArgs, context: &Context) -> Result {
         writeln!(out, "lease         {holder}{age} keeps the files of manifest {}", lease.manifest)?;
     }
     out.flush()?;
-    Ok(Status::Done)
+    Ok(status)
 }

@@ -24,9 +24,9 @@ pub fn run(args: LogArgs, context: &Context) -> Result {
     if args.follow {
         return follow(&args, context, &database, &wanted, &mut printer);
     }
-    let last = match &args.until {
-        Some(expression) => context.resolve(&database, expression)?.version,
-        None => database.latest()?,
+    let (last, damage) = match &args.until {
+        Some(expression) => (context.resolve(&database, expression)?.version, None),
+        None => database.readable()?,
     };
     let mut out = context.out();
     let mut left = args.limit.unwrap_or(u64::MAX);
@@ -41,7 +41,8 @@ pub fn run(args: LogArgs, context: &Context) -> Result {
         }
     }
     out.flush()?;
-    Ok(Status::Done)
+    // Told of behind what can be read.
+    damage.map_or(Ok(Status::Done), |error| Err(error.into()))
 }
 
 /// The versions to look at, newest first, the table's alone where one is named.
@@ -60,7 +61,7 @@ fn candidates(
     };
     let after = first.previous().unwrap_or(Version::ZERO);
     let versions = if after < last { database.table_versions(table, after, last)? } else { Vec::new() };
-    if versions.is_empty() && database.table_versions(table, Version::ZERO, database.latest()?)?.is_empty() {
+    if versions.is_empty() && database.table_versions(table, Version::ZERO, last)?.is_empty() {
         // No such table ever: the error names those there are.
         database.snapshot(last)?.table(table)?;
     }

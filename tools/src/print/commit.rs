@@ -37,7 +37,12 @@ impl<'a> CommitPrinter<'a> {
     /// Looks again which tags there are.
     pub fn reload_tags(&mut self) -> Result<()> {
         self.tags.clear();
-        for tag in self.database.tags()? {
+        let tags = match self.database.tags() {
+            // Behind damage of the log nobody knows what became of them; commits are shown all the same.
+            Err(error) if error.kind() == asof_engine::ErrorKind::Corrupt => Vec::new(),
+            tags => tags?,
+        };
+        for tag in tags {
             self.tags.entry(tag.version).or_default().push(tag.name);
         }
         Ok(())

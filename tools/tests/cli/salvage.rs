@@ -69,6 +69,43 @@ fn a_log_damaged_in_its_middle_is_read_up_to_there_and_not_written() {
     assert_eq!(segments(&scratch.path("db")), [segment], "nothing was done about it");
 }
 
+/// In place, and in a copy, whose log is searched for its end: no durable head is believed there.
+#[test]
+fn what_precedes_damage_of_the_log_is_listed_told_of_and_mounted() {
+    let (scratch, _) = damaged();
+    let copied =
+        std::process::Command::new("cp").args(["-r", "db", "copy"]).current_dir(scratch.path(".")).status();
+    assert!(copied.unwrap().success());
+    for name in ["db", "copy"] {
+        let ran = scratch.run(&["log", name, "--json"]);
+        assert_eq!(ran.status, 4, "{}", ran.stderr);
+        let newest = lines_of_json(ran.text())[0]["version"].as_u64().unwrap();
+        assert!((3..=20).contains(&newest), "{newest}");
+        assert_eq!(lines_of_json(ran.text()).len() as u64, newest);
+        assert!(ran.stderr.contains(&format!("versions up to {newest} can be read")), "{}", ran.stderr);
+        let ran = scratch.run(&["info", name, "--json"]);
+        assert_eq!(ran.status, 4, "{}", ran.stderr);
+        let info: Value = serde_json::from_str(ran.text()).unwrap();
+        assert_eq!(info["version"], newest);
+        assert!(info["damage"].as_str().unwrap().contains("is damaged at offset"), "{info}");
+        let error = scratch.fails(4, &["cat", name, "t"]);
+        assert!(error.contains(&format!("--as-of {newest}")), "{error}");
+
+        let point = scratch.path("mnt");
+        let ran = scratch.run(&["mount", name, "mnt", "--background"]);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        let shown = std::fs::read_to_string(point.join(format!("version/{newest}/t.csv")));
+        let versions = std::fs::read_dir(point.join("version")).map(Iterator::count);
+        let beyond = std::fs::read(point.join(format!("version/{}/t.csv", newest + 1)));
+        let latest = std::fs::read(point.join("latest/t.csv"));
+        scratch.ok(&["umount", "mnt"]);
+        let expected = scratch.ok(&["cat", "whole", "t", "-q", "--as-of", &newest.to_string()]);
+        assert_eq!(shown.unwrap(), expected);
+        assert_eq!(versions.unwrap() as u64, newest + 1);
+        assert!(beyond.is_err() && latest.is_err(), "what is unknown is an error");
+    }
+}
+
 #[test]
 fn a_salvage_keeps_the_prefix_puts_the_rest_aside_and_lets_writers_in() {
     let (scratch, segment) = damaged();
