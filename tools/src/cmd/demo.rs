@@ -8,6 +8,35 @@ use asof_engine::{Database, Options};
 use asof_fuse::MountOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A directory that goes with the demo. A thread that answered the last requests of the mount may still settle what it
+/// has of the database: the directory is removed again until it is gone.
+struct Removed(Option<tempfile::TempDir>);
+
+const REMOVALS_MAX: usize = 50;
+const REMOVAL_WAIT: Duration = Duration::from_millis(100);
+
+impl Removed {
+    /// It stays.
+    fn keep(&mut self) {
+        let _ = self.0.take().map(tempfile::TempDir::keep);
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let Some(directory) = self.0.take().map(tempfile::TempDir::keep) else { return };
+        for _ in 0..REMOVALS_MAX {
+            match std::fs::remove_dir_all(&directory) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    std::thread::sleep(REMOVAL_WAIT)
+                }
+                _ => return,
+            }
+        }
+    }
+}
 
 /// Loads the bundled data, mounts it, and serves until Ctrl-C. Where nothing can be mounted, shows `asof cat` instead.
 pub fn run(args: DemoArgs, context: &Context) -> Result {
@@ -15,7 +44,7 @@ pub fn run(args: DemoArgs, context: &Context) -> Result {
         Some(directory) => (std::path::absolute(directory)?, None),
         None => {
             let temporary = tempfile::Builder::new().prefix("asof-demo-").tempdir()?;
-            (temporary.path().to_path_buf(), Some(temporary))
+            (temporary.path().to_path_buf(), Some(Removed(Some(temporary))))
         }
     };
     std::fs::create_dir_all(&directory)
@@ -47,8 +76,9 @@ pub fn run(args: DemoArgs, context: &Context) -> Result {
                 "{error}\nThe past can be read without a mount (see also `asof doctor`):"
             ));
             // What is printed shall work.
-            if let Some(temporary) = temporary {
-                let _ = temporary.keep();
+            if let Some(mut temporary) = temporary {
+                temporary.keep();
+                context.note(format_args!("the database stays in {}", directory.display()));
             }
             places.print(context, Door::CommandLine)?;
         }
