@@ -26,7 +26,8 @@ const BATCH_ROWS: usize = 8_192;
 /// The changes of one table between two versions. Batches have the columns `_change_type` (text), `_commit_version`
 /// (uint64), `_commit_timestamp` (timestamp us UTC), then the table's: for a net diff those of the later version (of
 /// the earlier one where the table is gone), matched by name, and the key columns of tables that had its name before;
-/// for a feed all that the table had, dropped ones included. In a net diff, version and time are those of the commit that made or ended the row last.
+/// for a feed all that the table had, dropped ones included. In a net diff, version and time are those of the commit that
+/// made or ended the row last.
 pub struct Diff {
     schema: SchemaRef,
     batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,

@@ -118,7 +118,7 @@ impl Error {
 }
 
 /// The error for bytes of a file that are not as they should be; `expected` says how, and what was found.
-pub(crate) fn damaged(name: &str, offset: u64, expected: String) -> Error {
+pub(crate) fn damaged(name: impl fmt::Display, offset: u64, expected: String) -> Error {
     Error::corrupt(format!("{name} is damaged at offset {offset}: expected {expected}; run 'asof verify'"))
 }
 

@@ -1,6 +1,6 @@
 //! Writing files so that they are whole or absent, and frames that carry their own checksum.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, damaged};
 use crate::layout::TEMPORARY_SUFFIX;
 use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, DiskFile, OpenMode};
@@ -48,9 +48,7 @@ pub fn unframe_of<'a>(
     file: &str,
 ) -> Result<(u32, &'a [u8])> {
     let damaged = |offset: usize, expected: String, found: String| {
-        Error::corrupt(format!(
-            "{file} is damaged at offset {offset}: expected {expected}, found {found}; run 'asof verify'"
-        ))
+        damaged(file, offset as u64, format!("{expected}, found {found}"))
     };
     let Some((head, body)) = bytes.split_at_checked(FRAME_HEADER_BYTES) else {
         return Err(damaged(
@@ -96,11 +94,10 @@ pub fn open_named(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn DiskFile>> {
 /// Fills `bytes` from an offset of a file that a manifest says is that long.
 pub fn read_settled(file: &dyn DiskFile, path: &Path, bytes: &mut [u8], offset: u64) -> Result<()> {
     file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => Error::corrupt(format!(
-            "{} is damaged at offset {offset}: expected {} bytes there, found the end of the file; run 'asof verify'",
-            path.display(),
-            bytes.len()
-        )),
+        std::io::ErrorKind::UnexpectedEof => {
+            let expected = format!("{} bytes there, found the end of the file", bytes.len());
+            damaged(path.display(), offset, expected)
+        }
         _ => io_error(&format!("read {} bytes at offset {offset} of", bytes.len()), path, error),
     })
 }

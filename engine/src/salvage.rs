@@ -8,7 +8,6 @@ use crate::api::Salvage;
 use crate::checkpoint::{lock, unlock};
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
-
 use crate::files::io_error;
 use crate::garbage::{data_files_named_by, unlocked_data_files_but};
 use crate::layout::{DATA_DIR, TEMPORARY_SUFFIX};

@@ -10,11 +10,8 @@ pub fn parse(schema: &TableSchema, table: &str, typed: &str) -> Result<RecordBat
     let columns: Vec<_> = schema.key_columns().collect();
     let values = match columns.len() {
         0 => return Err(Error::failed(format!("table '{table}' has no key; look at its rows with `asof cat`"))),
-        1 => match array(typed, 1) {
-            // Also what begins with a bracket may be a value.
-            Some(values) => values,
-            None => vec![typed.to_string()],
-        },
+        // Also what looks like an array may be a value.
+        1 => json(typed).and_then(|values| texts(values, 1)).unwrap_or_else(|| vec![typed.to_string()]),
         count => split(typed, count).ok_or_else(|| {
             let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
             Error::failed(format!(
@@ -35,17 +32,22 @@ pub fn parse(schema: &TableSchema, table: &str, typed: &str) -> Result<RecordBat
 }
 
 fn split(typed: &str, count: usize) -> Option<Vec<String>> {
-    if serde_json::from_str::<Vec<Value>>(typed).is_ok() {
-        return array(typed, count);
+    match json(typed) {
+        Some(values) => texts(values, count),
+        None => {
+            let values: Vec<String> = typed.split(',').map(|value| value.trim().to_string()).collect();
+            (values.len() == count).then_some(values)
+        }
     }
-    let values: Vec<String> = typed.split(',').map(|value| value.trim().to_string()).collect();
-    (values.len() == count).then_some(values)
 }
 
-/// The values of a JSON array of so many.
-fn array(typed: &str, count: usize) -> Option<Vec<String>> {
-    let values = serde_json::from_str::<Vec<Value>>(typed).ok()?.into_iter();
-    let values = values.map(|value| match value {
+fn json(typed: &str) -> Option<Vec<Value>> {
+    serde_json::from_str(typed).ok()
+}
+
+/// So many values of a JSON array as people type them.
+fn texts(values: Vec<Value>, count: usize) -> Option<Vec<String>> {
+    let values = values.into_iter().map(|value| match value {
         Value::String(text) => Some(text),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,

@@ -665,8 +665,8 @@ impl CommitPayload {
             let loads = !record.files.is_empty();
             let alone = record.rows.is_empty();
             let of_table = |file: &DataFileRecord| {
-                let alone = file.table == record.table && !file.history && file.loaded_at.is_none();
-                alone && file.rows <= LOADED_ROWS_MAX && file.bytes <= LOADED_BYTES_MAX
+                let new = file.table == record.table && !file.history && file.loaded_at.is_none();
+                new && file.rows <= LOADED_ROWS_MAX && file.bytes <= LOADED_BYTES_MAX
             };
             if loads && !(alone && record.files.iter().all(of_table)) {
                 return Err(damaged("files"));

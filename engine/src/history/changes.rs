@@ -2,7 +2,7 @@
 //! schema, in one append-only file a table, searched by bisection. From it come exact sizes, row
 //! counts and the version that last changed the table, for any version, without reading rows.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, damaged};
 use crate::files::{append_settled, open_named, read_settled};
 use crate::layout::Layout;
 use asof_mvcc::{TableId, Version};
@@ -109,10 +109,8 @@ impl ChangesFile {
         let crc = u32::from_le_bytes(bytes[44..].try_into().expect("four bytes"));
         let expected = self.crc(number, &bytes[..44]);
         if crc != expected {
-            return Err(Error::corrupt(format!(
-                "{} is damaged at offset {offset}: expected checksum {expected:08x}, found {crc:08x}; run 'asof verify'",
-                path.display()
-            )));
+            let expected = format!("checksum {expected:08x}, found {crc:08x}");
+            return Err(damaged(path.display(), offset, expected));
         }
         Ok(ChangeEntry {
             version: Version(long(0)),

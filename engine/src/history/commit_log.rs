@@ -7,7 +7,7 @@
 
 use crate::codec::records::{CommitHeader, PAYLOAD_FORMAT};
 use crate::codec::{decode, encode};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, damaged};
 use crate::files::{append_settled, open_named, read_settled};
 use crate::layout::Layout;
 use asof_mvcc::{CommitTime, Version};
@@ -112,11 +112,8 @@ impl CommitLog {
         let path = self.layout.commit_index();
         read_settled(&*self.files()?.index, &path, &mut bytes, offset)?;
         Entry::decode(&bytes, &self.database_id, version).ok_or_else(|| {
-            Error::corrupt(format!(
-                "{} is damaged at offset {offset}: expected the entry of version {version}, found another checksum; \
-                 run 'asof verify'",
-                path.display()
-            ))
+            let expected = format!("the entry of version {version}, found another checksum");
+            damaged(path.display(), offset, expected)
         })
     }
 
@@ -145,11 +142,8 @@ impl CommitLog {
         let entry = self.entry(version)?;
         let path = self.layout.commits();
         let damaged = |found: &str| {
-            Error::corrupt(format!(
-                "{} is damaged at offset {}: expected the commit of version {version}, found {found}; run 'asof verify'",
-                path.display(),
-                entry.offset
-            ))
+            let expected = format!("the commit of version {version}, found {found}");
+            damaged(path.display(), entry.offset, expected)
         };
         if entry.length > HEADER_BYTES_MAX || entry.offset.saturating_add(entry.length as u64) > self.bytes {
             return Err(damaged("an impossible length"));
