@@ -89,7 +89,7 @@ impl Database {
             log_allocated_bytes: segments.iter().map(|segment| segment.allocated_bytes).sum(),
             row_versions: manifest.data_files.iter().map(|file| file.rows).sum::<u64>() + loaded_rows,
             tags,
-            compaction_debt_bytes: debt_bytes(self)?,
+            compaction_debt_bytes: debt_bytes(&state)?,
             memory_bytes: state.unsettled_bytes(),
             upkeep_error: self.inner.signals.last_error(),
             damage: damage.map(|error| error.to_string()),

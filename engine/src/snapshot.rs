@@ -116,18 +116,18 @@ impl Snapshot {
         let table = self.find(table)?;
         let in_tail =
             self.state.memtable(table.id).and_then(|memtable| memtable.read().last_change(self.version));
-        let changed = match in_tail.filter(|_| self.version > self.state.generation.version()) {
-            Some((changed, _)) => changed,
+        let (changed, rows) = match in_tail.filter(|_| self.version > self.state.generation.version()) {
+            Some((changed, _)) => (changed, self.rows_of(&table)?),
             None => {
                 let entry = rows_at(&self.state, &table, self.version)?;
-                entry.map_or(table.schemas[0].0, |entry| entry.version)
+                entry.map_or((table.schemas[0].0, 0), |entry| (entry.version, entry.rows))
             }
         };
         Ok(TableInfo {
             name: table.name.clone(),
             id: table.id,
             schema: table.schema_at(self.version).clone(),
-            rows: self.rows_of(&table)?,
+            rows,
             changed,
             changed_time: self.state.time(changed)?,
         })

@@ -398,6 +398,9 @@ impl State {
         changes: &[CatalogChange],
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
+        if changes.is_empty() {
+            return work();
+        }
         let before = self.catalog();
         Self::change_catalog(&mut self.memory.write().catalog, version, changes)?;
         let done = work();

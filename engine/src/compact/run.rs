@@ -12,6 +12,7 @@ use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generation::Generation;
 use crate::manifest::{FileMeasures, Manifest};
+use crate::state::State;
 use crate::store::ends::{self, Ends};
 use crate::store::output::Output;
 use asof_mvcc::{FileId, Table, TableId};
@@ -57,31 +58,7 @@ impl Database {
     /// by itself, [`Parameters::BY_HAND`] whatever makes files better.
     pub fn compact_plan(&self, table: Option<&str>, parameters: &Parameters) -> Result<Vec<CompactionStep>> {
         self.readable()?;
-        let state = self.inner.state();
-        let generation = &state.generation;
-        let mut steps = Vec::new();
-        let mut known = table.is_none();
-        for one in state.catalog().all().filter(|one| table.is_none_or(|name| one.name == name)) {
-            known = true;
-            let steps_of_table = match plan_table(generation, one.id, parameters) {
-                // The others are compacted all the same.
-                Err(error) if table.is_none() && error.kind() == ErrorKind::Corrupt => {
-                    log::error!("table {} is not compacted: {error}", one.name);
-                    continue;
-                }
-                planned => planned?,
-            };
-            steps.extend(steps_of_table.into_iter().map(|step| CompactionStep {
-                table_id: one.id,
-                table: one.name.clone(),
-                step,
-                parameters: *parameters,
-            }));
-        }
-        match known {
-            true => Ok(steps),
-            false => Err(Error::not_found(format!("there is no table {}", table.unwrap_or_default()))),
-        }
+        plan_of(&self.inner.state(), table, parameters)
     }
 
     /// Does one step; `None` where its files have changed since it was planned, or another process makes a checkpoint.
@@ -131,9 +108,36 @@ impl Database {
 }
 
 /// Bytes that compaction would read by itself: what `info` shows as debt.
-pub(crate) fn debt_bytes(database: &Database) -> Result<u64> {
-    let steps = database.compact_plan(None, &Parameters::AUTOMATIC)?;
+pub(crate) fn debt_bytes(state: &State) -> Result<u64> {
+    let steps = plan_of(state, None, &Parameters::AUTOMATIC)?;
     Ok(steps.iter().map(|step| step.step.bytes).sum())
+}
+
+/// What compaction would do to a table, or to all.
+fn plan_of(state: &State, table: Option<&str>, parameters: &Parameters) -> Result<Vec<CompactionStep>> {
+    let mut steps = Vec::new();
+    let mut known = table.is_none();
+    for one in state.catalog().all().filter(|one| table.is_none_or(|name| one.name == name)) {
+        known = true;
+        let steps_of_table = match plan_table(&state.generation, one.id, parameters) {
+            // The others are compacted all the same.
+            Err(error) if table.is_none() && error.kind() == ErrorKind::Corrupt => {
+                log::error!("table {} is not compacted: {error}", one.name);
+                continue;
+            }
+            planned => planned?,
+        };
+        steps.extend(steps_of_table.into_iter().map(|step| CompactionStep {
+            table_id: one.id,
+            table: one.name.clone(),
+            step,
+            parameters: *parameters,
+        }));
+    }
+    match known {
+        true => Ok(steps),
+        false => Err(Error::not_found(format!("there is no table {}", table.unwrap_or_default()))),
+    }
 }
 
 fn plan_table(generation: &Generation, table: TableId, parameters: &Parameters) -> Result<Vec<Step>> {

@@ -281,9 +281,14 @@ impl GroupTask {
 
     /// An internal column of the rows asked for.
     fn numbers(&self, id: u32, rows: Option<&BooleanBuffer>, counted: &mut usize) -> Result<Vec<Version>> {
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(self.count_asked(rows));
         self.each_numbers(id, rows, counted, |numbers| all.extend(numbers.iter().copied().map(Version)))?;
         Ok(all)
+    }
+
+    /// How many rows a mask asks for.
+    fn count_asked(&self, rows: Option<&BooleanBuffer>) -> usize {
+        rows.map_or(self.file.groups[self.group].rows as usize, BooleanBuffer::count_set_bits)
     }
 
     /// Calls with the values of an internal column of the rows asked for, in order and in parts: as many as there are
@@ -295,8 +300,8 @@ impl GroupTask {
         counted: &mut usize,
         mut each: impl FnMut(&[u64]),
     ) -> Result<()> {
-        let mut left = rows.map_or(self.file.groups[self.group].rows as usize, BooleanBuffer::count_set_bits);
-        let given = left;
+        let given = self.count_asked(rows);
+        let mut left = given;
         let wrong = || {
             let name = self.file.name();
             Error::corrupt(format!("{name}: the column with id {id} is not numbers of all rows"))

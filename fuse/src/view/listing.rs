@@ -134,7 +134,6 @@ impl FileSystem {
                 list.add("version", Kind::Directory, Node::Versions.inode());
             }
             Node::Tags => {
-                self.database.readable()?;
                 for tag in self.database.tags()? {
                     let node =
                         Node::State { door: Door::Tag(tag.name.as_str().into()), version: tag.version };
