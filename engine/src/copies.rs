@@ -170,17 +170,18 @@ pub(crate) fn kept(old: &Manifest, new: Vec<CopiesRecord>) -> Vec<CopiesRecord> 
     kept
 }
 
-/// Row versions of a table that began or ended in (after, up_to], in order of key, then begin. When one ended after that
-/// is not told.
+/// Row versions of a table that `life` wants of those touched in (after, up_to], in order of key, then begin, from copies
+/// where there are any. When one ended after that is not told.
 pub(crate) fn touched_row_versions(
     state: &State,
     table: &Table,
     columns: &[Column],
-    after: Version,
-    up_to: Version,
+    life: Life,
 ) -> Result<Chunks> {
-    let life = Life::Touched { after, up_to };
-    let Some(record) = state.generation.copies(table.id, after, up_to) else {
+    let copies = life
+        .touched()
+        .and_then(|(after, up_to)| Some((state.generation.copies(table.id, after, up_to)?, after, up_to)));
+    let Some((record, after, up_to)) = copies else {
         return row_versions(state, table, columns, life);
     };
     let file = state.generation.open(&record.file)?;

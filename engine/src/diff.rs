@@ -10,14 +10,14 @@ use crate::snapshot::{all_columns, unknown_table};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
 use arrow::array::{
-    ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::compute::kernels::cmp::not_distinct;
-use arrow::compute::{filter_record_batch, interleave_record_batch, take};
+use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::row::{RowConverter, SortField};
 use asof_mvcc::{Column, KeyBytes, Table, TableId, TableSchema, Version};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Rows of a batch that a diff gives.
@@ -225,8 +225,8 @@ fn events_of(
     let schema = crate::adapt::loose_schema(columns);
     for life in lives {
         let chunks = match life {
-            Life::Touched { after, up_to } => touched_row_versions(state, table, &own, after, up_to)?,
             Life::VisibleAt(_) => row_versions(state, table, &own, life)?,
+            touched => touched_row_versions(state, table, &own, touched)?,
         };
         for chunk in chunks {
             let chunk = chunk?;
@@ -456,8 +456,14 @@ struct NetStream {
     times: Times,
     /// A row that was, whose key may still turn out to be updated.
     was: Option<(Vec<u8>, Version, RecordBatch)>,
+    /// Whether rows are shown as they were and as they are by one schema.
+    same_schema: bool,
+    ready: VecDeque<RecordBatch>,
     done: bool,
 }
+
+/// The batch of a row that waited for the next chunk; those before it are the chunk's, as they were and as they are.
+const WAITED: usize = 2;
 
 /// Lines of a diff while they are gathered.
 #[derive(Default)]
@@ -483,7 +489,8 @@ impl NetStream {
         to: Version,
     ) -> Result<NetStream> {
         let own = all_columns(table);
-        let chunks = touched_row_versions(&state, table, &own, from, to)?;
+        let life = Life::AliveAtOneOf { after: from, up_to: to };
+        let chunks = touched_row_versions(&state, table, &own, life)?;
         Ok(NetStream {
             chunks,
             state,
@@ -496,6 +503,8 @@ impl NetStream {
             to,
             times: Times::default(),
             was: None,
+            same_schema: Arc::ptr_eq(table.schema_at(from), table.schema_at(to)),
+            ready: VecDeque::new(),
             done: false,
         })
     }
@@ -505,7 +514,7 @@ impl NetStream {
         let (earlier, later) = (self.table.schema_at(self.from), self.table.schema_at(self.to));
         let mut gathered = Gathered::default();
         let after = by_name(&chunk.rows, later, earlier, &self.own, &self.columns, &self.loose)?;
-        let before = match Arc::ptr_eq(earlier, later) {
+        let before = match self.same_schema {
             true => after.clone(),
             false => by_name(&chunk.rows, earlier, later, &self.own, &self.columns, &self.loose)?,
         };
@@ -514,7 +523,7 @@ impl NetStream {
         let mut was: Option<(Vec<u8>, Version, (usize, usize))> = None;
         if let Some((key, end, row)) = self.was.take() {
             gathered.batches.push(row);
-            was = Some((key, end, (2, 0)));
+            was = Some((key, end, (WAITED, 0)));
         }
         for row in 0..chunk.len() {
             let (key, begin, end) = (chunk.keys.get(row), chunk.begins[row], chunk.ends[row]);
@@ -543,36 +552,56 @@ impl NetStream {
         Ok(gathered)
     }
 
-    /// The lines as a batch, without updates that changed nothing.
-    fn give(&mut self, gathered: Gathered) -> Result<Option<RecordBatch>> {
-        let Gathered { batches, picks, mut changes } = gathered;
-        if changes.is_empty() {
-            return Ok(None);
+    /// The lines as batches, without updates that changed nothing.
+    fn give(&mut self, gathered: Gathered) -> Result<()> {
+        let Gathered { batches, picks, changes } = gathered;
+        // Mostly a line is the row behind the line before it: then nothing is copied, but for a row that waited.
+        let waited = picks.iter().take_while(|(batch, _)| *batch == WAITED).count();
+        let is_pair =
+            waited == 1 && changes.first().is_some_and(|(change, _)| *change == ChangeType::UpdatePreimage);
+        let (picked, stretch) = picks.split_at(waited + usize::from(is_pair));
+        let same = |one: usize, other: usize| one == other || (WAITED > one.max(other) && self.same_schema);
+        let follows = |pair: &[(usize, usize)]| same(pair[0].0, pair[1].0) && pair[0].1 + 1 == pair[1].1;
+        if !stretch.windows(2).all(|pair| follows(pair)) {
+            return self
+                .give_lines(interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &picks)?, changes);
         }
-        let mut rows = interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &picks)?;
-        let is_pair = |(change, _): &(ChangeType, Version)| *change == ChangeType::UpdatePreimage;
-        let pairs: Vec<u32> =
-            changes.iter().enumerate().filter(|(_, line)| is_pair(line)).map(|(at, _)| at as u32).collect();
-        if !pairs.is_empty() {
-            let equal = equal_pairs(&rows, &pairs)?;
-            if equal.contains(&true) {
-                let mut keep = vec![true; changes.len()];
-                for (&at, _) in pairs.iter().zip(&equal).filter(|(_, equal)| **equal) {
-                    (keep[at as usize], keep[at as usize + 1]) = (false, false);
-                }
-                let mut flags = keep.iter();
-                changes.retain(|_| *flags.next().expect("one for each line"));
-                rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
+        let (of_picked, of_stretch) = changes.split_at(picked.len());
+        if !picked.is_empty() {
+            let rows = interleave_record_batch(&batches.iter().collect::<Vec<_>>(), picked)?;
+            self.give_lines(rows, of_picked.to_vec())?;
+        }
+        match stretch.first() {
+            Some((batch, row)) => {
+                self.give_lines(batches[*batch].slice(*row, stretch.len()), of_stretch.to_vec())
             }
+            None => Ok(()),
         }
-        if changes.is_empty() {
-            return Ok(None);
+    }
+
+    /// Rows of lines as a batch to give, without updates that changed nothing.
+    fn give_lines(&mut self, mut rows: RecordBatch, mut changes: Vec<(ChangeType, Version)>) -> Result<()> {
+        let is_pair = |(change, _): &(ChangeType, Version)| *change == ChangeType::UpdatePreimage;
+        let mut equal: Vec<bool> = changes.iter().map(is_pair).collect();
+        find_equal(&rows, &mut equal)?;
+        if equal.contains(&true) {
+            let mut keep = vec![true; changes.len()];
+            for (at, _) in equal.iter().enumerate().filter(|(_, equal)| **equal) {
+                (keep[at], keep[at + 1]) = (false, false);
+            }
+            let mut flags = keep.iter();
+            changes.retain(|_| *flags.next().expect("one for each line"));
+            rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
         }
-        with_changes(&self.state, &mut self.times, &self.schema, &changes, &rows).map(Some)
+        if !changes.is_empty() {
+            let batch = with_changes(&self.state, &mut self.times, &self.schema, &changes, &rows)?;
+            self.ready.push_back(batch);
+        }
+        Ok(())
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        while !self.done {
+        while self.ready.is_empty() && !self.done {
             let gathered = match self.chunks.next() {
                 Some(chunk) => self.gather(&chunk?)?,
                 None => {
@@ -585,11 +614,9 @@ impl NetStream {
                     last
                 }
             };
-            if let Some(batch) = self.give(gathered)? {
-                return Ok(Some(batch));
-            }
+            self.give(gathered)?;
         }
-        Ok(None)
+        Ok(self.ready.pop_front())
     }
 }
 
@@ -603,22 +630,24 @@ impl Iterator for NetStream {
     }
 }
 
-/// For each of these rows, whether it equals the row behind it.
-fn equal_pairs(rows: &RecordBatch, pairs: &[u32]) -> Result<Vec<bool>> {
-    let first = UInt32Array::from(pairs.to_vec());
-    let second = UInt32Array::from_iter_values(pairs.iter().map(|row| row + 1));
-    let mut equal = vec![true; pairs.len()];
+/// Of the rows that are marked, leaves marked those that equal the row behind them.
+fn find_equal(rows: &RecordBatch, marked: &mut [bool]) -> Result<()> {
+    let others = rows.num_rows().saturating_sub(1);
     for column in rows.columns() {
-        let (first, second) = (take(column, &first, None)?, take(column, &second, None)?);
+        // Mostly a column or two tell all of them apart.
+        if !marked.contains(&true) {
+            return Ok(());
+        }
+        let (first, second) = (column.slice(0, others), column.slice(1, others));
         if column.data_type().is_nested() {
             let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
             let (first, second) =
                 (converter.convert_columns(&[first])?, converter.convert_columns(&[second])?);
-            equal.iter_mut().enumerate().for_each(|(at, equal)| *equal &= first.row(at) == second.row(at));
+            marked.iter_mut().zip(first.iter().zip(&second)).for_each(|(marked, (a, b))| *marked &= a == b);
         } else {
             let same = not_distinct(&first, &second)?;
-            equal.iter_mut().zip(same.values()).for_each(|(equal, same)| *equal &= same);
+            marked.iter_mut().zip(same.values()).for_each(|(marked, same)| *marked &= same);
         }
     }
-    Ok(equal)
+    Ok(())
 }

@@ -1,17 +1,36 @@
 //! A few threads that decode: shared by all databases of a process, started when first needed.
 //!
-//! A job never waits for another one, so that any number of threads gets all of them done. What a
-//! consumer has asked for ahead of time is bounded by the consumer. With a width of one nothing here
+//! A job waits for no other one, or (a merge) for jobs alone that do not wait themselves and that it may
+//! do itself, so that any number of threads gets all of them done. What a consumer has asked for ahead of time is bounded by the consumer. With a width of one nothing here
 //! is used: everything happens in the caller, in order, as deterministic tests need it.
 
 use crate::error::{Error, Result};
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-type Job = Box<dyn FnOnce() + Send>;
+struct Job {
+    work: Box<dyn FnOnce() + Send>,
+    /// Whether it waits for other jobs.
+    waits: bool,
+}
+
+thread_local! {
+    /// Whether this thread is at a job that waits for others.
+    static WAITS: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Job {
+    /// A job that panics leaves its result behind unsent, which its consumer reports.
+    fn run(self) {
+        let before = WAITS.replace(self.waits);
+        let _ = catch_unwind(AssertUnwindSafe(self.work));
+        WAITS.set(before);
+    }
+}
 
 #[derive(Default)]
 struct Queue {
@@ -50,33 +69,46 @@ fn work(queue: &'static Queue) {
                 }
             }
         };
-        // A job that panics leaves its result behind unsent, which its consumer reports.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        job.run();
     }
 }
 
 /// A result that a thread is working on.
 pub struct Pending<T>(Receiver<T>);
 
-/// Has a thread do something.
+/// Has a thread do something that waits for no other job.
 pub fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
+    enqueue(work, false)
+}
+
+fn enqueue<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static, waits: bool) -> Pending<T> {
     let (send, receive) = sync_channel(1);
     let queue = queue();
     // Who no longer waits for the result has dropped the other end.
-    queue.jobs.lock().push_back(Box::new(move || drop(send.send(work()))));
+    let work = Box::new(move || drop(send.send(work())));
+    queue.jobs.lock().push_back(Job { work, waits });
     queue.more.notify_one();
     Pending(receive)
 }
 
+/// A job for a thread that waits.
+fn next_job() -> Option<Job> {
+    let mut jobs = queue().jobs.lock();
+    match WAITS.get() {
+        false => jobs.pop_front(),
+        true => jobs.iter().position(|job| !job.waits).and_then(|at| jobs.remove(at)),
+    }
+}
+
 impl<T> Pending<T> {
-    /// Waits for the result. While there are other jobs to do, does them.
+    /// Waits for the result. While there are other jobs to do, does them: within a job, those that do not wait.
     pub fn wait(self) -> Result<T> {
         loop {
             if let Ok(result) = self.0.try_recv() {
                 return Ok(result);
             }
-            let Some(job) = queue().jobs.lock().pop_front() else { break };
-            let _ = catch_unwind(AssertUnwindSafe(job));
+            let Some(job) = next_job() else { break };
+            job.run();
         }
         self.0.recv().map_err(|_| Error::invalid("a thread that decodes rows panicked; see its message"))
     }
@@ -127,26 +159,37 @@ where
 /// An iterator whose next item is made by another thread while the last one is used.
 pub struct Stepped<I: Iterator> {
     next: Option<Pending<(I, Option<I::Item>)>>,
+    waits: bool,
 }
 
-/// Runs an iterator one item ahead of its consumer.
+/// Runs an iterator that waits for no job one item ahead of its consumer.
 pub fn one_ahead<I>(iterator: I) -> Stepped<I>
 where
     I: Iterator + Send + 'static,
     I::Item: Send + 'static,
 {
-    Stepped { next: Some(step(iterator)) }
+    Stepped { next: Some(step(iterator, false)), waits: false }
 }
 
-fn step<I>(mut iterator: I) -> Pending<(I, Option<I::Item>)>
+/// Runs an iterator over results of jobs, which do not wait themselves, one item ahead of its consumer.
+pub fn merged_ahead<I>(iterator: I) -> Stepped<I>
 where
     I: Iterator + Send + 'static,
     I::Item: Send + 'static,
 {
-    start(move || {
+    Stepped { next: Some(step(iterator, true)), waits: true }
+}
+
+fn step<I>(mut iterator: I, waits: bool) -> Pending<(I, Option<I::Item>)>
+where
+    I: Iterator + Send + 'static,
+    I::Item: Send + 'static,
+{
+    let next = move || {
         let item = iterator.next();
         (iterator, item)
-    })
+    };
+    enqueue(next, waits)
 }
 
 impl<T, I> Iterator for Stepped<I>
@@ -160,7 +203,7 @@ where
         match self.next.take()?.wait() {
             Ok((iterator, Some(item))) => {
                 if item.is_ok() {
-                    self.next = Some(step(iterator));
+                    self.next = Some(step(iterator, self.waits));
                 }
                 Some(item)
             }
@@ -197,5 +240,17 @@ mod tests {
         assert_eq!(items.len(), 100);
         let stopped = one_ahead((0..100).map(|n| if n == 3 { Err(Error::invalid("no")) } else { Ok(n) }));
         assert_eq!(stopped.count(), 4);
+    }
+
+    #[test]
+    fn merges_that_wait_for_jobs_get_done_however_many_there_are() {
+        let merge = || {
+            let sources: Vec<_> = (0..3).map(|n| one_ahead((n..n + 50).map(Ok))).collect();
+            merged_ahead(sources.into_iter().flatten())
+        };
+        let merges: Vec<_> = (0..100).map(|_| merge()).collect();
+        let sums: Result<Vec<i32>> = merges.into_iter().map(|merge| merge.sum::<Result<i32>>()).collect();
+        let one: i32 = (0..3).flat_map(|n| n..n + 50).sum();
+        assert_eq!(sums.expect("no job fails"), [one; 100]);
     }
 }

@@ -31,6 +31,9 @@ const BATCH_ROWS_MIN: usize = 1_024;
 /// Sources that are read ahead of being merged, at most: each holds some chunks in memory.
 const AHEAD_SOURCES_MAX: usize = 64;
 
+/// Sources whose merging is worth a thread, at least.
+const MERGED_AHEAD_SOURCES_MIN: usize = 8;
+
 /// Which row versions to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -41,6 +44,13 @@ pub enum Life {
         /// Exclusive.
         after: Version,
         /// Inclusive.
+        up_to: Version,
+    },
+    /// Of those, the ones alive at one of the two versions: what came and went between them is not.
+    AliveAtOneOf {
+        /// The earlier version.
+        after: Version,
+        /// The later version.
         up_to: Version,
     },
 }
@@ -54,13 +64,27 @@ impl Life {
                 let within = |version: Version| after < version && version <= up_to;
                 within(begin) || within(end)
             }),
+            Life::AliveAtOneOf { after, up_to } => {
+                let alive = |at: Version, begin, end| begin <= at && at < end;
+                Arc::new(move |begin, end| alive(after, begin, end) != alive(up_to, begin, end))
+            }
         }
     }
 
     /// The newest version that the question is about.
     pub(crate) fn newest(self) -> Version {
         match self {
-            Life::VisibleAt(version) | Life::Touched { up_to: version, .. } => version,
+            Life::VisibleAt(version)
+            | Life::Touched { up_to: version, .. }
+            | Life::AliveAtOneOf { up_to: version, .. } => version,
+        }
+    }
+
+    /// The versions (after, up_to] where the question is what happened in them.
+    pub(crate) fn touched(self) -> Option<(Version, Version)> {
+        match self {
+            Life::VisibleAt(_) => None,
+            Life::Touched { after, up_to } | Life::AliveAtOneOf { after, up_to } => Some((after, up_to)),
         }
     }
 
@@ -69,7 +93,7 @@ impl Life {
     fn may_want(self, begins: (u64, u64), ends: (u64, u64)) -> bool {
         match self {
             Life::VisibleAt(version) => begins.0 <= version.0 && version.0 < ends.1,
-            Life::Touched { after, up_to } => {
+            Life::Touched { after, up_to } | Life::AliveAtOneOf { after, up_to } => {
                 let overlap = |range: (u64, u64)| range.1 > after.0 && range.0 <= up_to.0;
                 overlap(begins) || overlap(ends)
             }
@@ -93,10 +117,7 @@ struct TableDead {
 
 impl TableDead {
     fn of(state: &State, table: &Table, memtable: Option<&RwLock<Memtable>>, life: Life) -> TableDead {
-        let after = match life {
-            Life::VisibleAt(_) => Version::ZERO,
-            Life::Touched { after, .. } => after,
-        };
+        let after = life.touched().map_or(Version::ZERO, |(after, _)| after);
         let newest = life.newest();
         let mut tail: HashMap<FileId, Vec<(u32, Version)>> = HashMap::new();
         if let Some(memtable) = memtable {
@@ -174,7 +195,7 @@ fn runs_of(
         let begins = (record.min_begin, record.max_begin);
         let ends = (record.min_end, record.max_end);
         // Rows of files that are not history die without the file knowing.
-        let may_die = matches!(life, Life::Touched { .. }) && !record.history;
+        let may_die = life.touched().is_some() && !record.history;
         if record.min_begin > newest.0 || !(may_die || life.may_want(begins, ends)) {
             continue;
         }
@@ -208,9 +229,9 @@ fn runs_of(
                         let known = dead.in_group(&file, group)?;
                         ((known.len() as u64) < rows, Some(known))
                     }
-                    Life::Touched { .. } if possible || count.least > 0 => (true, None),
-                    Life::Touched { .. } if count.most == 0 => (false, None),
-                    Life::Touched { .. } => {
+                    _ if possible || count.least > 0 => (true, None),
+                    _ if count.most == 0 => (false, None),
+                    _ => {
                         let known = dead.in_group(&file, group)?;
                         (!known.is_empty(), Some(known))
                     }
@@ -333,14 +354,19 @@ pub(crate) fn merged(
     if !memory.is_empty() {
         sources.push(Box::new(memory.into_iter().map(Ok)));
     }
-    merge(sources)
+    // Where few rows come from each of many sources, finding which comes next takes as long as decoding them.
+    let many = ahead && sources.len() >= MERGED_AHEAD_SOURCES_MIN;
+    if many { Box::new(pool::merged_ahead(merge(sources))) } else { merge(sources) }
 }
 
 /// The memtable's row versions that `life` wants, batch by batch.
 fn memory_selections(memtable: &Memtable, life: Life) -> Vec<Selection> {
     match life {
         Life::VisibleAt(version) => memtable.visible_at(version),
-        Life::Touched { after, up_to } => memtable.touched(after, up_to),
+        // Who asks for those alive at one of the two passes over the others.
+        Life::Touched { after, up_to } | Life::AliveAtOneOf { after, up_to } => {
+            memtable.touched(after, up_to)
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use asof_mvcc::{Keys, Version};
+use std::cmp::Ordering;
 
 /// Row versions in order of key, then begin.
 #[derive(Clone, Debug)]
@@ -55,9 +56,26 @@ struct Merge {
     /// The current chunk of each source, and the next row in it.
     cursors: Vec<Option<(Chunk, usize)>>,
     /// Sources with rows left: a binary heap, the one whose row comes first on top.
-    order: Vec<usize>,
+    order: Vec<Head>,
     started: bool,
     failed: bool,
+}
+
+/// A source in order, and the first bytes of its next row's key: most comparisons need no more.
+#[derive(Clone, Copy)]
+struct Head {
+    prefix: u128,
+    source: usize,
+}
+
+/// The first bytes of a key, as a number that is ordered as they are; zeros behind its end.
+fn prefix_of(key: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    match key.first_chunk() {
+        Some(first) => bytes = *first,
+        None => bytes[..key.len()].copy_from_slice(key),
+    }
+    u128::from_be_bytes(bytes)
 }
 
 /// What rows are ordered by. Begins tell only where they are known.
@@ -67,17 +85,21 @@ fn place(chunk: &Chunk, row: usize) -> Place<'_> {
     (chunk.keys.get(row), chunk.begins.get(row))
 }
 
-/// The first row at or after `from` that is not before `limit`, looked for in growing steps.
-fn gallop(chunk: &Chunk, from: usize, limit: Place<'_>) -> usize {
+/// The first row at or after `from` that is not before `limit`, whose key has this prefix, looked for in growing steps.
+fn gallop(chunk: &Chunk, from: usize, (prefix, limit): (u128, Place<'_>)) -> usize {
+    let is_before = |row: usize| match prefix_of(chunk.keys.get(row)).cmp(&prefix) {
+        Ordering::Equal => place(chunk, row) < limit,
+        order => order.is_lt(),
+    };
     let (mut low, mut step) = (from, 1);
-    while low + step < chunk.len() && place(chunk, low + step) < limit {
+    while low + step < chunk.len() && is_before(low + step) {
         low += step;
         step *= 2;
     }
     let mut high = (low + step).min(chunk.len());
     while low < high {
         let middle = low + (high - low) / 2;
-        if place(chunk, middle) < limit {
+        if is_before(middle) {
             low = middle + 1;
         } else {
             high = middle;
@@ -87,9 +109,17 @@ fn gallop(chunk: &Chunk, from: usize, limit: Place<'_>) -> usize {
 }
 
 impl Merge {
-    fn head(&self, source: usize) -> (Place<'_>, usize) {
+    fn next_place(&self, source: usize) -> Place<'_> {
         let (chunk, row) = self.cursors[source].as_ref().expect("a source in order has a row");
-        (place(chunk, *row), source)
+        place(chunk, *row)
+    }
+
+    /// Of equal rows, that of the source that was given first comes first.
+    fn is_before(&self, a: Head, b: Head) -> bool {
+        match a.prefix.cmp(&b.prefix) {
+            Ordering::Equal => (self.next_place(a.source), a.source) < (self.next_place(b.source), b.source),
+            order => order.is_lt(),
+        }
     }
 
     /// Restores the order below a place of the heap.
@@ -97,7 +127,7 @@ impl Merge {
         loop {
             let mut least = at;
             for child in [2 * at + 1, 2 * at + 2] {
-                if child < self.order.len() && self.head(self.order[child]) < self.head(self.order[least]) {
+                if child < self.order.len() && self.is_before(self.order[child], self.order[least]) {
                     least = child;
                 }
             }
@@ -109,17 +139,19 @@ impl Merge {
         }
     }
 
-    /// Makes a source's next row its head; loads its next chunk where the current one is used up.
-    fn load(&mut self, source: usize) -> Result<bool> {
+    /// A source's next row, from its next chunk where the current one is used up; none at its end.
+    fn load(&mut self, source: usize) -> Result<Option<Head>> {
         loop {
-            if self.cursors[source].as_ref().is_some_and(|(chunk, row)| *row < chunk.len()) {
-                return Ok(true);
+            if let Some((chunk, row)) =
+                self.cursors[source].as_ref().filter(|(chunk, row)| *row < chunk.len())
+            {
+                return Ok(Some(Head { prefix: prefix_of(chunk.keys.get(*row)), source }));
             }
             match self.sources[source].next() {
                 Some(chunk) => self.cursors[source] = Some((chunk?, 0)),
                 None => {
                     self.cursors[source] = None;
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
         }
@@ -128,14 +160,19 @@ impl Merge {
     fn start(&mut self) -> Result<()> {
         self.cursors = self.sources.iter().map(|_| None).collect();
         for source in 0..self.sources.len() {
-            if self.load(source)? {
-                self.order.push(source);
-            }
+            let head = self.load(source)?;
+            self.order.extend(head);
         }
         for at in (0..self.order.len() / 2).rev() {
             self.sift_down(at);
         }
         Ok(())
+    }
+
+    /// The end of the rows from one on that come before another source's next. At a tie the source that comes first gives
+    /// one row.
+    fn stretch(&self, chunk: &Chunk, row: usize, other: Head) -> usize {
+        gallop(chunk, row, (other.prefix, self.next_place(other.source))).max(row + 1)
     }
 
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
@@ -148,15 +185,15 @@ impl Merge {
         let mut stretches: Vec<(usize, usize, usize)> = Vec::new();
         let (mut keys, mut begins, mut ends) = (Keys::with_capacity(MERGED_ROWS), Vec::new(), Vec::new());
         while keys.len() < MERGED_ROWS
-            && let Some(&source) = self.order.first()
+            && let Some(&Head { source, .. }) = self.order.first()
         {
             let (chunk, row) = self.cursors[source].as_ref().expect("a source in order has a row");
-            let others = [1, 2].into_iter().filter_map(|at| self.order.get(at));
-            let limit = others.map(|other| self.head(*other)).min();
-            let until = match limit {
-                // A tie: the source that comes first gives one row.
-                Some((limit, _)) => gallop(chunk, *row, limit).max(row + 1),
-                None => chunk.len(),
+            let until = match self.order[1..] {
+                [] => chunk.len(),
+                [one] => self.stretch(chunk, *row, one),
+                [one, other, ..] => {
+                    self.stretch(chunk, *row, if self.is_before(other, one) { other } else { one })
+                }
             };
             let until = until.min(row + MERGED_ROWS - keys.len());
             let slot = *slots[source].get_or_insert_with(|| {
@@ -174,8 +211,9 @@ impl Merge {
             if whole {
                 slots[source] = None;
             }
-            if !self.load(source)? {
-                self.order.swap_remove(0);
+            match self.load(source)? {
+                Some(head) => self.order[0] = head,
+                None => drop(self.order.swap_remove(0)),
             }
             self.sift_down(0);
         }

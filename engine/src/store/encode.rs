@@ -21,8 +21,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Rows of a page: a lookup decodes one, and a page costs some hundred bytes in page index and footer.
-pub const PAGE_ROWS: usize = 4_096;
+/// Rows of a page: a lookup decodes one of each column, and a page costs some hundred bytes in page index and footer.
+pub const PAGE_ROWS: usize = 1_024;
 /// Bytes of a column's page in memory, where rows are long.
 const PAGE_BYTES: usize = 1 << 20;
 /// Bytes of a dictionary: a lookup decodes all of it.

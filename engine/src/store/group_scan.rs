@@ -106,19 +106,22 @@ impl GroupTask {
                     read_begins = extent.max_begin > version.0;
                     read_ends = extent.min_end <= version.0;
                 }
-                Life::Touched { after, up_to } => {
+                Life::Touched { after, up_to } | Life::AliveAtOneOf { after, up_to } => {
                     let all_born = extent.min_begin > after.0 && extent.max_begin <= up_to.0;
                     let none_born = extent.max_begin <= after.0 || extent.min_begin > up_to.0;
                     let all_died = extent.min_end > after.0 && extent.max_end <= up_to.0;
                     let none_died = extent.max_end <= after.0 || extent.min_end > up_to.0;
                     (read_begins, read_ends) = (!none_born, !none_died);
-                    if all_born || all_died {
+                    let each_is_asked = matches!(life, Life::AliveAtOneOf { .. });
+                    if (all_born || all_died) && !each_is_asked {
                         (read_begins, read_ends) = (false, false);
                     } else if none_born && none_died {
                         // Those alone that died since.
                         let within = |end: Version| after < end && end <= up_to;
                         let died = dead.iter().filter(|(_, end)| within(*end));
                         prior = Some(mask_of(rows, died.map(|(row, _)| *row)));
+                    } else if each_is_asked {
+                        (read_begins, read_ends) = (true, true);
                     }
                 }
             }
@@ -165,7 +168,11 @@ impl GroupTask {
                     Some(wanted)
                 }
             }
-            Choice::Life(Life::Touched { after, up_to }) => {
+            Choice::Life(life @ Life::AliveAtOneOf { .. }) if load_begins && load_ends => {
+                let wants = life.filter();
+                Some(begins.iter().zip(&ends).map(|(begin, end)| wants(*begin, *end)).collect())
+            }
+            Choice::Life(Life::Touched { after, up_to } | Life::AliveAtOneOf { after, up_to }) => {
                 let within = |version: Version| *after < version && version <= *up_to;
                 if !read_begins && !read_ends {
                     // All were, or those that the mask has.

@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes between two things wanted that are read as well, so that both are read at once.
-const GAP_BYTES: u64 = 32 << 10;
+const GAP_BYTES: u64 = 8 << 10;
 /// Where more than one row in this many is wanted, all are decoded and the others dropped.
 const SPARSE: usize = 3;
 /// Of more stretches of rows a mask is as good.
