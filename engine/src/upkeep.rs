@@ -318,7 +318,9 @@ fn wait_for_work(inner: &Inner, signals: &Signals) -> bool {
         let paused = asked.retry.filter(|retry| *retry > now);
         if asked.stop {
             let wanted = asked.due || is_worth_settling(inner);
-            return wanted && asked.failures == 0 && !asked.tried_at_end;
+            // A checkpoint that was under way when the end was asked for did not settle what came meanwhile.
+            let first = !std::mem::replace(&mut asked.tried_at_end, true);
+            return wanted && asked.failures == 0 && first;
         }
         if paused.is_none() && (asked.due || by_age.is_some_and(|age| age <= now)) {
             return true;
@@ -359,6 +361,7 @@ fn note_outcome(inner: &Inner, signals: &Signals, made: Result<Option<Checkpoint
                 thread: asked.thread.take(),
                 ahead: asked.ahead.take(),
                 stop: asked.stop,
+                tried_at_end: asked.tried_at_end,
                 ..Asked::default()
             };
             // What is committed from now on tells again; what was committed meanwhile has told already.
@@ -378,7 +381,6 @@ fn note_outcome(inner: &Inner, signals: &Signals, made: Result<Option<Checkpoint
             asked.error = Some(error.to_string());
         }
     }
-    asked.tried_at_end = asked.stop;
     signals.done.notify_all();
 }
 

@@ -227,6 +227,23 @@ fn a_long_tail_is_settled_when_the_last_handle_goes_and_a_short_one_stays() {
 }
 
 #[test]
+fn a_tail_that_grew_beside_a_checkpoint_is_settled_when_the_last_handle_goes() {
+    let options = Options { checkpoint_log_bytes: 1 << 20, settle_log_bytes: 100_000, ..Options::default() };
+    for _ in 0..5 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let database = make(&path, &options);
+        put(&database, 0, 3_000).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        // The checkpoint of the rows above is mostly under way by now, and when the handle goes.
+        let last = put(&database, 10_000, 300).unwrap();
+        drop(database);
+        let reopened = Database::open(&path, Options { upkeep: Upkeep::Off, ..options.clone() }).unwrap();
+        assert_eq!(settled(&reopened), last);
+    }
+}
+
+#[test]
 fn a_long_tail_is_settled_when_nobody_commits_any_more() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { settle_idle: Duration::from_millis(20), ..Options::default() };
