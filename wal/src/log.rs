@@ -37,7 +37,7 @@ impl LogOptions {
     /// Default of `first_segment_bytes`.
     pub const FIRST_SEGMENT_BYTES: u64 = 64 << 10;
     /// Default of `max_segment_bytes`.
-    pub const MAX_SEGMENT_BYTES: u64 = 64 << 20;
+    pub const MAX_SEGMENT_BYTES: u64 = 16 << 20;
     /// Default of `turn_wait`.
     pub const TURN_WAIT: Duration = Duration::from_secs(5);
     /// Default of `burst_max`.
