@@ -476,8 +476,10 @@ impl Inner {
     /// The cache of rendered files.
     pub(crate) fn views(&self) -> &Arc<ViewCache> {
         let options = &self.options;
-        self.views
-            .get_or_init(|| ViewCache::open(options.view_cache_dir.as_deref(), options.view_cache_bytes))
+        self.views.get_or_init(|| {
+            let directory = options.view_cache_dir.as_deref();
+            ViewCache::open(directory, options.view_cache_bytes, options.view_bytes())
+        })
     }
 
     /// The log, opened when first needed.

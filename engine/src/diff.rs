@@ -562,7 +562,7 @@ impl NetStream {
         let (picked, stretch) = picks.split_at(waited + usize::from(is_pair));
         let same = |one: usize, other: usize| one == other || (WAITED > one.max(other) && self.same_schema);
         let follows = |pair: &[(usize, usize)]| same(pair[0].0, pair[1].0) && pair[0].1 + 1 == pair[1].1;
-        if !stretch.windows(2).all(|pair| follows(pair)) {
+        if !stretch.windows(2).all(follows) {
             return self
                 .give_lines(interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &picks)?, changes);
         }

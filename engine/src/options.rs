@@ -131,6 +131,11 @@ impl Options {
         self.memory() / 8
     }
 
+    /// Columns of stitched files that were read, in memory: a process that has many of them open loads little.
+    pub(crate) fn view_bytes(&self) -> u64 {
+        self.memory() / 8
+    }
+
     /// Decoded keys kept for existence checks.
     pub(crate) fn key_cache_bytes(&self) -> u64 {
         self.memory() / 4

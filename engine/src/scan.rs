@@ -261,6 +261,29 @@ fn memtable_for(state: &State, table: &Table, life: Life) -> Option<Arc<RwLock<M
     if life.newest() > state.generation.version() { state.memtable(table.id) } else { None }
 }
 
+/// The row groups of data files of which a version shows anything, those with lower keys first.
+pub(crate) fn visible_groups(state: &State, table: &Table, version: Version) -> Result<Vec<GroupTask>> {
+    let life = Life::VisibleAt(version);
+    let memtable = memtable_for(state, table, life);
+    let mut tasks: Vec<GroupTask> =
+        runs_of(state, table, memtable.as_deref(), life)?.into_iter().flatten().collect();
+    tasks.sort_by(|a, b| a.file.groups[a.group].min_key.cmp(&b.file.groups[b.group].min_key));
+    Ok(tasks)
+}
+
+/// The rows that a version shows and that are in no data file, in order.
+pub(crate) fn memory_rows(
+    state: &State,
+    table: &Table,
+    columns: &[Column],
+    version: Version,
+) -> Result<Vec<RecordBatch>> {
+    let life = Life::VisibleAt(version);
+    let Some(memtable) = memtable_for(state, table, life) else { return Ok(Vec::new()) };
+    let chunks = memory_chunks(&memtable, table, &wanted(table, columns), life)?;
+    Ok(chunks.into_iter().map(|chunk| chunk.rows).collect())
+}
+
 /// Row versions of a table, in order of key, then begin.
 pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life) -> Result<Chunks> {
     let wanted = wanted(table, columns);

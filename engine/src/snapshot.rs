@@ -199,10 +199,21 @@ impl Snapshot {
         })
     }
 
+    /// The number of the layout of data files that the version is read from.
+    pub fn layout(&self) -> u64 {
+        self.state.generation.manifest().number
+    }
+
     /// A table as a file.
     pub fn view(&self, table: &str, format: Format) -> Result<Arc<View>> {
         let entry = self.find(table)?;
         let schema = entry.schema_at(self.version).clone();
+        if format == Format::Parquet {
+            let (rows, cache) = (self.rows_of(&entry)?, self.inner.views().clone());
+            if let Some(view) = View::stitched(&self.state, &entry, self.version, rows, cache)? {
+                return Ok(Arc::new(view));
+            }
+        }
         let size = self.text_size(&entry, format)?;
         let key = ViewKey {
             database: self.inner.id,

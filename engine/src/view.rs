@@ -1,13 +1,14 @@
 //! A past state as a file.
 //!
 //! [`render`] turns rows into the bytes of a file. A [`View`] is such a file with its exact size: CSV and JSON Lines
-//! know it from running sums and are rendered when first read, the others are rendered to know it. Rendered bytes lie in
-//! a [`ViewCache`]. Invariant: a view's size and bytes never change, and bytes that do not have the expected size are an
+//! know it from running sums and are rendered when first read, Parquet is stitched of data files where it can be, and
+//! others are rendered to know it. Rendered bytes lie in a [`ViewCache`]. Invariant: a view's size and bytes never change, and bytes that do not have the expected size are an
 //! error, not a file.
 
 mod cache;
 mod parquet_file;
 mod render;
+mod stitched;
 #[cfg(test)]
 mod tests;
 
@@ -15,12 +16,14 @@ pub use cache::{Render, ViewCache, ViewKey};
 pub use render::{RENDERER_REVISION, render};
 
 use crate::error::{Error, Result};
-use asof_mvcc::TableSchema;
+use crate::state::State;
+use asof_mvcc::{Table, TableSchema, Version};
 use cache::SealedFile;
 use parking_lot::Mutex;
 use std::fmt;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
+use stitched::Stitched;
 
 /// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +86,7 @@ pub struct View {
 enum Body {
     Bytes(Vec<u8>),
     File(Box<Rendered>),
+    Stitched(Box<Stitched>),
 }
 
 /// A file that is in the cache or can be rendered into it.
@@ -120,9 +124,49 @@ impl View {
         View { size: bytes.len() as u64, body: Body::Bytes(bytes) }
     }
 
+    /// A table as a Parquet file that is stitched of data files; none where it has to be rendered.
+    pub(crate) fn stitched(
+        state: &Arc<State>,
+        table: &Table,
+        version: Version,
+        rows: u64,
+        cache: Arc<ViewCache>,
+    ) -> Result<Option<View>> {
+        let schema = table.schema_at(version);
+        let stitched = Stitched::new(state, table, schema, version, rows, cache)?;
+        Ok(stitched.map(|stitched| View { size: stitched.size(), body: Body::Stitched(Box::new(stitched)) }))
+    }
+
     /// Its exact size in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// What the bytes of a stitched file depend on beside the table's rows: how these lie in data files. 0 of all others.
+    pub fn layout(&self) -> u64 {
+        match &self.body {
+            Body::Stitched(stitched) => stitched.layout(),
+            _ => 0,
+        }
+    }
+
+    /// Whether a range can be read without rendering anything.
+    pub fn is_ready(&self, offset: u64, length: u64) -> bool {
+        match &self.body {
+            Body::Bytes(_) => true,
+            Body::File(rendered) => rendered.file.get().is_some(),
+            Body::Stitched(stitched) => {
+                stitched.is_ready(offset.min(self.size)..offset.saturating_add(length).min(self.size))
+            }
+        }
+    }
+
+    /// What of the file is rendered as one where a byte lies: others can be read meanwhile.
+    pub fn part_at(&self, offset: u64) -> u64 {
+        match &self.body {
+            Body::Stitched(stitched) => stitched.part_at(offset) as u64,
+            _ => 0,
+        }
     }
 
     /// Reads at an offset; fewer bytes than asked only at the end. May render on first use.
@@ -134,6 +178,7 @@ impl View {
         let buf = &mut buf[..wanted];
         match &self.body {
             Body::Bytes(bytes) => buf.copy_from_slice(&bytes[offset as usize..offset as usize + wanted]),
+            Body::Stitched(stitched) => stitched.read_exact_at(buf, offset)?,
             Body::File(rendered) => {
                 let file = rendered.file(Some(self.size))?;
                 file.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
@@ -170,15 +215,15 @@ impl View {
     /// The one sealed file behind it, where there is one and it is ready (for kernel passthrough).
     pub fn sealed_file(&self) -> Option<&std::fs::File> {
         match &self.body {
-            Body::Bytes(_) => None,
+            Body::Bytes(_) | Body::Stitched(_) => None,
             Body::File(rendered) => rendered.file.get().map(|sealed| &sealed.file),
         }
     }
 
-    /// Renders the file now, unless it is ready.
+    /// Renders the file now, unless it is ready or is stitched as it is read.
     pub fn prepare(&self) -> Result<()> {
         match &self.body {
-            Body::Bytes(_) => Ok(()),
+            Body::Bytes(_) | Body::Stitched(_) => Ok(()),
             Body::File(rendered) => rendered.file(Some(self.size)).map(|_| ()),
         }
     }

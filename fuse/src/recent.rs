@@ -4,9 +4,10 @@
 //! and again. What was rendered or verified is kept for a few seconds so that the next open finds it; not longer,
 //! because it may keep files of the database alive.
 
+use asof_engine::Version;
 use asof_engine::view::View;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 pub const KEPT_FOR: Duration = Duration::from_secs(10);
 /// How many are kept: each is an open file.
 pub const KEPT_MAX: usize = 64;
+/// Layouts that are known at a time.
+const LAYOUTS_MAX: usize = 65_536;
 
 /// Files rendered or opened a moment ago, the latest last.
 #[derive(Debug, Default)]
@@ -42,6 +45,30 @@ impl RecentViews {
         let expired: Vec<_> = views.drain(..expired).collect();
         drop(views);
         drop(expired);
+    }
+}
+
+/// A table's number, a version, and the layout of all data files it was read from.
+type Place = (u32, Version, u64);
+
+/// How the rows of tables lie in data files at versions, as it was found: so that a Parquet file is not stitched for each
+/// lookup of it.
+#[derive(Debug, Default)]
+pub struct KnownLayouts(Mutex<HashMap<Place, u64>>);
+
+impl KnownLayouts {
+    /// The layout at a place, if it is known.
+    pub fn get(&self, place: Place) -> Option<u64> {
+        self.0.lock().get(&place).copied()
+    }
+
+    /// Keeps the layout at a place.
+    pub fn keep(&self, place: Place, layout: u64) {
+        let mut known = self.0.lock();
+        if known.len() >= LAYOUTS_MAX {
+            known.clear();
+        }
+        known.insert(place, layout);
     }
 }
 

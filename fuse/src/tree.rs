@@ -82,6 +82,9 @@ pub enum Node {
         changed: Version,
         /// Its form.
         format: Format,
+        /// How its rows lie in data files, where its bytes depend on that; else 0. No part of the inode's number: old
+        /// layouts are forgotten soon, and until then have it.
+        layout: u64,
     },
     /// A table's schema as a file.
     Schema {
@@ -151,7 +154,7 @@ impl Node {
                 hash_door(&mut hasher, door);
                 hasher.update(b"/").update(namespace.as_bytes());
             }
-            Node::Table { table, changed, format } => {
+            Node::Table { table, changed, format, layout: _ } => {
                 hasher.update(b"table/").update(&table.to_le_bytes()).update(&changed.0.to_le_bytes());
                 hasher.update(format.extension().as_bytes());
             }
@@ -255,7 +258,7 @@ impl TableFile {
     pub fn node(self, info: &TableInfo) -> Node {
         let (table, changed) = (info.id, info.changed);
         match self {
-            TableFile::Rows(format) => Node::Table { table, changed, format },
+            TableFile::Rows(format) => Node::Table { table, changed, format, layout: 0 },
             TableFile::Schema => Node::Schema { table, changed },
         }
     }
@@ -337,7 +340,7 @@ mod tests {
 
     #[test]
     fn inode_numbers_follow_from_the_identity_alone() {
-        let table = Node::Table { table: 1, changed: Version(7), format: Format::Csv };
+        let table = Node::Table { table: 1, changed: Version(7), format: Format::Csv, layout: 0 };
         assert_eq!(table.inode(), table.clone().inode());
         // Fixed for ever: backups and archives remember them.
         assert_eq!(Node::Commit { version: Version(42) }.inode(), 5812249563564921437);
@@ -351,7 +354,8 @@ mod tests {
             assert!(numbers.insert(Node::Commit { version }.inode()));
             assert!(numbers.insert(Node::Schema { table: 1, changed: version }.inode()));
             for format in FORMATS {
-                assert!(numbers.insert(Node::Table { table: 1, changed: version, format }.inode()));
+                let table = Node::Table { table: 1, changed: version, format, layout: 0 };
+                assert!(numbers.insert(table.inode()));
                 assert!(numbers.insert(Node::Log { format, version }.inode()));
             }
         }

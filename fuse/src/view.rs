@@ -15,7 +15,7 @@ use crate::attributes::{Attributes, GROWING_TTL, IMMUTABLE_TTL, MOVING_TTL, Perm
 use crate::error::Refusal;
 use crate::handles::Handles;
 use crate::nodes::{Inode, Inodes};
-use crate::recent::RecentViews;
+use crate::recent::{KnownLayouts, RecentViews};
 use crate::requests::{RequestCounters, Requests};
 use crate::tree::{Door, Kind, Node};
 use asof_engine::view::Format;
@@ -42,6 +42,7 @@ pub struct FileSystem {
     inodes: Inodes,
     handles: Handles,
     recent: RecentViews,
+    layouts: KnownLayouts,
     requests: RequestCounters,
     /// The newest commit's time when this was made: the time of what belongs to no version.
     started: CommitTime,
@@ -105,6 +106,7 @@ impl FileSystem {
             inodes: Inodes::new(root),
             handles: Handles::default(),
             recent: RecentViews::default(),
+            layouts: KnownLayouts::default(),
             requests: RequestCounters::default(),
             started,
         }))

@@ -2,6 +2,8 @@
 
 use crate::support::{Place, commit_price, is_root, shell, tag};
 use asof_engine::Version;
+use asof_engine::arrow::compute::concat_batches;
+use asof_engine::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use asof_engine::view::Format;
 use asof_fuse::MountOptions;
 use std::fs::{self, File};
@@ -361,7 +363,7 @@ fn the_kernel_asks_once_for_what_never_changes_and_each_time_for_what_moves() {
     let at = |path: &str| mount.path().join(path);
     let read_all = || {
         fs::metadata(at("version/1")).unwrap();
-        for name in ["numbers.csv", "numbers.parquet", "numbers.schema.json", ".commit.json"] {
+        for name in ["numbers.csv", "numbers.arrow", "numbers.schema.json", ".commit.json"] {
             assert!(!fs::read(at("version/1").join(name)).unwrap().is_empty());
         }
         for missing in ["version/1/missing.csv", "version/1/.git", "asof/.git", "version/x", ".Trash"] {
@@ -378,7 +380,9 @@ fn the_kernel_asks_once_for_what_never_changes_and_each_time_for_what_moves() {
     let after = mount.requests();
     assert_eq!((after.lookups, after.reads, after.listings), (before.lookups, before.reads, before.listings));
 
-    for moving in ["asof/latest", "asof/1h-ago", "version/2", "asof/2999-01-01", "tag/later", "log.csv"] {
+    let moving = ["asof/latest", "asof/1h-ago", "version/2", "asof/2999-01-01", "tag/later", "log.csv"];
+    // Rows may come to lie in other data files, and a Parquet file is stitched of these.
+    for moving in moving.into_iter().chain(["version/1/numbers.parquet"]) {
         let ask = || fs::metadata(at(moving)).is_ok();
         let there = ask();
         let before = mount.requests().lookups;
@@ -395,7 +399,7 @@ fn sealed_files_are_read_without_a_request_where_that_is_allowed() {
     let place = Place::new();
     let database = place.numbers(20_000);
     let mount = place.mount(&database);
-    for format in [Format::Csv, Format::Parquet] {
+    for format in [Format::Csv, Format::Arrow] {
         let path = mount.path().join(format!("version/1/numbers.{}", format.extension()));
         let first = File::open(&path).unwrap();
         let second = File::open(&path).unwrap();
@@ -408,6 +412,32 @@ fn sealed_files_are_read_without_a_request_where_that_is_allowed() {
     }
     // Not where files are passed on by requests: without CAP_SYS_ADMIN, or with a cache on a stacked file system.
     assert_eq!(mount.requests().reads == 0, mount.is_passed_through());
+    mount.unmount().unwrap();
+}
+
+#[test]
+fn a_parquet_file_follows_its_rows_to_other_data_files_and_an_open_one_keeps_its_bytes() {
+    let place = Place::new();
+    let database = place.numbers(20_000);
+    let mount = place.mount(&database);
+    let path = mount.path().join("version/1/numbers.parquet");
+    let rows = || {
+        let file = File::open(&path).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), fs::metadata(&path).unwrap().len());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let schema = reader.schema().clone();
+        let batches: Vec<_> = reader.build().unwrap().collect::<Result<_, _>>().unwrap();
+        concat_batches(&schema, &batches).unwrap()
+    };
+    let (all, before) = (rows(), fs::read(&path).unwrap());
+    let mut open = File::open(&path).unwrap();
+    // Its rows were in the log alone.
+    database.checkpoint().unwrap();
+    assert_eq!(rows(), all);
+    assert_ne!(fs::read(&path).unwrap(), before);
+    let mut kept = Vec::new();
+    open.read_to_end(&mut kept).unwrap();
+    assert!(kept == before);
     mount.unmount().unwrap();
 }
 

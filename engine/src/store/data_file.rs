@@ -178,7 +178,7 @@ impl DataFile {
     }
 
     /// Parquet metadata that have a row group, and which it is there: its own where few are needed.
-    pub(super) fn footer_of(&self, group: usize) -> Result<(Arc<Footer>, usize)> {
+    pub(crate) fn footer_of(&self, group: usize) -> Result<(Arc<Footer>, usize)> {
         if let Some(footer) = &*self.footer.lock() {
             return Ok((footer.clone(), group));
         }
@@ -216,6 +216,11 @@ impl DataFile {
     /// The file's path.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Bytes of the file as they lie there, verified.
+    pub(crate) fn bytes(&self, offset: u64, length: usize) -> Result<Bytes> {
+        self.reader.read(offset, length)
     }
 
     pub(super) fn reader(&self) -> &VerifiedFile {

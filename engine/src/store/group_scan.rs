@@ -83,6 +83,13 @@ pub struct Chosen {
     pub ends: Vec<Version>,
 }
 
+impl Chosen {
+    /// All rows, and no lives.
+    pub fn all(rows: usize) -> Chosen {
+        Chosen { mask: None, count: rows, counted: 0, begins: Vec::new(), ends: Vec::new() }
+    }
+}
+
 impl GroupTask {
     /// Finds the rows that are wanted, reading begins and ends only where extents leave it open.
     pub fn choose(&self, lives: bool) -> Result<Chosen> {

@@ -19,7 +19,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
 use parquet::arrow::parquet_to_arrow_field_levels;
-use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -71,6 +71,16 @@ impl Footer {
             .collect();
         let schema = Arc::new(Schema::new(fields));
         Ok(Footer { metadata: Arc::new(metadata), schema, columns: columns.to_vec() })
+    }
+
+    /// The metadata of a row group.
+    pub fn row_group(&self, place: usize) -> &RowGroupMetaData {
+        self.metadata.row_group(place)
+    }
+
+    /// How many columns the file has, internal ones included.
+    pub fn column_count(&self) -> usize {
+        self.columns.len()
     }
 
     /// The column with an id, if the file has it, and its place among the file's columns.

@@ -93,6 +93,9 @@ pub struct ViewCache {
     /// One lock a key, and the open file if any.
     slots: Mutex<HashMap<ViewKey, Arc<Mutex<Weak<SealedFile>>>>>,
     usage: Mutex<Usage>,
+    /// Bytes of parts of stitched files that are held in memory.
+    held: AtomicU64,
+    held_max: u64,
 }
 
 /// What the directory held at the last look, and what was added since.
@@ -116,8 +119,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 impl ViewCache {
     /// The cache in a directory, or in the user's (`$XDG_CACHE_HOME/asof`, `~/.cache/asof`, else `asof-UID` in the
     /// directory of temporary files), of about `bytes_max`. Where no directory can be used, files are kept without a
-    /// name as long as they are open.
-    pub fn open(directory: Option<&Path>, bytes_max: u64) -> Arc<ViewCache> {
+    /// name as long as they are open. Parts of stitched files take up to `held_max` bytes of memory; what is more goes to
+    /// disk.
+    pub fn open(directory: Option<&Path>, bytes_max: u64, held_max: u64) -> Arc<ViewCache> {
         let candidates = match directory {
             Some(directory) => vec![directory.to_path_buf()],
             None => default_directories(),
@@ -129,8 +133,14 @@ impl ViewCache {
                 false
             }
         });
-        let cache =
-            ViewCache { directory: usable, bytes_max, slots: Mutex::default(), usage: Mutex::default() };
+        let cache = ViewCache {
+            directory: usable,
+            bytes_max,
+            slots: Mutex::default(),
+            usage: Mutex::default(),
+            held: AtomicU64::new(0),
+            held_max,
+        };
         cache.make_room(cache.bytes_max);
         Arc::new(cache)
     }
@@ -138,6 +148,28 @@ impl ViewCache {
     /// Where files are kept, if anywhere.
     pub fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
+    }
+
+    /// Takes room in memory for so many bytes; `false` where there is none. Who has it lets it go.
+    pub(super) fn hold(&self, bytes: u64) -> bool {
+        let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= self.held_max);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Gives room in memory back.
+    pub(super) fn let_go(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// A file without a name, of so many bytes that take no room before they are written: it goes when it is closed.
+    pub(super) fn scratch(&self, bytes: u64) -> Result<File> {
+        let here = self.directory.as_ref().and_then(|directory| Temporary::create(directory).ok());
+        let temporary = match here {
+            Some(temporary) => temporary,
+            None => Temporary::create(&std::env::temp_dir())?,
+        };
+        temporary.file.set_len(bytes)?;
+        Ok(temporary.file.try_clone()?)
     }
 
     /// The size of a file that is in the cache by the look of it: its bytes are verified when it is opened.

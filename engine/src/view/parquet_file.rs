@@ -62,7 +62,7 @@ fn file_schema(schema: &TableSchema) -> SchemaRef {
 }
 
 /// The type as Parquet has it: seconds become milliseconds, at any depth.
-fn file_type(data_type: &DataType) -> DataType {
+pub(super) fn file_type(data_type: &DataType) -> DataType {
     let inner = |field: &Arc<Field>| {
         let data_type = file_type(field.data_type());
         Arc::new(field.as_ref().clone().with_data_type(data_type))
@@ -79,7 +79,7 @@ fn file_type(data_type: &DataType) -> DataType {
 }
 
 /// The array in the type of the file.
-fn in_milliseconds(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
+pub(super) fn in_milliseconds(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
     if array.data_type() == wanted {
         return Ok(array.clone());
     }

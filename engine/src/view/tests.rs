@@ -184,7 +184,7 @@ fn the_digest_of_a_schema_changes_with_all_that_shows() {
 /// A cache in a new directory.
 fn cache(bytes_max: u64) -> (tempfile::TempDir, Arc<ViewCache>) {
     let directory = tempfile::tempdir().unwrap();
-    let cache = ViewCache::open(Some(&directory.path().join("cache")), bytes_max);
+    let cache = ViewCache::open(Some(&directory.path().join("cache")), bytes_max, 0);
     assert!(cache.directory().is_some());
     (directory, cache)
 }
@@ -245,7 +245,7 @@ fn a_view_of_known_size_is_rendered_when_first_read_and_once() {
     // Another view of the same key shares it; so does another process.
     let again = View::new(cache.clone(), key(1), Some(8), renderer(b"other").1).unwrap();
     assert_eq!(whole(&again), b"a,b\n1,2\n");
-    let elsewhere = ViewCache::open(cache.directory(), 1000);
+    let elsewhere = ViewCache::open(cache.directory(), 1000, 0);
     let (other_calls, render) = renderer(b"a,b\n1,2\n");
     assert_eq!(whole(&View::new(elsewhere, key(1), Some(8), render).unwrap()), b"a,b\n1,2\n");
     assert_eq!((calls.load(Ordering::SeqCst), other_calls.load(Ordering::SeqCst)), (1, 0));
@@ -402,14 +402,14 @@ fn without_a_directory_files_are_served_all_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, b"in the way").unwrap();
-    let cache = ViewCache::open(Some(&file), 1000);
+    let cache = ViewCache::open(Some(&file), 1000, 0);
     assert!(cache.directory().is_none());
     let view = View::new(cache, key(1), None, renderer(b"abc").1).unwrap();
     assert_eq!(whole(&view), b"abc");
     assert!(view.sealed_file().is_some());
     // A directory that vanishes later is no reason to fail either.
     let gone = directory.path().join("gone");
-    let cache = ViewCache::open(Some(&gone), 1000);
+    let cache = ViewCache::open(Some(&gone), 1000, 0);
     std::fs::remove_dir(&gone).unwrap();
     assert_eq!(whole(&View::new(cache, key(1), None, renderer(b"abc").1).unwrap()), b"abc");
 }
@@ -425,10 +425,10 @@ fn the_cache_is_the_users_alone() {
     let open_to_all = directory.path().join("open");
     std::fs::create_dir(&open_to_all).unwrap();
     std::fs::set_permissions(&open_to_all, PermissionsExt::from_mode(0o777)).unwrap();
-    assert!(ViewCache::open(Some(&open_to_all), 1000).directory().is_none());
+    assert!(ViewCache::open(Some(&open_to_all), 1000, 0).directory().is_none());
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(cache.directory().unwrap(), &link).unwrap();
-    assert!(ViewCache::open(Some(&link), 1000).directory().is_none());
+    assert!(ViewCache::open(Some(&link), 1000, 0).directory().is_none());
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn what_killed_processes_left_is_removed_and_nothing_else() {
         Box::new(move |out| {
             out.write_all(b"abc")?;
             // Another process looks while this one writes: its temporary file stays.
-            ViewCache::open(Some(&directory), 1000);
+            ViewCache::open(Some(&directory), 1000, 0);
             Ok(3)
         })
     };

@@ -19,6 +19,7 @@ mod model;
 mod readers;
 mod scans;
 mod spill;
+mod stitched;
 mod support;
 mod threads;
 mod upkeep;

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-const TABLE: &str = "stock";
+pub const TABLE: &str = "stock";
 
 /// Each row: id -> (amount, note).
-type Rows = BTreeMap<i64, (i64, Option<String>)>;
+pub type Rows = BTreeMap<i64, (i64, Option<String>)>;
 
-fn batch(rows: &Rows) -> RecordBatch {
+pub fn batch(rows: &Rows) -> RecordBatch {
     let columns: Vec<(&str, ArrayRef, bool)> = vec![
         ("id", Arc::new(Int64Array::from_iter_values(rows.keys().copied())), false),
         ("amount", Arc::new(Int64Array::from_iter_values(rows.values().map(|row| row.0))), true),
@@ -27,7 +27,7 @@ fn batch(rows: &Rows) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).expect("columns are of one length")
 }
 
-fn row(id: i64, edition: i64) -> (i64, Option<String>) {
+pub fn row(id: i64, edition: i64) -> (i64, Option<String>) {
     let note = (id % 5 != 0).then(|| format!("note {} of {edition}", id % 13));
     (id * 31 % 1_009 + edition, note)
 }
@@ -50,7 +50,7 @@ fn open(disk: &SimDisk, read_threads: usize) -> Database {
 }
 
 /// A history of a load, and commits of updates, inserts and deletes, some of them checkpointed; every version's rows.
-fn history(disk: &SimDisk, loaded: i64, commits: i64) -> Vec<Rows> {
+pub fn history(disk: &SimDisk, loaded: i64, commits: i64) -> Vec<Rows> {
     let database = open(disk, 1);
     let columns = [("id", ColumnType::Int64), ("amount", ColumnType::Int64), ("note", ColumnType::Text)];
     let columns = columns.into_iter().map(|(name, column_type)| Column::new(name, column_type)).collect();
@@ -106,7 +106,7 @@ fn compare(column: &str, comparison: Comparison, value: i64) -> Filter {
     Filter::Compare { column: column.to_string(), comparison, value }
 }
 
-fn flat(rows: &Rows) -> Vec<(i64, i64, Option<String>)> {
+pub fn flat(rows: &Rows) -> Vec<(i64, i64, Option<String>)> {
     rows.iter().map(|(id, (amount, note))| (*id, *amount, note.clone())).collect()
 }
 

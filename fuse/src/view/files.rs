@@ -33,22 +33,24 @@ impl FileSystem {
                 let snapshot = self.database.snapshot(inode.version())?;
                 Content::Bytes(schema_json(&snapshot, table_name(&inode))?)
             }
-            Node::Table { .. } => match inode.view().filter(|view| view.sealed_file().is_some()) {
-                Some(view) => {
-                    self.recent.keep(&view);
-                    Content::View(view)
+            Node::Table { .. } => {
+                match inode.view().filter(|view| view.is_ready(0, 0) && is_of(view, &inode)) {
+                    Some(view) => {
+                        self.recent.keep(&view);
+                        Content::View(view)
+                    }
+                    None => {
+                        // Rendered or verified before it is open, so that the kernel can read the sealed file by itself.
+                        let this = self.clone();
+                        return Ok(Answer::Later(Work::new(inode.number, move || {
+                            let view = this.view_of(&inode)?;
+                            view.prepare()?;
+                            this.recent.keep(&view);
+                            this.opened(inode, Content::View(view))
+                        })));
+                    }
                 }
-                None => {
-                    // Rendered or verified before it is open, so that the kernel can read the sealed file by itself.
-                    let this = self.clone();
-                    return Ok(Answer::Later(Work::new(inode.number, move || {
-                        let view = this.view_of(&inode)?;
-                        view.prepare()?;
-                        this.recent.keep(&view);
-                        this.opened(inode, Content::View(view))
-                    })));
-                }
-            },
+            }
             Node::Log { .. } => Content::View(inode.view().ok_or(Refusal::Stale)?),
             _ => return Err(Refusal::NotLink),
         };
@@ -71,6 +73,10 @@ impl FileSystem {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::View(view) => view.size(),
         };
+        if matches!(&content, Content::View(view) if !is_of(view, &inode)) {
+            // Its rows lie in other files now: the name leads to another inode, which has its number once it is forgotten.
+            return Err(Refusal::Stale);
+        }
         if size != inode.size {
             log::warn!(
                 "inode {:#x} was {} bytes long and is now {size}: it gets a new number",
@@ -89,10 +95,15 @@ impl FileSystem {
         RequestCounters::count(&self.requests.reads);
         let handle = self.handles.get(handle).ok_or(Refusal::NotOpen)?;
         let Handle::File(file) = &*handle else { return Err(Refusal::IsDirectory) };
-        if file.is_ready() {
+        if file.is_ready(offset, length) {
             return Ok(Answer::Now(file.read(offset, length)?));
         }
-        let key = file.inode.number;
+        // What is rendered apart is not waited for.
+        let part = match &file.content {
+            Content::View(view) => view.part_at(offset),
+            Content::Bytes(_) => 0,
+        };
+        let key = file.inode.number.wrapping_add(part << 32);
         Ok(Answer::Later(Work::new(key, move || match &*handle {
             Handle::File(file) => file.read(offset, length),
             Handle::Directory(_) => Err(Refusal::IsDirectory),
@@ -125,10 +136,13 @@ impl FileSystem {
 
 impl OpenFile {
     /// Whether a read takes no rendering.
-    fn is_ready(&self) -> bool {
+    fn is_ready(&self, offset: u64, length: u32) -> bool {
         match &self.content {
             Content::Bytes(_) => true,
-            Content::View(view) => self.ready.load(Ordering::Acquire) || view.sealed_file().is_some(),
+            Content::View(view) => {
+                let served = view.layout() == 0 && self.ready.load(Ordering::Acquire);
+                served || view.is_ready(offset, u64::from(length))
+            }
         }
     }
 
@@ -161,6 +175,14 @@ impl OpenFile {
                 Ok(buffer)
             }
         }
+    }
+}
+
+/// Whether a view has the bytes that an inode stands for, as far as layouts tell.
+fn is_of(view: &View, inode: &Inode) -> bool {
+    match inode.node {
+        Node::Table { layout, .. } => layout == view.layout(),
+        _ => true,
     }
 }
 

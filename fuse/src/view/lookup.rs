@@ -9,7 +9,7 @@ use crate::nodes::Inode;
 use crate::requests::RequestCounters;
 use crate::tree::{self, Door, Node, StateName, TableFile, TopName};
 use asof_engine::view::Format;
-use asof_engine::{AsOf, ErrorKind, Snapshot, Version};
+use asof_engine::{AsOf, ErrorKind, Snapshot, TableInfo, Version};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -221,6 +221,9 @@ impl FileSystem {
             Err(error) => return Err(error.into()),
         };
         let version = snapshot.version();
+        if file == TableFile::Rows(Format::Parquet) {
+            return self.lookup_parquet(snapshot, info);
+        }
         let node = file.node(&info);
         if let Some(inode) = self.inodes.enter_known(&node) {
             inode.found_at(version);
@@ -235,7 +238,7 @@ impl FileSystem {
             TableFile::Rows(format @ (Format::Csv | Format::JsonLines)) => {
                 snapshot.view_size(&table, format)?
             }
-            TableFile::Rows(format @ (Format::Parquet | Format::Arrow)) => {
+            TableFile::Rows(format) => {
                 // The size is known once it is rendered.
                 let this = self.clone();
                 return Ok(Answer::Later(Work::new(node.inode(), move || {
@@ -253,5 +256,40 @@ impl FileSystem {
         };
         let inode = enter(self, node, size);
         Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?))
+    }
+
+    /// A Parquet file is stitched of data files, and another one when rows come to lie in others: its name is asked for
+    /// each time.
+    fn lookup_parquet(
+        self: &Arc<Self>,
+        snapshot: Snapshot,
+        info: TableInfo,
+    ) -> Result<Answer<Found>, Refusal> {
+        let version = snapshot.version();
+        let node = move |layout| Node::Table {
+            table: info.id,
+            changed: info.changed,
+            format: Format::Parquet,
+            layout,
+        };
+        let place = (info.id, version, snapshot.layout());
+        if let Some(layout) = self.layouts.get(place)
+            && let Some(inode) = self.inodes.enter_known(&node(layout))
+        {
+            inode.found_at(version);
+            return Ok(Answer::Now(self.found(&inode, MOVING_TTL)?));
+        }
+        let this = self.clone();
+        Ok(Answer::Later(Work::new(node(0).inode(), move || {
+            let view = snapshot.view(&info.name, Format::Parquet)?;
+            this.layouts.keep(place, view.layout());
+            let inode =
+                Inode::of_table(node(view.layout()), view.size(), info.changed_time, &info.name, version);
+            let inode = this.inodes.enter(inode);
+            inode.found_at(version);
+            inode.remember_view(&view);
+            this.recent.keep(&view);
+            this.found(&inode, MOVING_TTL)
+        })))
     }
 }
