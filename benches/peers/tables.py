@@ -148,6 +148,45 @@ def recovery(lines):
     return [table(["system", "open, s", "last row read, s"], rows)]
 
 
+def mount(lines):
+    texts = []
+    for dataset in dict.fromkeys(line["dataset"] for line in lines):
+        for state in dict.fromkeys(line["state"] for line in lines if line["dataset"] == dataset):
+            mine = [line for line in lines if line["dataset"] == dataset and line["state"] == state]
+            sums, files, figures = [line for line in mine if line["command"] == "sum"], [line for line in mine if line["command"] == "file"], Figures()
+            for line in mine:
+                for name in ("stat_ms", "seen_ms", "ms", "again_ms", "plain_ms", "head_ms", "tail_ms", "mb_per_second", "again_mb_per_second", "native_mb_per_second",
+                             "copied", "filled", "filled_copied", "padding", "size_ms", "open_ms", "peak_resident_mb", "chunk_bytes", "rows_decoded"):
+                    figures.add((line["command"], line.get("position"), line.get("reader") or line.get("form"), name), line, name)
+                for name, value in (line.get("work") or {}).items():
+                    figures.add((line["command"], line.get("position"), None, name), {name: value}, name)
+            rows = []
+            for position, reader in dict.fromkeys((line["position"], line["reader"]) for line in sums):
+                key = ("sum", position, reader)
+                plain = (*key, "plain_ms")
+                rows.append([f"{position}, {reader}", *[figures.cell((*key, name)) for name in ("stat_ms", "seen_ms")],
+                             *[figures.cell((*key, name), plain) for name in ("ms", "again_ms")], figures.cell(plain)])
+            if rows:
+                texts += [f"{dataset}, {state}: `sum(price), count(*)`, ms (times a plain copy's)\n",
+                          table(["version, reader", "stat", "commit seen", "first", "again", "plain copy"], rows)]
+            rows = []
+            for position, form in dict.fromkeys((line["position"], line["form"]) for line in files):
+                key = ("file", position, form)
+                rows.append([f"{position}, {form}", *[figures.cell((*key, name)) for name in
+                             ("stat_ms", "head_ms", "tail_ms", "mb_per_second", "again_mb_per_second", "native_mb_per_second")]])
+            if rows:
+                texts += [f"{dataset}, {state}: whole files\n", table(["version, form", "stat, ms", "first MB, ms", "last MB, ms", "MB/s", "again", "native file"], rows)]
+            rows = []
+            for position in dict.fromkeys(line.get("position") for line in mine if line["command"] == "made of"):
+                key = ("made of", position, None)
+                rows.append([position, *[figures.cell((*key, name)) for name in ("size_ms", "open_ms", "copied", "chunk_bytes", "filled", "filled_copied", "padding", "rows_decoded")]])
+            if rows:
+                texts += [f"{dataset}, {state}: what the file and the column `price` are made of\n",
+                          table(["version", "size known, ms", "footer, ms", "bytes copied of all columns", "bytes of the column", "in slots", "of these copied", "padding", "rows decoded"], rows)]
+            texts.append(f"Peak memory of the mount: {figures.cell(('memory', None, None, 'peak_resident_mb'))} MB.\n")
+    return texts
+
+
 def scale(lines):
     """Every figure that was measured: there is no peer."""
     hidden = {"workload", "command", "machine", "time", "load_1m", "ok", "round", "system"}
@@ -222,6 +261,22 @@ class Aims:
             figures.add(line["system"], line, "readable_seconds")
         self.at_most("recovery, s", figures.median("asof"), 0.45)
 
+    def mount(self, lines):
+        for dataset in dict.fromkeys(line["dataset"] for line in lines):
+            for state in [state for state in ("left", "compacted") if any(line["state"] == state for line in lines if line["dataset"] == dataset)]:
+                mine, figures = [line for line in lines if line["dataset"] == dataset and line["state"] == state], Figures()
+                for line in mine:
+                    for name in ("stat_ms", "ms", "again_ms", "plain_ms", "mb_per_second", "again_mb_per_second", "native_mb_per_second", "peak_resident_mb"):
+                        figures.add((line["command"], line.get("position"), line.get("reader") or line.get("form"), name), line, name)
+                for position in POSITIONS[:3]:
+                    label, key = f"{dataset}, {state}, mounted, {position}", ("sum", position, "duckdb")
+                    first, again, plain = (figures.median((*key, name)) for name in ("ms", "again_ms", "plain_ms"))
+                    self.at_most(f"{label}: stat, ms", figures.median((*key, "stat_ms")), 1)
+                    self.at_most(f"{label}: first sum by DuckDB, x a plain copy", first and plain and first / plain, 3)
+                    self.at_most(f"{label}: again, x a plain copy", again and plain and again / plain, 1.2)
+                    self.at_least(f"{label}: Parquet, first reading, MB/s", figures.median(("file", position, "parquet", "mb_per_second")), 500)
+                self.at_most(f"{dataset}, {state}, mounted: MB resident", figures.median(("memory", None, None, "peak_resident_mb")), 537)
+
     def scale(self, lines):
         for line in lines:
             command = line.get("command")
@@ -251,7 +306,7 @@ def write_into(page, text):
 def render(files):
     lines, texts, aims = read(files), [], Aims()
     sections = {"history": ("W1: history", history), "commits": ("W2: durable commits of one row", commits), "load": ("W3: bulk load", load),
-                "recovery": ("W4: recovery", recovery), "scale": ("Scale", scale)}
+                "recovery": ("W4: recovery", recovery), "mount": ("W5: the mount", mount), "scale": ("Scale", scale)}
     for name, (title, make) in sections.items():
         mine = [line for line in lines if line.get("workload") == name]
         if mine:

@@ -11,7 +11,7 @@ use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks, merge};
 use crate::store::data_file::{DataFile, Wanted};
 use crate::store::group_scan::{
-    BATCH_ROWS, Choice, DeadRows, Detail, GroupTask, LifeFilter, mask_of, within_mask,
+    BATCH_ROWS, Choice, DeadRows, Deaths, Detail, GroupTask, LifeFilter, mask_of, within_mask,
 };
 use crate::store::read::as_wanted;
 use crate::table_ends::{DeadCount, TableEnds};
@@ -128,7 +128,12 @@ impl TableDead {
         TableDead { settled: state.generation.ends(table.id).cloned(), tail, within: (after, newest) }
     }
 
-    /// How many rows of a row group died, as far as that is known without reading of which.
+    fn tail_in(&self, file: &DataFile, group: usize) -> Vec<(u32, Version)> {
+        self.tail.get(&file.record.id).map(|dead| file.dead_in(group, dead)).unwrap_or_default()
+    }
+}
+
+impl Deaths for TableDead {
     fn count(&self, file: &DataFile, group: usize) -> Result<DeadCount> {
         let settled = self.settled.as_ref();
         let count = settled.map(|ends| ends.count(file.record.id, &file.positions(group), self.within));
@@ -138,21 +143,12 @@ impl TableDead {
         Ok(count)
     }
 
-    /// The dead of a row group, by position within it.
-    fn in_group(&self, file: &DataFile, group: usize) -> Result<Vec<(u32, Version)>> {
-        let settled = self.settled.as_ref();
-        let dead = settled.map(|ends| ends.dead(file.record.id, &file.positions(group), self.within));
-        let mut dead = dead.transpose()?.unwrap_or_default();
-        let tail = self.tail_in(file, group);
-        if !tail.is_empty() {
-            dead.extend(tail);
-            dead.sort_by_key(|(row, _)| *row);
+    fn each(&self, file: &DataFile, group: usize, each: &mut dyn FnMut(u32, Version)) -> Result<()> {
+        if let Some(ends) = &self.settled {
+            ends.each_dead(file.record.id, &file.positions(group), self.within, each)?;
         }
-        Ok(dead)
-    }
-
-    fn tail_in(&self, file: &DataFile, group: usize) -> Vec<(u32, Version)> {
-        self.tail.get(&file.record.id).map(|dead| file.dead_in(group, dead)).unwrap_or_default()
+        self.tail_in(file, group).into_iter().for_each(|(row, end)| each(row, end));
+        Ok(())
     }
 }
 
@@ -180,12 +176,14 @@ pub(crate) fn dead_among(
     Ok(dead)
 }
 
-/// The row groups that may hold row versions that are wanted, file by file, run by run: each run's tasks in order.
+/// The row groups that may hold row versions that are wanted, file by file, run by run: each run's tasks in order. Where
+/// metadata leave open whether a version shows any row, it is looked, unless that is not asked for `exactly`.
 fn runs_of(
     state: &State,
     table: &Table,
     memtable: Option<&RwLock<Memtable>>,
     life: Life,
+    exactly: bool,
 ) -> Result<Vec<Vec<GroupTask>>> {
     let newest = life.newest();
     let dead = Arc::new(TableDead::of(state, table, memtable, life));
@@ -224,15 +222,15 @@ fn runs_of(
                 // Which rows died is read when the row group is, unless it decides whether that is read at all.
                 let (wanted, known) = match life {
                     Life::VisibleAt(_) if !possible || count.least >= rows => (false, None),
-                    Life::VisibleAt(_) if count.most < rows => (true, None),
+                    Life::VisibleAt(_) if count.most < rows || !exactly => (true, None),
                     Life::VisibleAt(_) => {
-                        let known = dead.in_group(&file, group)?;
+                        let known = dead.all(&file, group)?;
                         ((known.len() as u64) < rows, Some(known))
                     }
                     _ if possible || count.least > 0 => (true, None),
                     _ if count.most == 0 => (false, None),
                     _ => {
-                        let known = dead.in_group(&file, group)?;
+                        let known = dead.all(&file, group)?;
                         (!known.is_empty(), Some(known))
                     }
                 };
@@ -240,10 +238,7 @@ fn runs_of(
                     let dead = match known {
                         Some(known) => DeadRows::Known(known),
                         None if count.most == 0 => DeadRows::Known(Vec::new()),
-                        None => {
-                            let dead = dead.clone();
-                            DeadRows::Asked(Arc::new(move |file, group| dead.in_group(file, group)))
-                        }
+                        None => DeadRows::Asked(dead.clone()),
                     };
                     let (file, choice) = (file.clone(), Choice::Life(life));
                     tasks.push(GroupTask { file, group, rows: None, dead, choice });
@@ -261,12 +256,12 @@ fn memtable_for(state: &State, table: &Table, life: Life) -> Option<Arc<RwLock<M
     if life.newest() > state.generation.version() { state.memtable(table.id) } else { None }
 }
 
-/// The row groups of data files of which a version shows anything, those with lower keys first.
+/// The row groups of data files of which a version may show anything, those with lower keys first.
 pub(crate) fn visible_groups(state: &State, table: &Table, version: Version) -> Result<Vec<GroupTask>> {
     let life = Life::VisibleAt(version);
     let memtable = memtable_for(state, table, life);
     let mut tasks: Vec<GroupTask> =
-        runs_of(state, table, memtable.as_deref(), life)?.into_iter().flatten().collect();
+        runs_of(state, table, memtable.as_deref(), life, false)?.into_iter().flatten().collect();
     tasks.sort_by(|a, b| a.file.groups[a.group].min_key.cmp(&b.file.groups[b.group].min_key));
     Ok(tasks)
 }
@@ -288,7 +283,7 @@ pub(crate) fn memory_rows(
 pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life) -> Result<Chunks> {
     let wanted = wanted(table, columns);
     let memtable = memtable_for(state, table, life);
-    let runs = runs_of(state, table, memtable.as_deref(), life)?;
+    let runs = runs_of(state, table, memtable.as_deref(), life, true)?;
     let memory = match &memtable {
         Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
         None => Vec::new(),
@@ -301,7 +296,7 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
 pub fn keys_from(state: &State, table: &Table, version: Version, first: &[u8]) -> Result<Chunks> {
     let (wanted, life) = (wanted(table, &[]), Life::VisibleAt(version));
     let memtable = memtable_for(state, table, life);
-    let mut runs = runs_of(state, table, memtable.as_deref(), life)?;
+    let mut runs = runs_of(state, table, memtable.as_deref(), life, true)?;
     runs.iter_mut().for_each(|tasks| tasks.retain(|task| *task.file.groups[task.group].max_key >= *first));
     runs.retain(|tasks| !tasks.is_empty());
     let memory = match &memtable {
@@ -321,7 +316,7 @@ pub fn unordered_row_versions(
 ) -> Result<Chunks> {
     let wanted = wanted(table, columns);
     let memtable = memtable_for(state, table, life);
-    let runs = runs_of(state, table, memtable.as_deref(), life)?;
+    let runs = runs_of(state, table, memtable.as_deref(), life, true)?;
     let memory = match &memtable {
         Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
         None => Vec::new(),
@@ -508,7 +503,7 @@ impl Scan {
         let life = Life::VisibleAt(version);
         let all = wanted(table, &columns);
         let memtable = memtable_for(&state, table, life);
-        let mut runs = runs_of(&state, table, memtable.as_deref(), life)?;
+        let mut runs = runs_of(&state, table, memtable.as_deref(), life, true)?;
         if let Some(filter) = &options.filter {
             for run in &mut runs {
                 let mut kept = Vec::with_capacity(run.len());

@@ -113,17 +113,32 @@ impl TableEnds {
         &self,
         file: FileId,
         rows: &Positions,
-        (after, up_to): (Version, Version),
+        within: (Version, Version),
     ) -> Result<Vec<(u32, Version)>> {
-        let mut dead = Vec::new();
-        let mut sources = 0;
-        let Ok(first) = u32::try_from(rows.start) else { return Ok(dead) };
+        let mut dead: Vec<(u32, Version)> = Vec::new();
+        self.each_dead(file, rows, within, &mut |row, end| dead.push((row, end)))?;
+        // Those of one ends file ascend.
+        if !dead.is_sorted_by_key(|(row, _)| *row) {
+            // Stable: it merges what is in order already.
+            dead.sort_by_key(|(row, _)| *row);
+        }
+        Ok(dead)
+    }
+
+    /// Calls with each of these rows, in any order.
+    pub fn each_dead(
+        &self,
+        file: FileId,
+        rows: &Positions,
+        (after, up_to): (Version, Version),
+        each: &mut dyn FnMut(u32, Version),
+    ) -> Result<()> {
+        let Ok(first) = u32::try_from(rows.start) else { return Ok(()) };
         for ends in self.within(after, up_to) {
             let ends = ends?;
-            let before = dead.len();
             let mut missing: Option<Range<usize>> = None;
-            let mut add = |blocks: &[Arc<Block>]| {
-                blocks.iter().for_each(|block| block.dead_within(first, rows.end, (after, up_to), &mut dead))
+            let mut tell = |blocks: &[Arc<Block>]| {
+                blocks.iter().for_each(|block| block.each_dead(first, rows.end, (after, up_to), each))
             };
             for number in ends.blocks_of(file, first, rows.end) {
                 let bounds = ends.bounds(number);
@@ -135,20 +150,15 @@ impl TableEnds {
                     continue;
                 }
                 if let Some(blocks) = missing.take() {
-                    add(&self.read(ends, blocks)?);
+                    tell(&self.read(ends, blocks)?);
                 }
-                add(kept.as_slice());
+                tell(kept.as_slice());
             }
             if let Some(blocks) = missing {
-                add(&self.read(ends, blocks)?);
+                tell(&self.read(ends, blocks)?);
             }
-            sources += usize::from(dead.len() > before);
         }
-        if sources > 1 {
-            // Stable: it merges what is in order already.
-            dead.sort_by_key(|(row, _)| *row);
-        }
-        Ok(dead)
+        Ok(())
     }
 
     fn read(&self, ends: &EndsFile, blocks: Range<usize>) -> Result<Vec<Arc<Block>>> {

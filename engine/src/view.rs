@@ -14,6 +14,7 @@ mod tests;
 
 pub use cache::{Render, ViewCache, ViewKey};
 pub use render::{RENDERER_REVISION, render};
+pub use stitched::Composition;
 
 use crate::error::{Error, Result};
 use crate::state::State;
@@ -150,6 +151,14 @@ impl View {
         }
     }
 
+    /// What a stitched file is made of; none of others.
+    pub fn composition(&self) -> Option<Composition> {
+        match &self.body {
+            Body::Stitched(stitched) => Some(stitched.composition()),
+            _ => None,
+        }
+    }
+
     /// Whether a range can be read without rendering anything.
     pub fn is_ready(&self, offset: u64, length: u64) -> bool {
         match &self.body {
@@ -220,10 +229,11 @@ impl View {
         }
     }
 
-    /// Renders the file now, unless it is ready or is stitched as it is read.
+    /// Renders the file now, unless it is ready; of one that is stitched, the footer.
     pub fn prepare(&self) -> Result<()> {
         match &self.body {
-            Body::Bytes(_) | Body::Stitched(_) => Ok(()),
+            Body::Bytes(_) => Ok(()),
+            Body::Stitched(stitched) => stitched.prepare(),
             Body::File(rendered) => rendered.file(Some(self.size)).map(|_| ()),
         }
     }

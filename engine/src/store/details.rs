@@ -137,6 +137,11 @@ impl GroupDetails {
         Ok(GroupDetails { zones, fences, pages, metadata, footer: OnceLock::new() })
     }
 
+    /// Bytes of each page of a leaf, where they are known.
+    pub fn page_bytes_of(&self, leaf: usize) -> Option<&[u32]> {
+        self.pages.get(leaf).map(Vec::as_slice)
+    }
+
     /// The Parquet metadata of this row group as if it were the file's only one.
     pub fn metadata(&self, extent: &GroupExtent) -> ParquetResult<Option<ParquetMetaData>> {
         if self.metadata.is_empty() {

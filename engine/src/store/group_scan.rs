@@ -8,6 +8,7 @@ use super::details::PageZone;
 use super::read::{GroupReader, as_wanted, key_ids};
 use crate::error::{Error, Result};
 use crate::scan::Life;
+use crate::table_ends::DeadCount;
 use arrow::array::{Array, AsArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::UInt64Type;
@@ -42,8 +43,25 @@ pub struct Detail {
     pub lives: bool,
 }
 
-/// Asks for the dead rows of a row group.
-pub type AskDead = Arc<dyn Fn(&DataFile, usize) -> Result<Vec<(u32, Version)>> + Send + Sync>;
+/// Tells which rows of row groups died after their files were written.
+pub trait Deaths: Send + Sync {
+    /// How many of a row group, as far as that is known without reading of which.
+    fn count(&self, file: &DataFile, group: usize) -> Result<DeadCount>;
+
+    /// Calls with the position within the row group, and the end, of each, in any order.
+    fn each(&self, file: &DataFile, group: usize, each: &mut dyn FnMut(u32, Version)) -> Result<()>;
+
+    /// The same, ascending by position.
+    fn all(&self, file: &DataFile, group: usize) -> Result<Vec<(u32, Version)>> {
+        let mut dead: Vec<(u32, Version)> = Vec::new();
+        self.each(file, group, &mut |row, end| dead.push((row, end)))?;
+        if !dead.is_sorted_by_key(|(row, _)| *row) {
+            // Stable: it merges what is in order already.
+            dead.sort_by_key(|(row, _)| *row);
+        }
+        Ok(dead)
+    }
+}
 
 /// Rows of a row group that died after the file was written: (position in the row group, end), ascending.
 #[derive(Clone)]
@@ -51,7 +69,7 @@ pub enum DeadRows {
     /// These.
     Known(Vec<(u32, Version)>),
     /// Those that this tells when the row group is read.
-    Asked(AskDead),
+    Asked(Arc<dyn Deaths>),
 }
 
 /// A row group to be read.
@@ -95,17 +113,17 @@ impl GroupTask {
     pub fn choose(&self, lives: bool) -> Result<Chosen> {
         let extent = &self.file.groups[self.group];
         let rows = extent.rows as usize;
+        if let (Choice::Life(Life::VisibleAt(version)), None, false) = (&self.choice, &self.rows, lives) {
+            return self.visible(*version);
+        }
         let asked;
         let dead = match &self.dead {
             DeadRows::Known(dead) => dead,
-            DeadRows::Asked(ask) => {
-                asked = ask(&self.file, self.group)?;
+            DeadRows::Asked(deaths) => {
+                asked = deaths.all(&self.file, self.group)?;
                 &asked
             }
         };
-        if let (Choice::Life(Life::VisibleAt(version)), None, false) = (&self.choice, &self.rows, lives) {
-            return self.visible(*version, dead);
-        }
         let (mut prior, mut read_begins, mut read_ends) = (None, true, true);
         if let Choice::Life(life) = self.choice {
             match life {
@@ -216,7 +234,7 @@ impl GroupTask {
 
     /// The rows that a version shows, of all. Begins and ends are looked at page by page, and only in pages of which
     /// their lowest and highest do not tell.
-    fn visible(&self, version: Version, dead: &[(u32, Version)]) -> Result<Chosen> {
+    fn visible(&self, version: Version) -> Result<Chosen> {
         let extent = &self.file.groups[self.group];
         let rows = extent.rows as usize;
         let one = [PageZone::of_group(extent)];
@@ -250,9 +268,15 @@ impl GroupTask {
                 self.clear(END_FIELD_ID, asked.as_ref(), &pages, early, &mut counted, &mut mask)?;
             }
         }
-        dead.iter()
-            .filter(|(_, end)| *end <= version)
-            .for_each(|(row, _)| mask.set_bit(*row as usize, false));
+        let mut hide = |row: u32, end| {
+            if end <= version {
+                mask.set_bit(row as usize, false);
+            }
+        };
+        match &self.dead {
+            DeadRows::Known(dead) => dead.iter().for_each(|(row, end)| hide(*row, *end)),
+            DeadRows::Asked(deaths) => deaths.each(&self.file, self.group, &mut hide)?,
+        }
         let mask = mask.finish();
         let count = mask.count_set_bits();
         let mask = (count < rows).then_some(mask);

@@ -121,18 +121,22 @@ impl Block {
         self.rows.binary_search(&row).ok().map(|nth| self.end(nth))
     }
 
-    /// Appends the rows from `first` up to but not `past` that died in (after, up_to], less `first`.
-    pub fn dead_within(
+    /// Calls with the rows from `first` up to but not `past` that died in (after, up_to], less `first`, and their ends.
+    pub fn each_dead(
         &self,
         first: u32,
         past: u64,
         (after, up_to): (Version, Version),
-        dead: &mut Vec<(u32, Version)>,
+        each: &mut dyn FnMut(u32, Version),
     ) {
         let from = self.rows.partition_point(|row| *row < first);
         let to = self.rows.partition_point(|row| u64::from(*row) < past);
-        let ends = (from..to).map(|nth| (self.rows[nth] - first, self.end(nth)));
-        dead.extend(ends.filter(|(_, end)| after < *end && *end <= up_to));
+        for nth in from..to {
+            let end = self.end(nth);
+            if after < end && end <= up_to {
+                each(self.rows[nth] - first, end);
+            }
+        }
     }
 
     /// Every row with its end.

@@ -222,7 +222,7 @@ fn measure_both_formats() {
     let start = std::time::Instant::now();
     let mut rows = Vec::new();
     let all = (Version::ZERO, Version::FOREVER);
-    blocks.iter().for_each(|block| block.dead_within(0, 1 << 32, all, &mut rows));
+    blocks.iter().for_each(|block| block.each_dead(0, 1 << 32, all, &mut |row, end| rows.push((row, end))));
     let taken = start.elapsed();
     println!("format 1: {} bytes, whole {whole:?}, again {body:?}", first.bytes);
     println!(

@@ -1,0 +1,152 @@
+//! The footer of a stitched file: its length told by metadata, its bytes once it is known how many rows are shown.
+//!
+//! Counts are written in as few bytes as they take, so a footer of fewer rows than there may be is shorter; a remark
+//! of spaces fills it up.
+
+use super::group::Group;
+use crate::error::{Error, Result};
+use crate::store::data_writer::parquet_error;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::add_encoded_arrow_schema_to_metadata;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData,
+};
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::SchemaDescPtr;
+use std::sync::Arc;
+
+/// The remark that fills a footer up.
+const FILLER_KEY: &str = "asof.filler";
+/// Spaces of the filler where all rows are shown that may be: as many as let every length be reached.
+const FILLER_BYTES: usize = 16;
+
+/// A row group of the file.
+pub(super) struct FileGroup {
+    pub(super) rows: Rows,
+    /// Chunks, and whether each is as if all rows were shown that may be.
+    pub(super) chunks: Vec<(ColumnChunkMetaData, bool)>,
+}
+
+/// Rows of a row group of the file.
+pub(super) enum Rows {
+    /// So many.
+    Known(usize),
+    /// Those that are shown of a row group of a data file.
+    Of(Arc<Group>),
+}
+
+impl Rows {
+    fn max(&self) -> usize {
+        match self {
+            Rows::Known(rows) => *rows,
+            Rows::Of(group) => group.rows_max,
+        }
+    }
+
+    fn count(&self) -> Result<usize> {
+        match self {
+            Rows::Known(rows) => Ok(*rows),
+            Rows::Of(group) => Ok(group.chosen()?.count),
+        }
+    }
+}
+
+/// What a footer is made of.
+pub(super) struct Footer {
+    pub(super) groups: Vec<FileGroup>,
+    pub(super) descriptor: SchemaDescPtr,
+    pub(super) schema: SchemaRef,
+    /// Rows of the file.
+    pub(super) rows: u64,
+    /// How a table and version are called where they do not fit.
+    pub(super) what: String,
+}
+
+impl Footer {
+    /// Row groups of which it is to be found out which rows are shown.
+    pub(super) fn groups_to_choose(&self) -> impl Iterator<Item = Arc<Group>> + '_ {
+        self.groups.iter().filter_map(|group| match &group.rows {
+            Rows::Of(group) => Some(group.clone()),
+            Rows::Known(_) => None,
+        })
+    }
+
+    /// How long it is.
+    pub(super) fn length(&self) -> Result<usize> {
+        Ok(self.encode(|rows| Ok(rows.max()), FILLER_BYTES, "")?.len())
+    }
+
+    /// Its bytes, so many. Every row group is asked which rows are shown.
+    pub(super) fn bytes(&self, length: usize) -> Result<Vec<u8>> {
+        let found = self.groups.iter().map(|group| group.rows.count()).sum::<Result<usize>>()?;
+        if found as u64 != self.rows {
+            return Err(Error::corrupt(format!(
+                "{} has {found} rows where {} were expected; run 'asof verify'",
+                self.what, self.rows
+            )));
+        }
+        let without = self.encode(Rows::count, 0, "")?.len();
+        // A longer number takes the room that it tells of: then a longer key makes up for it.
+        let fitting = length.checked_sub(without).and_then(|room| {
+            (0..=4).find_map(|key| {
+                let spaces = room.checked_sub(key)?;
+                let suffix = &"....."[..key];
+                (spaces.saturating_sub(8)..=spaces).rev().find_map(|spaces| {
+                    self.encode(Rows::count, spaces, suffix).ok().filter(|b| b.len() == length)
+                })
+            })
+        });
+        fitting.ok_or_else(|| {
+            Error::corrupt("a footer does not have the length it was told to have; this is a bug in asof")
+        })
+    }
+
+    fn encode(
+        &self,
+        count: impl Fn(&Rows) -> Result<usize>,
+        filler_bytes: usize,
+        key_suffix: &str,
+    ) -> Result<Vec<u8>> {
+        let mut groups = Vec::with_capacity(self.groups.len());
+        let mut rows_of_file = 0;
+        for group in &self.groups {
+            let rows = count(&group.rows)?;
+            if rows == 0 {
+                continue;
+            }
+            rows_of_file += rows;
+            groups.push(self.row_group(group, rows, groups.len())?);
+        }
+        let mut properties = WriterProperties::builder().build();
+        add_encoded_arrow_schema_to_metadata(&self.schema, &mut properties);
+        let mut remarks = properties.key_value_metadata().cloned().unwrap_or_default();
+        remarks.push(KeyValue::new(format!("{FILLER_KEY}{key_suffix}"), " ".repeat(filler_bytes)));
+        let (by, descriptor) = (Some("asof".to_string()), self.descriptor.clone());
+        let file = FileMetaData::new(1, rows_of_file as i64, by, Some(remarks), descriptor, None);
+        let mut footer = Vec::new();
+        let metadata = ParquetMetaData::new(file, groups);
+        ParquetMetaDataWriter::new(&mut footer, &metadata).finish().map_err(parquet_error)?;
+        Ok(footer)
+    }
+
+    fn row_group(&self, group: &FileGroup, rows: usize, place: usize) -> Result<RowGroupMetaData> {
+        let with_rows = |(chunk, is_slot): &(ColumnChunkMetaData, bool)| match is_slot {
+            false => Ok(chunk.clone()),
+            true => chunk.clone().into_builder().set_num_values(rows as i64).build().map_err(parquet_error),
+        };
+        let chunks = group.chunks.iter().map(with_rows).collect::<Result<Vec<_>>>()?;
+        let bytes = chunks.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
+        let first = chunks.first().map(|chunk| chunk.byte_range().0 as i64);
+        let mut metadata = RowGroupMetaData::builder(self.descriptor.clone())
+            .set_num_rows(rows as i64)
+            .set_total_byte_size(bytes)
+            .set_column_metadata(chunks);
+        if let Some(first) = first {
+            metadata = metadata.set_file_offset(first);
+        }
+        if let Ok(ordinal) = i16::try_from(place) {
+            metadata = metadata.set_ordinal(ordinal);
+        }
+        metadata.build().map_err(parquet_error)
+    }
+}

@@ -1,0 +1,402 @@
+//! Gathers what a stitched file is made of, from metadata alone.
+
+use super::super::parquet_file::{file_type, in_milliseconds};
+use super::encode::{Encoded, encode_default, encode_leaves};
+use super::footer::{FileGroup, Footer, Rows};
+use super::group::{Group, Shown};
+use super::page::{HEADER_BYTES_MAX, PADDING_BYTES_MIN, is_known, plain_bytes_max};
+use super::{ChunkPages, Filling, Part, Slot, Source};
+use crate::error::Result;
+use crate::scan::{memory_rows, visible_groups};
+use crate::state::State;
+use crate::store::data_writer::parquet_error;
+use crate::store::details::GroupDetails;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use asof_mvcc::{Column, Table, TableSchema, Version};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use parquet::arrow::{ArrowSchemaConverter, PARQUET_FIELD_ID_META_KEY};
+use parquet::basic::{Compression, Encoding, Type};
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr, SchemaDescriptor};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+const MAGIC: &[u8; 4] = b"PAR1";
+/// Batches of a row group of rows that are in no data file yet.
+const GROUP_BATCHES: usize = 12;
+/// Pages are copied where at least one in this many that may be shown is shown whole.
+const PAGES_COPIED_MIN: usize = 4;
+
+/// What a file is made of.
+pub(super) struct Gathered {
+    pub(super) size: u64,
+    pub(super) layout: u64,
+    pub(super) parts: Vec<Part>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) columns: Vec<(Column, Field)>,
+    pub(super) footer: Footer,
+}
+
+/// The file of a table at a version, which has so many rows; none where it cannot be stitched.
+pub(super) fn gather(
+    state: &Arc<State>,
+    table: &Table,
+    schema: &TableSchema,
+    version: Version,
+    rows: u64,
+) -> Result<Option<Gathered>> {
+    let arrow_schema = file_schema(&schema.columns);
+    let fields = arrow_schema.fields().iter();
+    let columns = schema.columns.iter().cloned().zip(fields.map(|field| field.as_ref().clone()));
+    let columns: Vec<(Column, Field)> = columns.collect();
+    let descriptor = ArrowSchemaConverter::new().convert(&arrow_schema).map_err(parquet_error)?;
+    let mut builder = Builder {
+        leaves: leaves_of(&descriptor, columns.len()),
+        descriptor: Arc::new(descriptor),
+        columns: &columns,
+        end: 0,
+        parts: Vec::new(),
+        slots: Vec::new(),
+        groups: Vec::new(),
+        defaults: HashMap::new(),
+        layout: blake3::Hasher::new(),
+    };
+    builder.push(MAGIC.len() as u64, Source::Bytes(Bytes::from_static(MAGIC)));
+    for task in visible_groups(state, table, version)? {
+        if let Some(group) = Group::new(task, version)?
+            && !builder.add_group(Arc::new(group))?
+        {
+            return Ok(None);
+        }
+    }
+    for batches in memory_rows(state, table, &schema.columns, version)?.chunks(GROUP_BATCHES) {
+        builder.add_rows(batches)?;
+    }
+    let layout = builder.layout_number(schema);
+    let footer = Footer {
+        groups: std::mem::take(&mut builder.groups),
+        descriptor: builder.descriptor.clone(),
+        schema: arrow_schema,
+        rows,
+        what: format!("table '{}' at version {version}", table.name),
+    };
+    builder.push(footer.length()? as u64, Source::Footer);
+    let Builder { end: size, parts, slots, .. } = builder;
+    Ok(Some(Gathered { size, layout, parts, slots, columns, footer }))
+}
+
+struct Builder<'a> {
+    descriptor: SchemaDescPtr,
+    columns: &'a [(Column, Field)],
+    /// The leaves of each column.
+    leaves: Vec<Range<usize>>,
+    end: u64,
+    parts: Vec<Part>,
+    slots: Vec<Slot>,
+    groups: Vec<FileGroup>,
+    /// Chunks of a default, by column and rows.
+    defaults: HashMap<(usize, usize), Arc<Vec<Encoded>>>,
+    layout: blake3::Hasher,
+}
+
+/// Chunks of a row group, and whether each is a slot.
+type Chunks = Vec<(ColumnChunkMetaData, bool)>;
+
+impl Builder<'_> {
+    fn push(&mut self, bytes: u64, source: Source) -> u64 {
+        let start = self.end;
+        self.parts.push(Part { start, source });
+        self.end += bytes;
+        start
+    }
+
+    /// Adds a slot of pages of a leaf: its place, and what it says of itself in the footer.
+    fn push_slot(
+        &mut self,
+        column: usize,
+        leaf: ColumnDescPtr,
+        bytes: u64,
+        rows: usize,
+        filling: Filling,
+        source: Option<&ColumnChunkMetaData>,
+    ) -> Result<(ColumnChunkMetaData, bool)> {
+        self.layout.update(&bytes.to_le_bytes());
+        let start = self.push(bytes, Source::Slot(self.slots.len()));
+        let mut chunk = ColumnChunkMetaData::builder(leaf)
+            .set_num_values(rows as i64)
+            .set_total_compressed_size(bytes as i64)
+            .set_total_uncompressed_size(bytes as i64);
+        chunk = match (&filling, source) {
+            (Filling::Pages(_, pages), Some(source)) => {
+                let dictionary = pages.dictionary.end - pages.dictionary.start;
+                chunk
+                    .set_encodings(source.encodings().chain([Encoding::PLAIN, Encoding::RLE]).collect())
+                    .set_compression(source.compression())
+                    .set_dictionary_page_offset((dictionary > 0).then_some(start as i64))
+                    .set_data_page_offset((start + dictionary) as i64)
+            }
+            _ => chunk
+                .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
+                .set_compression(Compression::UNCOMPRESSED)
+                .set_data_page_offset(start as i64),
+        };
+        let (content, turn) = (OnceLock::new(), Mutex::new(()));
+        self.slots.push(Slot { start, bytes, column, filling, content, turn });
+        Ok((chunk.build().map_err(parquet_error)?, true))
+    }
+
+    /// Adds a row group of a data file, as far as it is shown; `false` where that cannot be stitched.
+    fn add_group(&mut self, group: Arc<Group>) -> Result<bool> {
+        let file = group.task.file.clone();
+        let whole = group.is_whole();
+        for number in [file.record.id, group.task.group as u64, u64::from(whole)] {
+            self.layout.update(&number.to_le_bytes());
+        }
+        let (footer, place) = file.footer_of(group.task.group)?;
+        let metadata = footer.row_group(place);
+        let of_file = leaves_of(metadata.schema_descr(), footer.column_count());
+        let mut chunks = Chunks::with_capacity(self.descriptor.num_columns());
+        for index in 0..self.columns.len() {
+            let leaves = self.leaves[index].clone();
+            let Some((root, _)) = footer.column(self.columns[index].0.id) else {
+                self.add_default(index, &group, &mut chunks)?;
+                continue;
+            };
+            let theirs = of_file.get(root).cloned().unwrap_or(0..0);
+            let alike = leaves.len() == theirs.len()
+                && leaves.clone().zip(theirs.clone()).all(|(leaf, their)| {
+                    is_alike(&self.descriptor.column(leaf), &metadata.column(their).column_descr_ptr())
+                });
+            if whole && alike {
+                for (leaf, their) in leaves.zip(theirs) {
+                    let chunk = metadata.column(their);
+                    let (offset, bytes) = chunk.byte_range();
+                    let start = self.push(bytes, Source::File(file.clone(), offset));
+                    chunks.push((moved(chunk, self.descriptor.column(leaf), offset, start, true)?, false));
+                }
+                continue;
+            }
+            let data_type = self.columns[index].1.data_type();
+            if leaves.len() != 1 || theirs.len() != 1 || data_type.is_nested() {
+                return Ok(false);
+            }
+            let (leaf, their) = (self.descriptor.column(leaves.start), theirs.start);
+            let chunk = metadata.column(their);
+            let details = file.details(group.task.group)?;
+            let copied = (alike && is_known(data_type, leaf.physical_type()))
+                .then(|| pages_copied(&group, details, their, chunk, &leaf))
+                .flatten();
+            let (bytes, filling) = match copied {
+                Some((bytes, pages)) => (bytes, Filling::Pages(group.clone(), pages)),
+                None => {
+                    let bytes = text_bytes_max(&leaf, chunk)
+                        .zip(plain_bytes_max(&leaf, group.rows_max as u64))
+                        .map(|(text, plain)| text + plain);
+                    let Some(bytes) = bytes else { return Ok(false) };
+                    (bytes, Filling::Values(group.clone()))
+                }
+            };
+            let bytes = bytes + 2 * PADDING_BYTES_MIN + HEADER_BYTES_MAX;
+            chunks.push(self.push_slot(index, leaf, bytes, group.rows_max, filling, Some(chunk))?);
+        }
+        let rows = if whole { Rows::Known(group.rows_max) } else { Rows::Of(group) };
+        self.groups.push(FileGroup { rows, chunks });
+        Ok(true)
+    }
+
+    /// Adds a chunk of a column that a file does not have: its default in every row.
+    fn add_default(&mut self, index: usize, group: &Arc<Group>, chunks: &mut Chunks) -> Result<()> {
+        let is_flat = self.leaves[index].len() == 1;
+        let rows = match group.is_whole() || is_flat {
+            true => group.rows_max,
+            // How long chunks of nested values are, their number alone does not tell.
+            false => group.chosen()?.count,
+        };
+        let encoded = match self.defaults.get(&(index, rows)) {
+            Some(encoded) => encoded.clone(),
+            None => {
+                let (column, field) = &self.columns[index];
+                let encoded = Arc::new(encode_default(column, field, rows)?);
+                self.defaults.insert((index, rows), encoded.clone());
+                encoded
+            }
+        };
+        if group.is_whole() || !is_flat {
+            return self.add_encoded(index, &encoded, chunks);
+        }
+        // One value and runs of how many rows have it, which are shorter for fewer.
+        let leaf = self.descriptor.column(self.leaves[index].start);
+        let Some(Encoded { bytes, chunk }) = encoded.first() else { return Ok(()) };
+        let bytes = bytes.len() as u64 + 2 * PADDING_BYTES_MIN + HEADER_BYTES_MAX;
+        let slot = self.push_slot(index, leaf.clone(), bytes, rows, Filling::Default(group.clone()), None)?;
+        let start = self.slots.last().map_or(0, |slot| slot.start);
+        let (offset, _) = chunk.byte_range();
+        let mut described = moved(chunk, leaf, offset, start, false)?.into_builder();
+        described = described
+            .set_total_compressed_size(slot.0.compressed_size())
+            .set_total_uncompressed_size(slot.0.uncompressed_size());
+        chunks.push((described.build().map_err(parquet_error)?, true));
+        Ok(())
+    }
+
+    fn add_encoded(&mut self, index: usize, encoded: &[Encoded], chunks: &mut Chunks) -> Result<()> {
+        for (leaf, Encoded { bytes, chunk }) in self.leaves[index].clone().zip(encoded) {
+            let (offset, _) = chunk.byte_range();
+            let start = self.push(bytes.len() as u64, Source::Bytes(bytes.clone()));
+            chunks.push((moved(chunk, self.descriptor.column(leaf), offset, start, false)?, false));
+        }
+        Ok(())
+    }
+
+    /// Adds rows that are in no data file.
+    fn add_rows(&mut self, batches: &[RecordBatch]) -> Result<()> {
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        self.layout.update(&u64::MAX.to_le_bytes());
+        self.layout.update(&(rows as u64).to_le_bytes());
+        let mut chunks = Chunks::with_capacity(self.descriptor.num_columns());
+        for (index, (_, field)) in self.columns.iter().enumerate() {
+            let values = batches.iter().map(|batch| in_milliseconds(batch.column(index), field.data_type()));
+            let values = values.collect::<Result<Vec<ArrayRef>>>()?;
+            let leaf = self.descriptor.column(self.leaves[index].start);
+            if is_known(field.data_type(), leaf.physical_type())
+                && let Some(plain) = plain_bytes_max(&leaf, rows as u64)
+            {
+                let text: u64 = values.iter().map(text_bytes).sum();
+                let bytes = plain + text + 2 * PADDING_BYTES_MIN;
+                chunks.push(self.push_slot(index, leaf, bytes, rows, Filling::Rows(values), None)?);
+            } else {
+                let encoded = encode_leaves(field, &values, false)?;
+                self.add_encoded(index, &encoded, &mut chunks)?;
+            }
+        }
+        self.groups.push(FileGroup { rows: Rows::Known(rows), chunks });
+        Ok(())
+    }
+
+    fn layout_number(&mut self, schema: &TableSchema) -> u64 {
+        self.layout.update(&super::super::schema_digest(schema));
+        let digest = self.layout.finalize();
+        u64::from_le_bytes(*digest.as_bytes().first_chunk().expect("a digest has 32 bytes")).max(1)
+    }
+}
+
+/// Where the pages of a chunk lie, and how long a slot is at most that has those as they are which are shown whole; none
+/// where too few are.
+fn pages_copied(
+    group: &Group,
+    details: &GroupDetails,
+    leaf: usize,
+    chunk: &ColumnChunkMetaData,
+    descriptor: &ColumnDescPtr,
+) -> Option<(u64, ChunkPages)> {
+    let lengths = details.page_bytes_of(leaf).filter(|pages| pages.len() == group.pages.len())?;
+    let possible = group.pages.iter().filter(|shown| **shown != Shown::Nothing).count();
+    let whole = group.pages.iter().filter(|shown| **shown == Shown::All).count();
+    if whole * PAGES_COPIED_MIN < possible {
+        return None;
+    }
+    let (start, length) = chunk.byte_range();
+    let first = u64::try_from(chunk.data_page_offset()).ok()?;
+    let mut pages = Vec::with_capacity(lengths.len());
+    let mut end = first;
+    for length in lengths {
+        pages.push(end..end + u64::from(*length));
+        end += u64::from(*length);
+    }
+    if first < start || end > start + length {
+        return None;
+    }
+    let mut bytes = first - start + text_bytes_max(descriptor, chunk)?;
+    let mut run = 0;
+    for (shown, page) in group.pages.iter().zip(&pages) {
+        if let Shown::Some(rows) = shown {
+            run += u64::from(*rows);
+            continue;
+        }
+        if run > 0 {
+            bytes += plain_bytes_max(descriptor, run)?;
+        }
+        run = 0;
+        bytes += if *shown == Shown::All { page.end - page.start } else { 0 };
+    }
+    if run > 0 {
+        bytes += plain_bytes_max(descriptor, run)?;
+    }
+    Some((bytes, ChunkPages { dictionary: start..first, pages }))
+}
+
+/// How many bytes texts and binaries of a chunk take together; 0 of other types, none where that is not known.
+fn text_bytes_max(leaf: &ColumnDescPtr, chunk: &ColumnChunkMetaData) -> Option<u64> {
+    match (leaf.physical_type(), chunk.column_type()) {
+        (Type::BYTE_ARRAY, Type::BYTE_ARRAY) => u64::try_from(chunk.unencoded_byte_array_data_bytes()?).ok(),
+        (Type::BYTE_ARRAY, _) => None,
+        _ => Some(0),
+    }
+}
+
+/// The same of an array.
+fn text_bytes(array: &ArrayRef) -> u64 {
+    match array.data_type() {
+        DataType::Utf8 | DataType::Binary => array.to_data().buffers()[1].len() as u64,
+        _ => 0,
+    }
+}
+
+/// A chunk's metadata where it lies elsewhere; its statistics only where they are told to stay.
+fn moved(
+    chunk: &ColumnChunkMetaData,
+    leaf: ColumnDescPtr,
+    from: u64,
+    to: u64,
+    statistics: bool,
+) -> Result<ColumnChunkMetaData> {
+    let place = |offset: i64| offset - from as i64 + to as i64;
+    let mut moved = ColumnChunkMetaData::builder(leaf)
+        .set_encodings_mask(*chunk.encodings_mask())
+        .set_compression(chunk.compression())
+        .set_num_values(chunk.num_values())
+        .set_total_compressed_size(chunk.compressed_size())
+        .set_total_uncompressed_size(chunk.uncompressed_size())
+        .set_data_page_offset(place(chunk.data_page_offset()))
+        .set_dictionary_page_offset(chunk.dictionary_page_offset().map(place));
+    if let Some(statistics) = chunk.statistics().filter(|_| statistics) {
+        moved = moved.set_statistics(statistics.clone());
+    }
+    moved.build().map_err(parquet_error)
+}
+
+/// The leaves of each of a schema's columns.
+fn leaves_of(descriptor: &SchemaDescriptor, columns: usize) -> Vec<Range<usize>> {
+    let mut leaves = vec![0..0; columns];
+    for leaf in 0..descriptor.num_columns() {
+        if let Some(range) = leaves.get_mut(descriptor.get_column_root_idx(leaf)) {
+            let first = if range.end == 0 { leaf } else { range.start };
+            *range = first..leaf + 1;
+        }
+    }
+    leaves
+}
+
+/// Whether chunks of one leaf are chunks of the other.
+fn is_alike(one: &ColumnDescPtr, other: &ColumnDescPtr) -> bool {
+    one.physical_type() == other.physical_type()
+        && one.type_length() == other.type_length()
+        && one.logical_type_ref() == other.logical_type_ref()
+        && one.converted_type() == other.converted_type()
+        && one.max_def_level() == other.max_def_level()
+        && one.max_rep_level() == other.max_rep_level()
+        && one.type_precision() == other.type_precision()
+        && one.type_scale() == other.type_scale()
+}
+
+/// The columns as the file has them: all may be null, as data files have them.
+fn file_schema(columns: &[Column]) -> SchemaRef {
+    let fields = columns.iter().map(|column| {
+        let id = [(PARQUET_FIELD_ID_META_KEY.to_string(), column.id.to_string())];
+        Field::new(&column.name, file_type(&column.column_type.to_arrow()), true).with_metadata(id.into())
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
