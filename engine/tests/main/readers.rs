@@ -510,6 +510,7 @@ fn pyarrow_duckdb_and_polars_read_what_was_written() {
         ("single", Model::new(&[("word", "text")]), false),
         ("many", Model::new(&[("id", "int64"), ("half", "float64"), ("word", "text")]), true),
         ("empty", kinds(), true),
+        ("pages", kinds(), true),
     ] {
         model.create(&mut txn, name, keyed);
         tables.insert(name, model);
@@ -531,6 +532,9 @@ fn pyarrow_duckdb_and_polars_read_what_was_written() {
         "many",
         (0..20_000).map(|id| row(id, "first")).collect(),
     );
+    // More than one page: of a version that hides few rows, whole pages are copied.
+    let rows = (0..2_500).map(|id| kinds_row(id as i128, id)).collect();
+    tables.get_mut("pages").unwrap().upsert(&mut txn, "pages", rows);
     commit(txn, &tables);
 
     // Updates, nulls, deletes.
@@ -547,6 +551,8 @@ fn pyarrow_duckdb_and_polars_read_what_was_written() {
     nested.upsert(&mut txn, "nested", vec![null_row(nested, 1), nested_row(9, 0)]);
     let rows = (0..20_000).step_by(7).map(|id| row(id, "second")).collect();
     tables.get_mut("many").unwrap().upsert(&mut txn, "many", rows);
+    let pages = tables.get_mut("pages").unwrap();
+    pages.upsert(&mut txn, "pages", vec![kinds_row(3, 7), null_row(pages, 5), kinds_row(2_499, 1)]);
     commit(txn, &tables);
 
     // Other schemas: a column dropped, one renamed, one widened, one added.

@@ -149,6 +149,33 @@ fn reading_one_column_fills_no_slot_of_another() {
 }
 
 #[test]
+fn pages_that_are_shown_whole_are_copied_and_those_alone_that_are_not_are_decoded() {
+    let (disk, cache) = (SimDisk::new(1), tempfile::tempdir().expect("a directory"));
+    let mut versions = history(&disk, 50_000, 0);
+    let database = open(&disk, cache.path());
+    let mut rows = versions.pop().expect("a version");
+    let mut txn = database.begin().expect("a transaction");
+    let changed: Rows = [(7, row(7, 1)), (30_000, row(30_000, 1))].into();
+    txn.upsert(TABLE, &batch(&changed)).expect("rows are taken");
+    rows.extend(changed);
+    txn.commit(CommitOptions::default()).expect("a commit");
+    for checkpointed in [false, true] {
+        if checkpointed {
+            database.checkpoint().expect("a checkpoint");
+        }
+        let view = view(&database.at("latest").expect("a version"));
+        let before = database.counters().rows_decoded;
+        assert!(stock(&view) == flat(&rows));
+        let made_of = view.composition().expect("it is stitched");
+        let (copied, slots) = (made_of.filled_copied, made_of.filled - made_of.padding);
+        assert!(copied * 3 > slots * 2, "{copied} of {slots} bytes");
+        // Two pages of three columns, and the two new rows.
+        let decoded = database.counters().rows_decoded - before;
+        assert!(decoded <= 2 * 3 * 1_024 + 2 * 3, "{decoded} rows");
+    }
+}
+
+#[test]
 fn columns_come_and_go_and_widen_without_rewriting_files() {
     let (disk, cache) = (SimDisk::new(1), tempfile::tempdir().expect("a directory"));
     let database = open(&disk, cache.path());
