@@ -6,6 +6,7 @@
 //! error, not a file.
 
 mod cache;
+mod diff;
 mod parquet_file;
 mod render;
 mod stitched;
@@ -13,6 +14,7 @@ mod stitched;
 mod tests;
 
 pub use cache::{Render, ViewCache, ViewKey};
+pub use diff::render_diff;
 pub use render::{RENDERER_REVISION, render};
 
 use crate::error::{Error, Result};
