@@ -7,6 +7,8 @@
 
 mod cache;
 mod diff;
+mod digest;
+mod log;
 mod parquet_file;
 mod render;
 mod stitched;
@@ -15,6 +17,8 @@ mod tests;
 
 pub use cache::{Render, ViewCache, ViewKey};
 pub use diff::render_diff;
+pub use digest::SHA256_HEX_BYTES;
+pub use log::{LogExtent, LogFile};
 pub use render::{RENDERER_REVISION, render};
 
 use crate::error::{Error, Result};
