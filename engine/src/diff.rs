@@ -78,11 +78,7 @@ struct Event {
 impl Database {
     /// Changes of one table in (from, to].
     pub fn diff(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<Diff> {
-        if from > to {
-            return Err(Error::invalid(format!(
-                "version {from} is after version {to}: a diff goes from earlier to later"
-            )));
-        }
+        check_order(from, to)?;
         let state = self.inner.state_with(to)?;
         let catalog = state.catalog();
         let concerned: Vec<Arc<Table>> = catalog
@@ -117,7 +113,7 @@ impl Database {
         };
         if let (DiffKind::Net, [entry]) = (kind, &concerned[..])
             && entry.exists_at(to)
-            && entry.lives.iter().all(|(begin, _)| *begin <= from)
+            && (entry.lives.len() == 1 || entry.lives.iter().all(|(begin, _)| *begin <= from))
         {
             let net = NetStream::new(state, entry, columns, from, to)?;
             return Ok(Diff { schema: net.schema.clone(), batches: Box::new(net) });
@@ -145,6 +141,16 @@ impl Database {
             DiffKind::Feed => lines.sort_by_key(|line| line.version),
         }
         render(&state, &lines, &columns, &batches)
+    }
+}
+
+/// Refuses what goes backwards.
+pub(crate) fn check_order(from: Version, to: Version) -> Result<()> {
+    match from > to {
+        true => Err(Error::invalid(format!(
+            "version {from} is after version {to}: a diff goes from earlier to later"
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -440,7 +446,7 @@ fn render(state: &State, lines: &[Line], columns: &[Column], batches: &[RecordBa
     Ok(Diff { schema, batches: Box::new(given.into_iter().map(Ok)) })
 }
 
-/// A net diff of a table that was there all along, as a stream: row versions come in order of keys, so that what a key
+/// A net diff of a table that was there all along, or was made meanwhile, as a stream: row versions come in order of keys, so that what a key
 /// was and what it is follow each other.
 struct NetStream {
     state: Arc<State>,

@@ -6,6 +6,7 @@
 
 use crate::api::*;
 use crate::asof::format_time;
+use crate::compare::{SchemaChange, TableDiff};
 use crate::error::Result;
 use crate::text::{Cells, JsonRows, write_hex};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
@@ -114,6 +115,24 @@ pub fn row_to_json(schema: &TableSchema, batch: &RecordBatch, row: usize) -> Val
     let mut line = Vec::new();
     JsonRows::new(schema, batch).write(row, &mut line);
     serde_json::from_slice(&line).expect("a line of JSON Lines is JSON")
+}
+
+/// What was counted between two versions, of each table that differs.
+pub fn diff_stat_to_json(from: Version, to: Version, tables: &[TableDiff]) -> Value {
+    let stat = |table: &TableDiff| {
+        let schema_changes: Vec<Value> = table.schema_changes().iter().map(SchemaChange::to_json).collect();
+        json!({
+            "rows_before": table.rows_before(),
+            "rows_after": table.rows_after(),
+            "inserted": table.counts.inserted,
+            "updated": table.counts.updated,
+            "deleted": table.counts.deleted,
+            "schema_changes": schema_changes,
+        })
+    };
+    let differing = tables.iter().filter(|table| table.differs());
+    let tables: Map<String, Value> = differing.map(|table| (table.name.clone(), stat(table))).collect();
+    json!({"from": from.0, "to": to.0, "tables": tables})
 }
 
 /// Bytes and operations since the database was opened.

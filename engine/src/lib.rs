@@ -21,6 +21,7 @@ pub mod clock;
 pub mod codec;
 mod commit;
 pub mod compact;
+pub mod compare;
 mod copies;
 mod counting;
 mod database;

@@ -24,6 +24,7 @@ pub fn resolve(database: &Database, asof: &AsOf) -> Result<Resolved> {
                 Error::not_found(format!(
                     "there are only {latest} versions: latest~{back} is before version 0"
                 ))
+                .with_nearest(vec![Version::ZERO.to_string()])
             };
             (version.ok_or_else(missing)?, true)
         }
@@ -46,8 +47,11 @@ pub fn resolve(database: &Database, asof: &AsOf) -> Result<Resolved> {
         }
         AsOf::Previous(inner) => {
             let inner = resolve(database, inner)?;
-            let previous = inner.version.previous();
-            (previous.ok_or_else(|| Error::not_found("there is no version before version 0"))?, inner.moving)
+            let missing = || {
+                Error::not_found("there is no version before version 0")
+                    .with_nearest(vec![Version::ZERO.to_string()])
+            };
+            (inner.version.previous().ok_or_else(missing)?, inner.moving)
         }
         AsOf::Commit(id) => {
             let latest = database.refresh()?;
@@ -93,7 +97,8 @@ fn find_commit(database: &Database, id: uuid::Uuid, latest: Version) -> Result<V
             return Ok(Version(version));
         }
     }
-    Err(Error::not_found(format!("there is no commit {id}")))
+    Err(Error::not_found(format!("there is no commit {id}; by its time, version {near} is nearest"))
+        .with_nearest(vec![near.to_string()]))
 }
 
 /// The error for a version that does not exist.
@@ -108,6 +113,9 @@ pub(crate) fn unknown_tag(state: &State, name: &str) -> Error {
     let memory = state.memory.read();
     if let Some(expired) = memory.tags.get(name).and_then(|tag| tag.expires) {
         return Error::not_found(format!("tag '{name}' expired at {}", format_time(expired)));
+    }
+    if memory.tags.is_empty() {
+        return Error::not_found(format!("there is no tag '{name}', nor any other"));
     }
     let nearest = nearest_names(name, memory.tags.keys().map(String::as_str));
     Error::not_found(format!("there is no tag '{name}'{}", did_you_mean(&nearest))).with_nearest(nearest)

@@ -24,8 +24,18 @@ pub struct Snapshot {
     version: Version,
 }
 
-/// The error for a table that a version does not have.
+/// The error for a table that a version does not have; it names the nearest version that has it, or else tables.
 pub(crate) fn unknown_table(catalog: &Catalog, version: Version, table: &str) -> Error {
+    let lives = catalog.incarnations(table).flat_map(|table| table.lives.iter().copied());
+    let lives = lives.filter(|(begin, end)| end.is_none_or(|end| end > *begin));
+    let edges = lives.map(|(begin, end)| match end.and_then(Version::previous) {
+        Some(last) if last < version => last,
+        _ => begin,
+    });
+    if let Some(nearest) = edges.min_by_key(|edge| edge.0.abs_diff(version.0)) {
+        let message = format!("version {version} has no table '{table}'; version {nearest} has it");
+        return Error::not_found(message).with_nearest(vec![nearest.to_string()]);
+    }
     let names: Vec<&str> = catalog.tables_at(version).iter().map(|table| table.name.as_str()).collect();
     let nearest = nearest_names(table, names.into_iter());
     Error::not_found(format!("version {version} has no table '{table}'{}", did_you_mean(&nearest)))

@@ -165,6 +165,15 @@ pub fn format_cell(column_type: &ColumnType, array: &ArrayRef, row: usize) -> Op
     Some(String::from_utf8(out).expect("text columns hold UTF-8 and every other form is ASCII or such text"))
 }
 
+/// A default as typed: numbers and truth values bare, everything else in single quotes.
+pub fn default_text(column: &Column) -> Option<String> {
+    let value = format_cell(&column.column_type, column.default.as_ref()?, 0)?;
+    let bare =
+        !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let quoted = matches!(column.column_type, ColumnType::Text) || !bare;
+    Some(if quoted { format!("'{}'", value.replace('\'', "''")) } else { value })
+}
+
 /// A table schema for batches that are not a table's: a projection, a diff. It has no key.
 pub fn schema_of_arrow(schema: &Schema) -> crate::Result<TableSchema> {
     let columns = schema

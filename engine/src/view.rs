@@ -6,6 +6,9 @@
 //! error, not a file.
 
 mod cache;
+mod diff;
+mod digest;
+mod log;
 mod parquet_file;
 mod render;
 mod stitched;
@@ -13,6 +16,9 @@ mod stitched;
 mod tests;
 
 pub use cache::{Render, ViewCache, ViewKey};
+pub use diff::render_diff;
+pub use digest::SHA256_HEX_BYTES;
+pub use log::{LogExtent, LogFile};
 pub use render::{RENDERER_REVISION, render};
 pub use stitched::Composition;
 

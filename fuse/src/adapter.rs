@@ -161,7 +161,10 @@ impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         let offered = config.capabilities();
         // Lookups in one directory at the same time: one that renders does not hold up the others.
-        let wanted = InitFlags::FUSE_PARALLEL_DIROPS | InitFlags::FUSE_ASYNC_READ;
+        // Logs that grow are cached nowhere, and mapped all the same where the kernel can.
+        let wanted = InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_ASYNC_READ
+            | InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP;
         if let Err(missing) = config.add_capabilities(wanted & offered) {
             log::debug!("the kernel does not offer {missing:?}");
         }

@@ -1,12 +1,12 @@
 //! Open files and directories.
 //!
-//! Invariant: an open file keeps its bytes. Its rendering stays referenced until it is closed, whatever names move
-//! and whatever the cache drops meanwhile.
+//! Invariant: an open file keeps its bytes (a log gets more of them). Its rendering stays referenced until it is closed,
+//! whatever names move and whatever the cache drops meanwhile.
 
 use crate::nodes::Inode;
 use crate::view::Listed;
 use asof_engine::Version;
-use asof_engine::view::View;
+use asof_engine::view::{LogFile, View};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub enum Content {
     Bytes(Vec<u8>),
     /// Rendered by the engine, perhaps only when it is first read.
     View(Arc<View>),
+    /// A log that grows.
+    Log(Arc<LogFile>),
 }
 
 /// An open directory.

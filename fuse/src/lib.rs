@@ -25,6 +25,7 @@ mod passthrough;
 pub mod pool;
 mod recent;
 pub mod requests;
+mod told;
 pub mod tree;
 pub mod view;
 

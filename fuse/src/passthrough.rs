@@ -59,8 +59,10 @@ impl Passthrough {
             // The kernel allows no cache flags beside a backing file, whose cache is used instead.
             Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), backing),
             None => {
-                let keep = if opened.keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
-                reply.opened(handle, keep);
+                let mut flags = FopenFlags::empty();
+                flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
+                flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
+                reply.opened(handle, flags);
             }
         }
     }

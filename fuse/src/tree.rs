@@ -1,10 +1,12 @@
 //! The tree: which nodes there are, what their names are, and their inode numbers. Knows no database and no kernel.
 //!
 //! Invariants:
-//! - A [`Node`] is an identity: what it shows never changes, except for the few fixed nodes at the top. A name that
-//!   moves (`latest`, a relative time, a tag, `log.csv`) leads to another node once it has moved.
+//! - A [`Node`] is an identity: what it shows never changes, except for the few fixed nodes at the top, of which the
+//!   text logs grow. A name that moves (`latest`, a relative time, a tag, `log.parquet`) leads to another node once it has
+//!   moved.
 //! - A table file is identified by the table and the version that last changed it, so an unchanged table is the same
-//!   file in every version. Directories are not shared: Linux gives a directory one name, so each door has its own.
+//!   file in every version, and the changes of a table by both versions. Directories are not shared: Linux gives a
+//!   directory one name, so each door has its own.
 //! - Inode numbers are derived from identities: the same after a remount and on another machine.
 
 use crate::names;
@@ -22,6 +24,12 @@ pub const FORMATS: [Format; 4] = [Format::Parquet, Format::Csv, Format::JsonLine
 pub const SCHEMA_ENDING: &str = ".schema.json";
 /// The file that tells what a version's commit was.
 pub const COMMIT_FILE: &str = ".commit.json";
+/// The file that tells how much a diff changes of each table.
+pub const STAT_FILE: &str = ".stat.json";
+/// The ending of the digest of a table's file, after that file's own.
+pub const SHA256_ENDING: &str = ".sha256";
+/// What stands between the two versions in the name of a diff.
+pub const DIFF_DOTS: &str = "..";
 
 /// Where a state directory was entered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +59,14 @@ pub enum Node {
     AsOfs,
     /// `tag/`
     Tags,
-    /// `log.csv` and its like, when `version` was the newest.
+    /// `diff/`
+    Diffs,
+    /// `log.csv` and `log.jsonl`: text that grows.
+    GrowingLog {
+        /// Its form.
+        format: Format,
+    },
+    /// `log.parquet` and its like, when `version` was the newest.
     Log {
         /// Its form.
         format: Format,
@@ -93,11 +108,59 @@ pub enum Node {
         /// The version that last changed the table.
         changed: Version,
     },
+    /// The digest of a table as a file, as a file.
+    Digest {
+        /// Number of the table.
+        table: u32,
+        /// The version that last changed it.
+        changed: Version,
+        /// The form whose digest it is.
+        format: Format,
+    },
     /// What a version's commit was, as a file.
     Commit {
         /// The version.
         version: Version,
     },
+    /// The directory of what changed between two versions.
+    Diff {
+        /// What it was called.
+        name: Arc<str>,
+        /// The versions.
+        span: Span,
+    },
+    /// The directory of a namespace in a diff.
+    DiffNamespace {
+        /// What the diff was called.
+        name: Arc<str>,
+        /// The versions.
+        span: Span,
+        /// The namespace.
+        namespace: Arc<str>,
+    },
+    /// The changes of a table, as a file.
+    DiffTable {
+        /// The versions.
+        span: Span,
+        /// Full name of the table: a table of another number may have had it.
+        table: Arc<str>,
+        /// Its form.
+        format: Format,
+    },
+    /// How much a diff changes of each table, as a file.
+    DiffStat {
+        /// The versions.
+        span: Span,
+    },
+}
+
+/// Two versions, the first not after the second: what changed after the first up to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// The earlier version.
+    pub from: Version,
+    /// The later version.
+    pub to: Version,
 }
 
 /// Kind of a node, as listings show it.
@@ -115,18 +178,22 @@ impl Node {
     /// Directory, file or link.
     pub fn kind(&self) -> Kind {
         match self {
-            Node::Root | Node::Versions | Node::AsOfs | Node::Tags => Kind::Directory,
+            Node::Root | Node::Versions | Node::AsOfs | Node::Tags | Node::Diffs => Kind::Directory,
             Node::State { .. } | Node::Namespace { .. } => Kind::Directory,
+            Node::Diff { .. } | Node::DiffNamespace { .. } => Kind::Directory,
             Node::Latest => Kind::Link,
-            Node::Readme | Node::Log { .. } | Node::Table { .. } => Kind::File,
-            Node::Schema { .. } | Node::Commit { .. } => Kind::File,
+            Node::Readme | Node::Log { .. } | Node::GrowingLog { .. } | Node::Table { .. } => Kind::File,
+            Node::Schema { .. } | Node::Digest { .. } | Node::Commit { .. } => Kind::File,
+            Node::DiffTable { .. } | Node::DiffStat { .. } => Kind::File,
         }
     }
 
-    /// Link count: table files and schemas are shared by versions, everything else has one name.
+    /// Link count: what is of a table alone is shared by versions, and what is of two versions by all names of these;
+    /// everything else has one name.
     pub fn links(&self) -> u32 {
         match self {
-            Node::Table { .. } | Node::Schema { .. } => 2,
+            Node::Table { .. } | Node::Schema { .. } | Node::Digest { .. } => 2,
+            Node::DiffTable { .. } | Node::DiffStat { .. } => 2,
             _ => 1,
         }
     }
@@ -142,6 +209,9 @@ impl Node {
             Node::Versions => return 4,
             Node::AsOfs => return 5,
             Node::Tags => return 6,
+            Node::Diffs => return 7,
+            Node::GrowingLog { format: Format::Csv } => return 8,
+            Node::GrowingLog { .. } => return 9,
             Node::Log { format, version } => {
                 hasher.update(b"log/").update(format.extension().as_bytes()).update(&version.0.to_le_bytes());
             }
@@ -161,8 +231,26 @@ impl Node {
             Node::Schema { table, changed } => {
                 hasher.update(b"schema/").update(&table.to_le_bytes()).update(&changed.0.to_le_bytes());
             }
+            Node::Digest { table, changed, format } => {
+                hasher.update(b"sha256/").update(&table.to_le_bytes()).update(&changed.0.to_le_bytes());
+                hasher.update(format.extension().as_bytes());
+            }
             Node::Commit { version } => {
                 hasher.update(b"commit/").update(&version.0.to_le_bytes());
+            }
+            Node::Diff { name, span } => {
+                hash_span(hasher.update(b"diff/"), *span).update(name.as_bytes());
+            }
+            Node::DiffNamespace { name, span, namespace } => {
+                hash_span(hasher.update(b"diff namespace/"), *span).update(name.as_bytes());
+                hasher.update(b"/").update(namespace.as_bytes());
+            }
+            Node::DiffTable { span, table, format } => {
+                hash_span(hasher.update(b"diff table/"), *span).update(format.extension().as_bytes());
+                hasher.update(b"/").update(table.as_bytes());
+            }
+            Node::DiffStat { span } => {
+                hash_span(hasher.update(b"diff stat/"), *span);
             }
         }
         let mut bytes = [0; 8];
@@ -170,6 +258,10 @@ impl Node {
         // 63 bits, for those who take inode numbers as signed; the upper one of them keeps clear of fixed nodes.
         (u64::from_le_bytes(bytes) >> 2) | 1 << 62
     }
+}
+
+fn hash_span(hasher: &mut blake3::Hasher, span: Span) -> &mut blake3::Hasher {
+    hasher.update(&span.from.0.to_le_bytes()).update(&span.to.0.to_le_bytes())
 }
 
 fn hash_door(hasher: &mut blake3::Hasher, door: &Door) {
@@ -194,6 +286,8 @@ pub enum TopName {
     AsOfs,
     /// `tag`
     Tags,
+    /// `diff`
+    Diffs,
     /// `log.csv` and its like
     Log(Format),
 }
@@ -207,6 +301,7 @@ impl TopName {
             "version" => Some(TopName::Versions),
             "asof" => Some(TopName::AsOfs),
             "tag" => Some(TopName::Tags),
+            "diff" => Some(TopName::Diffs),
             _ => name.strip_prefix("log.").and_then(Format::of_extension).map(TopName::Log),
         }
     }
@@ -219,6 +314,8 @@ pub enum TableFile {
     Rows(Format),
     /// Its schema.
     Schema,
+    /// The digest of its rows in a form.
+    Digest(Format),
 }
 
 /// A name in a state directory.
@@ -244,6 +341,14 @@ impl StateName<'_> {
         if let Some(table) = name.strip_suffix(SCHEMA_ENDING) {
             return Some(StateName::Table(table, TableFile::Schema));
         }
+        if let Some(hashed) = name.strip_suffix(SHA256_ENDING) {
+            return match StateName::parse(hashed) {
+                Some(StateName::Table(table, TableFile::Rows(format))) if has_lasting_bytes(format) => {
+                    Some(StateName::Table(table, TableFile::Digest(format)))
+                }
+                _ => None,
+            };
+        }
         match name.rsplit_once('.') {
             Some((table, extension)) => {
                 Format::of_extension(extension).map(|format| StateName::Table(table, TableFile::Rows(format)))
@@ -253,6 +358,43 @@ impl StateName<'_> {
     }
 }
 
+/// Whether a table's bytes in a form are the same for ever, so that a digest of them means something.
+fn has_lasting_bytes(format: Format) -> bool {
+    matches!(format, Format::Csv | Format::JsonLines)
+}
+
+/// A name in the directory of a diff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiffName<'a> {
+    /// `.stat.json`
+    Stat,
+    /// `<table>.csv` and its like, with the table's encoded name.
+    Table(&'a str, Format),
+    /// Anything else: a namespace's encoded name, or nothing.
+    Namespace(&'a str),
+}
+
+impl DiffName<'_> {
+    /// What a name in the directory of a diff can be; `None` for names that can be nothing.
+    pub fn parse(name: &str) -> Option<DiffName<'_>> {
+        if name == STAT_FILE {
+            return Some(DiffName::Stat);
+        }
+        match StateName::parse(name)? {
+            StateName::Table(table, TableFile::Rows(format)) => Some(DiffName::Table(table, format)),
+            StateName::Namespace(namespace) => Some(DiffName::Namespace(namespace)),
+            StateName::Table(..) | StateName::Commit => None,
+        }
+    }
+}
+
+/// The two expressions in the name of a diff: what is before the last two dots and what is behind them. No expression
+/// has two dots side by side, and none begins with a dot; one may end with a dot, and then there are three.
+pub fn split_diff_name(name: &str) -> Option<(&str, &str)> {
+    let (from, to) = name.rsplit_once(DIFF_DOTS)?;
+    (!from.is_empty() && !to.is_empty()).then_some((from, to))
+}
+
 impl TableFile {
     /// The node that shows this of a table.
     pub fn node(self, info: &TableInfo) -> Node {
@@ -260,11 +402,12 @@ impl TableFile {
         match self {
             TableFile::Rows(format) => Node::Table { table, changed, format, layout: 0 },
             TableFile::Schema => Node::Schema { table, changed },
+            TableFile::Digest(format) => Node::Digest { table, changed, format },
         }
     }
 }
 
-/// The file name of a table's rows or schema.
+/// The file name of a table's rows, schema or digest.
 pub fn table_file_name(table: &str, file: TableFile) -> String {
     let mut name = names::encode(table);
     match file {
@@ -273,6 +416,11 @@ pub fn table_file_name(table: &str, file: TableFile) -> String {
             name.push_str(format.extension());
         }
         TableFile::Schema => name.push_str(SCHEMA_ENDING),
+        TableFile::Digest(format) => {
+            name.push('.');
+            name.push_str(format.extension());
+            name.push_str(SHA256_ENDING);
+        }
     }
     name
 }
@@ -308,8 +456,15 @@ mod tests {
             ("orders.arrow", Some(StateName::Table("orders", TableFile::Rows(Format::Arrow)))),
             ("a.b.csv", Some(StateName::Table("a.b", TableFile::Rows(Format::Csv)))),
             ("orders.schema.json", Some(StateName::Table("orders", TableFile::Schema))),
+            ("orders.csv.sha256", Some(StateName::Table("orders", TableFile::Digest(Format::Csv)))),
+            ("a.csv.jsonl.sha256", Some(StateName::Table("a.csv", TableFile::Digest(Format::JsonLines)))),
             ("gold", Some(StateName::Namespace("gold"))),
             ("orders.json", None),
+            ("orders.parquet.sha256", None),
+            ("orders.schema.json.sha256", None),
+            ("orders.csv.sha256.sha256", None),
+            ("orders.sha256", None),
+            (".commit.json.sha256", None),
             ("desktop.ini", None),
             (".git", None),
             (".csv", None),
@@ -330,11 +485,48 @@ mod tests {
     #[test]
     fn table_file_names_parse_back() {
         for table in ["orders", "a.b", ".x", "x.schema", "%", "a/b"] {
-            for file in FORMATS.map(TableFile::Rows).into_iter().chain([TableFile::Schema]) {
+            let others =
+                [TableFile::Schema, TableFile::Digest(Format::Csv), TableFile::Digest(Format::JsonLines)];
+            for file in FORMATS.map(TableFile::Rows).into_iter().chain(others) {
                 let name = table_file_name(table, file);
                 let encoded = names::encode(table);
                 assert_eq!(StateName::parse(&name), Some(StateName::Table(&encoded, file)), "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn names_in_a_diff_are_told_apart() {
+        for (name, parsed) in [
+            (".stat.json", Some(DiffName::Stat)),
+            ("orders.csv", Some(DiffName::Table("orders", Format::Csv))),
+            ("orders.arrow", Some(DiffName::Table("orders", Format::Arrow))),
+            ("gold", Some(DiffName::Namespace("gold"))),
+            (".commit.json", None),
+            ("orders.schema.json", None),
+            ("orders.csv.sha256", None),
+            (".git", None),
+        ] {
+            assert_eq!(DiffName::parse(name), parsed, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_diff_is_split_at_its_last_two_dots() {
+        for (name, split) in [
+            ("7..9", Some(("7", "9"))),
+            ("latest~3..latest", Some(("latest~3", "latest"))),
+            ("tag:v1.2..tag:v1.3", Some(("tag:v1.2", "tag:v1.3"))),
+            ("v1...v2", Some(("v1.", "v2"))),
+            ("@1.5..@2.5", Some(("@1.5", "@2.5"))),
+            ("a..b..c", Some(("a..b", "c"))),
+            ("7..", None),
+            ("..9", None),
+            ("..", None),
+            ("7.9", None),
+            ("", None),
+        ] {
+            assert_eq!(split_diff_name(name), split, "{name}");
         }
     }
 
@@ -353,10 +545,17 @@ mod tests {
             }
             assert!(numbers.insert(Node::Commit { version }.inode()));
             assert!(numbers.insert(Node::Schema { table: 1, changed: version }.inode()));
+            let (span, name): (Span, Arc<str>) = (Span { from: Version(0), to: version }, "x".into());
+            assert!(numbers.insert(Node::DiffStat { span }.inode()));
+            assert!(numbers.insert(Node::Diff { name: name.clone(), span }.inode()));
+            let namespace = Node::DiffNamespace { name: name.clone(), span, namespace: "n".into() };
+            assert!(numbers.insert(namespace.inode()));
             for format in FORMATS {
                 let table = Node::Table { table: 1, changed: version, format, layout: 0 };
                 assert!(numbers.insert(table.inode()));
                 assert!(numbers.insert(Node::Log { format, version }.inode()));
+                assert!(numbers.insert(Node::Digest { table: 1, changed: version, format }.inode()));
+                assert!(numbers.insert(Node::DiffTable { span, table: name.clone(), format }.inode()));
             }
         }
         assert!(numbers.iter().all(|number| *number > FIXED_INODE_MAX && *number < 1 << 63));

@@ -4,11 +4,14 @@
 //! [`crate::answer::Answer::Later`]. No lock is held over the engine's work. Idle inodes hold no snapshot and so keep
 //! no file of the database alive; what is open does.
 //!
-//! Invariant: a file's size, once told, is the length of what is read through it. Where the engine disagrees later,
-//! the inode is stale and the name leads to another one.
+//! Invariant: a file's size, once told, is the length of what is read through it; that of a log that grows is the least
+//! that is read. Where the engine disagrees later, the inode is stale and the name leads to another one.
 
+mod absent;
+mod diffs;
 mod files;
 mod listing;
+mod logs;
 mod lookup;
 
 use crate::attributes::{Attributes, GROWING_TTL, IMMUTABLE_TTL, MOVING_TTL, Permissions};
@@ -17,9 +20,11 @@ use crate::handles::Handles;
 use crate::nodes::{Inode, Inodes};
 use crate::recent::{KnownLayouts, RecentViews};
 use crate::requests::{RequestCounters, Requests};
+use crate::told::Told;
 use crate::tree::{Door, Kind, Node};
 use asof_engine::view::Format;
 use asof_engine::{CommitTime, Database, Version};
+use logs::Logs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +49,8 @@ pub struct FileSystem {
     recent: RecentViews,
     layouts: KnownLayouts,
     requests: RequestCounters,
+    logs: Logs,
+    told: Told,
     /// The newest commit's time when this was made: the time of what belongs to no version.
     started: CommitTime,
 }
@@ -75,6 +82,8 @@ pub struct Opened {
     pub handle: u64,
     /// Whether the kernel may keep what it has cached of the inode: its content never changes.
     pub keep_cache: bool,
+    /// Whether the kernel must cache nothing: its content grows.
+    pub direct: bool,
 }
 
 /// An entry of a listing.
@@ -101,6 +110,8 @@ impl FileSystem {
             }
         };
         Ok(Arc::new(FileSystem {
+            logs: Logs::new(&database),
+            told: Told::default(),
             database,
             options,
             inodes: Inodes::new(root),
@@ -179,7 +190,11 @@ impl FileSystem {
                 let (version, target) = self.latest_target()?;
                 (target.len() as u64, self.database.commit_time(version)?, MOVING_TTL)
             }
-            Node::Root | Node::Versions | Node::AsOfs | Node::Tags => {
+            Node::GrowingLog { format } => {
+                let extent = self.log_extent(format)?;
+                (extent.size, extent.time, MOVING_TTL)
+            }
+            Node::Root | Node::Versions | Node::AsOfs | Node::Tags | Node::Diffs => {
                 (0, self.database.commit_time(self.database.readable()?.0)?, GROWING_TTL)
             }
             _ => (inode.size, inode.time, IMMUTABLE_TTL),

@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod diffs;
+mod digests;
 mod kernel;
 mod lifecycle;
+mod logs;
 mod semantics;
 mod support;
 mod tools;

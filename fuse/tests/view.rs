@@ -89,6 +89,7 @@ fn what_is_not_there_is_not_there() {
         "asof/nothing",
         "asof/version:2",
         "tag/nothing",
+        "diff/nothing",
     ] {
         assert!(walk(&view, path).is_none(), "{path}");
     }
@@ -119,6 +120,11 @@ fn only_what_can_never_come_true_is_remembered_as_missing() {
         ("asof", "desktop.ini"),
         ("asof", "Thumbs.db"),
         ("tag", ".git"),
+        ("diff", ".git"),
+        ("diff", "Thumbs.db"),
+        ("diff", "7"),
+        ("diff/1..3", "missing.csv"),
+        ("diff/1..3/gold", ".hidden"),
     ] {
         assert_eq!(missing_ttl(&view, directory, name), Some(IMMUTABLE_TTL), "{directory}/{name}");
     }
@@ -128,6 +134,8 @@ fn only_what_can_never_come_true_is_remembered_as_missing() {
         ("asof", "someday"),
         ("asof", "2999-01-01"),
         ("tag", "later"),
+        ("diff", "1..4"),
+        ("diff", "someday..3"),
     ] {
         assert_eq!(missing_ttl(&view, directory, name), Some(MOVING_TTL), "{directory}/{name}");
     }
@@ -161,7 +169,7 @@ fn names_that_move_are_asked_for_again_and_others_are_not() {
         "asof/tag:audit",
         "asof/audit",
         "tag/audit",
-        "log.csv",
+        "log.parquet",
     ] {
         let entry = walk(&view, path).unwrap();
         assert_eq!(entry.name_ttl, MOVING_TTL, "{path}");
@@ -212,9 +220,18 @@ fn listings_agree_with_lookups() {
     let place = Place::new();
     let database = place.example();
     let view = view_with(&database, None, &[Format::Csv, Format::JsonLines]);
-    for directory in
-        ["", "version", "asof", "tag", "version/0", "version/2", "version/2/gold", "tag/audit", "asof/1"]
-    {
+    for directory in [
+        "",
+        "version",
+        "asof",
+        "tag",
+        "diff",
+        "version/0",
+        "version/2",
+        "version/2/gold",
+        "tag/audit",
+        "asof/1",
+    ] {
         let number = if directory.is_empty() { ROOT_INODE } else { inode(&view, directory) };
         let opened = view.open_directory(number).unwrap();
         let mut listed = Vec::new();
@@ -247,7 +264,7 @@ fn listings_agree_with_lookups() {
     );
     assert_eq!(
         listing(&view, "", 100),
-        ["README.md", "asof", "latest", "log.csv", "log.jsonl", "tag", "version"]
+        ["README.md", "asof", "diff", "latest", "log.csv", "log.jsonl", "tag", "version"]
     );
     assert_eq!(view.open_count(), 0);
 }
@@ -373,7 +390,7 @@ fn moving_names_follow_commits_of_another_handle_and_open_files_do_not() {
     let before = walk(&view, "asof/latest/orders.csv").unwrap();
     let old = content(&view, "asof/latest/orders.csv");
     let open = view.open(before.attributes.inode, libc::O_RDONLY).and_then(Answer::wait).unwrap();
-    let log = walk(&view, "log.csv").unwrap();
+    let log = walk(&view, "log.parquet").unwrap();
     let open_log = view.open(log.attributes.inode, libc::O_RDONLY).and_then(Answer::wait).unwrap();
 
     assert_eq!(commit_price(&database, 9.75), Version(4));
@@ -385,8 +402,8 @@ fn moving_names_follow_commits_of_another_handle_and_open_files_do_not() {
     assert_eq!(content(&view, "tag/audit/orders.csv"), new);
     assert_eq!(content(&view, "version/4/orders.csv"), new);
     assert_eq!(listing(&view, "version", 10), ["0", "1", "2", "3", "4"]);
-    assert_ne!(inode(&view, "log.csv"), log.attributes.inode);
-    assert!(content(&view, "log.csv").len() as u64 > log.attributes.size);
+    assert_ne!(inode(&view, "log.parquet"), log.attributes.inode);
+    assert!(content(&view, "log.parquet").len() as u64 != log.attributes.size);
 
     let still = view.read(open.handle, 0, 1 << 20).and_then(Answer::wait).unwrap();
     assert_eq!(still, old);

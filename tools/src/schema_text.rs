@@ -62,7 +62,7 @@ pub fn write_definition(schema: &TableSchema) -> String {
             if !column.nullable {
                 line.push_str(" not null");
             }
-            if let Some(value) = default_text(column) {
+            if let Some(value) = text::default_text(column) {
                 line.push_str(&format!(" default {value}"));
             }
             line
@@ -73,15 +73,6 @@ pub fn write_definition(schema: &TableSchema) -> String {
         lines.push(format!("primary key ({})", names.join(", ")));
     }
     lines.join(",\n")
-}
-
-/// A default as typed: numbers and truth values bare, everything else in single quotes.
-pub fn default_text(column: &Column) -> Option<String> {
-    let value = text::format_cell(&column.column_type, column.default.as_ref()?, 0)?;
-    let bare =
-        !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    let quoted = matches!(column.column_type, ColumnType::Text) || !bare;
-    Some(if quoted { format!("'{}'", value.replace('\'', "''")) } else { value })
 }
 
 /// One item of a list, read word by word.

@@ -130,14 +130,14 @@ impl World {
         lines
     }
 
-    /// All diffs of neighbours, net and as feeds, and some of versions further apart.
+    /// All diffs of neighbours, net and as feeds, and some of versions further apart, also from before the table was made.
     fn check(&mut self, when: &str) {
         let newest = self.newest();
         for to in 2..=newest {
             let expected = self.expected(to - 1, to);
             assert_eq!(self.diff(to - 1, to, DiffKind::Net), expected, "net, {to} {when}");
             assert_eq!(self.diff(to - 1, to, DiffKind::Feed), expected, "feed, {to} {when}");
-            let from = 1 + self.numbers.below(to - 1);
+            let from = self.numbers.below(to);
             let net = self.diff(from, to, DiffKind::Net);
             let net: Vec<Line> = net.into_iter().map(|line| (line.0, to as u64, line.2, line.3)).collect();
             assert_eq!(net, self.expected(from, to), "net, {from}..{to} {when}");

@@ -1,13 +1,14 @@
 //! Opening and reading files, and the bytes of the small ones.
 
-use super::{FileSystem, Opened};
+use super::{FileSystem, Opened, logs};
 use crate::answer::{Answer, Work};
 use crate::error::Refusal;
 use crate::handles::{Content, Handle, OpenFile};
+use crate::names;
 use crate::nodes::Inode;
 use crate::requests::RequestCounters;
-use crate::tree::{Kind, Node};
-use asof_engine::view::View;
+use crate::tree::{self, Kind, Node, TableFile};
+use asof_engine::view::{Format, SHA256_HEX_BYTES, View};
 use asof_engine::{Snapshot, Version, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,19 @@ impl FileSystem {
                     }
                 }
             }
+            Node::DiffTable { .. } | Node::DiffStat { .. } => return self.open_diff(inode),
+            Node::Digest { format, .. } => {
+                let (format, this) = (*format, self.clone());
+                return Ok(Answer::Later(Work::new(inode.number, move || {
+                    let snapshot = this.database.snapshot(inode.version())?;
+                    let line = digest_line(&snapshot, table_name(&inode), format)?;
+                    this.opened(inode, Content::Bytes(line))
+                })));
+            }
+            Node::GrowingLog { format } => {
+                let format = *format;
+                return Ok(Answer::Now(self.open_log(inode, format)?));
+            }
             Node::Log { .. } => Content::View(inode.view().ok_or(Refusal::Stale)?),
             _ => return Err(Refusal::NotLink),
         };
@@ -68,10 +82,11 @@ impl FileSystem {
         Ok(view)
     }
 
-    fn opened(&self, inode: Arc<Inode>, content: Content) -> Result<Opened, Refusal> {
+    pub(super) fn opened(&self, inode: Arc<Inode>, content: Content) -> Result<Opened, Refusal> {
         let size = match &content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::View(view) => view.size(),
+            Content::Log(log) => log.extent().size,
         };
         if matches!(&content, Content::View(view) if !is_of(view, &inode)) {
             // Its rows lie in other files now: the name leads to another inode, which has its number once it is forgotten.
@@ -87,7 +102,7 @@ impl FileSystem {
             return Err(Refusal::Stale);
         }
         let file = OpenFile { inode, content, ready: AtomicBool::new(false) };
-        Ok(Opened { handle: self.handles.add(Handle::File(file)), keep_cache: true })
+        Ok(Opened { handle: self.handles.add(Handle::File(file)), keep_cache: true, direct: false })
     }
 
     /// Reads from an open file; fewer bytes than asked only at its end.
@@ -95,13 +110,16 @@ impl FileSystem {
         RequestCounters::count(&self.requests.reads);
         let handle = self.handles.get(handle).ok_or(Refusal::NotOpen)?;
         let Handle::File(file) = &*handle else { return Err(Refusal::IsDirectory) };
+        if let Content::Log(log) = &file.content {
+            return Ok(logs::read_log(log, file.inode.number, offset, length));
+        }
         if file.is_ready(offset, length) {
             return Ok(Answer::Now(file.read(offset, length)?));
         }
         // What is rendered apart is not waited for.
         let part = match &file.content {
             Content::View(view) => view.part_at(offset),
-            Content::Bytes(_) => 0,
+            Content::Bytes(_) | Content::Log(_) => 0,
         };
         let key = file.inode.number.wrapping_add(part << 32);
         Ok(Answer::Later(Work::new(key, move || match &*handle {
@@ -139,6 +157,7 @@ impl OpenFile {
     fn is_ready(&self, offset: u64, length: u32) -> bool {
         match &self.content {
             Content::Bytes(_) => true,
+            Content::Log(_) => false,
             Content::View(view) => {
                 let served = view.layout() == 0 && self.ready.load(Ordering::Acquire);
                 served || view.is_ready(offset, u64::from(length))
@@ -154,6 +173,7 @@ impl OpenFile {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 Ok(bytes[start..start + length].to_vec())
             }
+            Content::Log(_) => unreachable!("logs are read before their inode's size is looked at"),
             Content::View(view) => {
                 let mut buffer = vec![0; length];
                 let mut filled = 0;
@@ -194,6 +214,21 @@ fn table_name(inode: &Inode) -> &str {
 pub(super) fn schema_json(snapshot: &Snapshot, table: &str) -> Result<Vec<u8>, Refusal> {
     let info = snapshot.table(table)?;
     Ok(pretty(&json::schema_to_json(&info.name, &info.schema, info.changed)))
+}
+
+/// How long the line with the digest of a table's file is: known without the digest.
+pub(super) fn digest_line_bytes(table: &str, format: Format) -> u64 {
+    (SHA256_HEX_BYTES + "  ".len() + file_name(table, format).len() + "\n".len()) as u64
+}
+
+/// The line that `sha256sum` prints of a table's file, and checks it by.
+fn digest_line(snapshot: &Snapshot, table: &str, format: Format) -> Result<Vec<u8>, Refusal> {
+    let digest = snapshot.view_sha256(table, format)?;
+    Ok(format!("{digest}  {}\n", file_name(table, format)).into_bytes())
+}
+
+fn file_name(table: &str, format: Format) -> String {
+    tree::table_file_name(names::split_table_name(table).1, TableFile::Rows(format))
 }
 
 fn pretty(value: &serde_json::Value) -> Vec<u8> {

@@ -28,13 +28,16 @@ impl FileSystem {
         if inode.node.kind() != Kind::Directory {
             return Err(Refusal::NotDirectory);
         }
-        let keep_cache = matches!(inode.node, Node::State { .. } | Node::Namespace { .. });
+        let keep_cache = matches!(
+            inode.node,
+            Node::State { .. } | Node::Namespace { .. } | Node::Diff { .. } | Node::DiffNamespace { .. }
+        );
         let directory = OpenDirectory {
             inode,
             newest: Mutex::new(self.database.readable()?.0),
             entries: Mutex::default(),
         };
-        Ok(Opened { handle: self.handles.add(Handle::Directory(directory)), keep_cache })
+        Ok(Opened { handle: self.handles.add(Handle::Directory(directory)), keep_cache, direct: false })
     }
 
     /// Gives entries from an offset on until `full` says so. Renders nothing; a listing as long as history is made
@@ -124,10 +127,14 @@ impl FileSystem {
             Node::Root => {
                 list.add("README.md", Kind::File, Node::Readme.inode());
                 list.add("asof", Kind::Directory, Node::AsOfs.inode());
+                list.add("diff", Kind::Directory, Node::Diffs.inode());
                 list.add("latest", Kind::Link, Node::Latest.inode());
                 let version = self.database.readable()?.0;
                 for format in &self.options.formats {
-                    let node = Node::Log { format: *format, version };
+                    let node = match self.logs.of(*format) {
+                        Some(_) => Node::GrowingLog { format: *format },
+                        None => Node::Log { format: *format, version },
+                    };
                     list.add(&format!("log.{}", format.extension()), Kind::File, node.inode());
                 }
                 list.add("tag", Kind::Directory, Node::Tags.inode());
@@ -139,6 +146,15 @@ impl FileSystem {
                         Node::State { door: Door::Tag(tag.name.as_str().into()), version: tag.version };
                     list.add(&names::encode(&tag.name), Kind::Directory, node.inode());
                 }
+            }
+            // Any two versions have a diff: there is no end of them.
+            Node::Diffs => {}
+            Node::Diff { name, span } => {
+                list.add(tree::STAT_FILE, Kind::File, Node::DiffStat { span: *span }.inode());
+                self.list_diff(&mut list, name, *span, None)?;
+            }
+            Node::DiffNamespace { name, span, namespace } => {
+                self.list_diff(&mut list, name, *span, Some(namespace))?;
             }
             Node::State { door, version } => {
                 if *version > Version::ZERO {
@@ -182,13 +198,14 @@ impl FileSystem {
     }
 }
 
+/// A listing while it is made.
 #[derive(Default)]
-struct Listing {
+pub(super) struct Listing {
     entries: Vec<Listed>,
 }
 
 impl Listing {
-    fn add(&mut self, name: &str, kind: Kind, inode: u64) {
+    pub(super) fn add(&mut self, name: &str, kind: Kind, inode: u64) {
         let next = self.entries.len() as u64 + 1;
         self.entries.push(Listed { name: name.to_string(), kind, inode, next });
     }
@@ -202,6 +219,8 @@ fn parent_inode(node: &Node) -> u64 {
         Node::Namespace { door, version, .. } => {
             Node::State { door: door.clone(), version: *version }.inode()
         }
+        Node::Diff { .. } => Node::Diffs.inode(),
+        Node::DiffNamespace { name, span, .. } => Node::Diff { name: name.clone(), span: *span }.inode(),
         _ => tree::ROOT_INODE,
     }
 }

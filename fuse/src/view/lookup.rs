@@ -30,12 +30,35 @@ impl FileSystem {
             Node::Versions => self.lookup_version(name).map(Answer::Now),
             Node::AsOfs => self.lookup_asof(name).map(Answer::Now),
             Node::Tags => self.lookup_tag(name).map(Answer::Now),
-            Node::State { door, version } => self.lookup_in_state(door, *version, None, name),
+            Node::Diffs => self.lookup_diff(name).map(Answer::Now),
+            Node::State { door, version } => {
+                let found = self.lookup_in_state(door, *version, None, name)?;
+                Ok(self.told_if_missing(found, &parent.node, *version, None, name))
+            }
             Node::Namespace { door, version, namespace } => {
-                self.lookup_in_state(door, *version, Some(namespace), name)
+                let found = self.lookup_in_state(door, *version, Some(namespace), name)?;
+                Ok(self.told_if_missing(found, &parent.node, *version, Some(namespace), name))
+            }
+            Node::Diff { span, .. } => self.lookup_in_diff(&parent.node, *span, None, name),
+            Node::DiffNamespace { span, namespace, .. } => {
+                self.lookup_in_diff(&parent.node, *span, Some(namespace), name)
             }
             _ => Err(Refusal::NotDirectory),
         }
+    }
+
+    fn told_if_missing(
+        &self,
+        found: Answer<Found>,
+        directory: &Node,
+        version: Version,
+        inside: Option<&str>,
+        name: &str,
+    ) -> Answer<Found> {
+        if matches!(found, Answer::Now(Found::Missing(_))) {
+            self.tell_not_in_state(directory, version, inside, name);
+        }
+        found
     }
 
     /// Takes back lookups that were answered.
@@ -51,6 +74,7 @@ impl FileSystem {
             TopName::Versions => Inode::new(Node::Versions, 0, self.started),
             TopName::AsOfs => Inode::new(Node::AsOfs, 0, self.started),
             TopName::Tags => Inode::new(Node::Tags, 0, self.started),
+            TopName::Diffs => Inode::new(Node::Diffs, 0, self.started),
             TopName::Log(format) => return self.lookup_log(format),
         };
         let inode = self.inodes.enter(inode);
@@ -58,6 +82,9 @@ impl FileSystem {
     }
 
     fn lookup_log(self: &Arc<Self>, format: Format) -> Result<Answer<Found>, Refusal> {
+        if let Some(log) = self.logs.of(format) {
+            return self.lookup_growing_log(format, log);
+        }
         let node = Node::Log { format, version: self.database.readable()?.0 };
         if let Some(inode) = self.inodes.enter_known(&node) {
             return Ok(Answer::Now(self.found(&inode, MOVING_TTL)?));
@@ -85,11 +112,16 @@ impl FileSystem {
     }
 
     fn lookup_version(&self, name: &str) -> Result<Found, Refusal> {
-        let Some(version) = tree::parse_version(name) else { return Ok(Found::Missing(IMMUTABLE_TTL)) };
+        let Some(version) = tree::parse_version(name) else {
+            self.tell_no_version(name);
+            return Ok(Found::Missing(IMMUTABLE_TTL));
+        };
         if self.database.latest().map_or(true, |latest| version > latest) {
             // Where the log is damaged, versions before the damage are there, and of others nobody knows.
             let (readable, damage) = self.database.readable()?;
             if version > readable {
+                let why = format!("there is no version {version}; the newest is {readable}");
+                self.tell(&Node::Versions, name, why);
                 return damage.map_or(Ok(Found::Missing(MOVING_TTL)), |error| Err(error.into()));
             }
         }
@@ -102,16 +134,17 @@ impl FileSystem {
         }
         let resolved = AsOf::parse(name, &self.database.options().time_zone).and_then(|expression| {
             self.database.readable()?;
-            self.database.resolve(&expression)
+            Ok((self.database.resolve(&expression)?, expression))
         });
         match resolved {
-            Ok(resolved) => {
+            Ok((resolved, expression)) => {
+                self.tell_if_before_all(name, &expression, &resolved);
                 let ttl = if resolved.moving { MOVING_TTL } else { IMMUTABLE_TTL };
                 self.enter_state(Door::AsOf(name.into()), resolved.version, ttl)
             }
             // What is no expression is nothing. Nothing is cached here: time passes, tags are made.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
-                log::info!("asof/{}: {error}", name.escape_debug());
+                self.tell_error(&Node::AsOfs, name, &error);
                 Ok(Found::Missing(MOVING_TTL))
             }
             Err(error) => Err(error.into()),
@@ -127,7 +160,15 @@ impl FileSystem {
         });
         match tag {
             Some(tag) => self.enter_state(Door::Tag(tag.name.as_str().into()), tag.version, MOVING_TTL),
-            None => Ok(Found::Missing(MOVING_TTL)),
+            None => {
+                if let Decoded::Name(wanted) = decoded
+                    && !name.starts_with('.')
+                    && let Err(error) = self.database.resolve(&AsOf::Tag(wanted))
+                {
+                    self.tell_error(&Node::Tags, name, &error);
+                }
+                Ok(Found::Missing(MOVING_TTL))
+            }
         }
     }
 
@@ -188,7 +229,7 @@ impl FileSystem {
     }
 
     /// The full name of a table from its encoded name, where that is a name at all.
-    fn table_of(
+    pub(super) fn table_of(
         &self,
         snapshot: &Snapshot,
         namespace: Option<&str>,
@@ -235,6 +276,7 @@ impl FileSystem {
         };
         let size = match file {
             TableFile::Schema => files::schema_json(&snapshot, &table)?.len() as u64,
+            TableFile::Digest(format) => files::digest_line_bytes(&table, format),
             TableFile::Rows(format @ (Format::Csv | Format::JsonLines)) => {
                 snapshot.view_size(&table, format)?
             }

@@ -2,79 +2,20 @@
 
 mod condition;
 mod listing;
-mod schema_changes;
 
 pub use condition::Condition;
 
 use crate::args::{DiffArgs, DiffFormat};
 use crate::print::grid::Grid;
 use crate::{Context, Error, Result, Status, output};
-use asof_engine::arrow::array::{AsArray, BooleanArray, RecordBatch};
+use asof_engine::arrow::array::{BooleanArray, RecordBatch};
 use asof_engine::arrow::compute::filter_record_batch;
-use asof_engine::view::{Format, render};
-use asof_engine::{Database, Diff, DiffKind, Snapshot, TableInfo, Version, text};
+use asof_engine::compare::{SchemaChange, TableDiff, change_types};
+use asof_engine::view::{Format, render_diff};
+use asof_engine::{Database, Diff, DiffKind, Version, json, text};
 use listing::Listing;
-use schema_changes::SchemaChange;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 use std::io::Write;
-
-/// A table in a diff: how it was, how it is, and what was counted on the way.
-pub(crate) struct TableDiff {
-    name: String,
-    before: Option<TableInfo>,
-    after: Option<TableInfo>,
-    inserted: u64,
-    updated: u64,
-    deleted: u64,
-}
-
-impl TableDiff {
-    fn rows_before(&self) -> u64 {
-        self.before.as_ref().map_or(0, |info| info.rows)
-    }
-
-    fn rows_after(&self) -> u64 {
-        self.after.as_ref().map_or(0, |info| info.rows)
-    }
-
-    /// Whether rows or schema may differ: known without reading any row.
-    fn may_differ(&self) -> bool {
-        match (&self.before, &self.after) {
-            (Some(before), Some(after)) => (before.id, before.changed) != (after.id, after.changed),
-            _ => true,
-        }
-    }
-
-    /// Whether anything does differ, once the rows are counted.
-    fn differs(&self) -> bool {
-        self.inserted + self.updated + self.deleted > 0 || !self.schema_changes().is_empty()
-    }
-
-    fn schema_changes(&self) -> Vec<SchemaChange> {
-        schema_changes::between(self.before.as_ref(), self.after.as_ref())
-    }
-
-    fn count(&mut self, change: &str) {
-        match change {
-            "insert" => self.inserted += 1,
-            "update_postimage" => self.updated += 1,
-            "delete" => self.deleted += 1,
-            _ => {}
-        }
-    }
-
-    /// How many changes of a kind were counted.
-    fn counted(&self, change: &str) -> u64 {
-        match change {
-            "insert" => self.inserted,
-            // The image before comes first and stands and falls with the one after, which is the one counted.
-            "update_preimage" => self.updated + 1,
-            "update_postimage" => self.updated,
-            _ => self.deleted,
-        }
-    }
-}
 
 /// What is compared and how.
 struct Comparison<'a> {
@@ -99,11 +40,11 @@ pub fn run(args: DiffArgs, context: &Context) -> Result {
     let comparison = Comparison { context, args: &args, database, from, to };
     let mut tables = comparison.tables()?;
     if args.stat {
-        comparison.count_all(&mut tables)?;
+        comparison.database.count_changes(from, to, &mut tables)?;
         comparison.print_stat(&tables)?;
     } else if args.schema {
         if args.exit_code || !args.fail_if.is_empty() {
-            comparison.count_all(&mut tables)?;
+            comparison.database.count_changes(from, to, &mut tables)?;
         }
         comparison.print_schema(&tables)?;
     } else {
@@ -141,34 +82,15 @@ fn format(args: &DiffArgs, context: &Context) -> Result<DiffFormat> {
 impl Comparison<'_> {
     /// The tables to compare: the one named, or all that either version has.
     fn tables(&self) -> Result<Vec<TableDiff>> {
-        let before = self.database.snapshot(self.from)?;
-        let after = self.database.snapshot(self.to)?;
-        let (before_names, after_names) = (before.table_names()?, after.table_names()?);
-        let names: BTreeSet<String> = match &self.args.table {
-            Some(table) if before_names.contains(table) || after_names.contains(table) => {
-                [table.clone()].into()
+        let mut tables = self.database.tables_between(self.from, self.to)?;
+        if let Some(wanted) = &self.args.table {
+            tables.retain(|table| table.name == *wanted);
+            if tables.is_empty() {
+                let after = self.database.snapshot(self.to)?.table(wanted);
+                return Err(after.err().map_or_else(|| self.unknown(wanted), Error::from));
             }
-            Some(table) => {
-                return Err(after.table(table).err().map_or_else(|| self.unknown(table), Error::from));
-            }
-            None => before_names.iter().chain(&after_names).cloned().collect(),
-        };
-        let info = |snapshot: &Snapshot, names: &[String], name: &String| -> Result<Option<TableInfo>> {
-            Ok(names.contains(name).then(|| snapshot.table(name)).transpose()?)
-        };
-        names
-            .into_iter()
-            .map(|name| {
-                Ok(TableDiff {
-                    before: info(&before, &before_names, &name)?,
-                    after: info(&after, &after_names, &name)?,
-                    name,
-                    inserted: 0,
-                    updated: 0,
-                    deleted: 0,
-                })
-            })
-            .collect()
+        }
+        Ok(tables)
     }
 
     fn unknown(&self, table: &str) -> Error {
@@ -179,23 +101,10 @@ impl Comparison<'_> {
         Ok(self.database.diff(self.from, self.to, &table.name, kind)?)
     }
 
-    /// Counts the net changes of all tables that may differ.
-    fn count_all(&self, tables: &mut [TableDiff]) -> Result<()> {
-        for table in tables.iter_mut().filter(|table| table.may_differ()) {
-            for batch in self.diff(table, DiffKind::Net)? {
-                let batch = batch?;
-                change_types(&batch).for_each(|change| table.count(change));
-            }
-        }
-        Ok(())
-    }
-
     fn print_stat(&self, tables: &[TableDiff]) -> Result<()> {
         let changed = || tables.iter().filter(|table| table.differs());
         if self.context.json {
-            let tables: Map<String, Value> =
-                changed().map(|table| (table.name.clone(), stat_json(table))).collect();
-            return self.context.print_json(&json!({"from": self.from.0, "to": self.to.0, "tables": tables}));
+            return self.context.print_json(&json::diff_stat_to_json(self.from, self.to, tables));
         }
         let mut grid = Grid::new(&[
             "table",
@@ -212,9 +121,9 @@ impl Comparison<'_> {
                 self.context.shown(&table.name).into_owned(),
                 table.rows_before().to_string(),
                 table.rows_after().to_string(),
-                table.inserted.to_string(),
-                table.updated.to_string(),
-                table.deleted.to_string(),
+                table.counts.inserted.to_string(),
+                table.counts.updated.to_string(),
+                table.counts.deleted.to_string(),
                 self.context.shown(&schema.join(", ")).into_owned(),
             ]);
         }
@@ -283,18 +192,10 @@ impl Comparison<'_> {
             DiffFormat::Table => output::write(self.context, file, false, |out| {
                 self.print_listing(&mut changed, kind, out, false)
             }),
-            DiffFormat::Csv | DiffFormat::Parquet => {
-                let binary = format == DiffFormat::Parquet;
-                let format = if binary { Format::Parquet } else { Format::Csv };
-                output::write(self.context, file, binary, |out| {
-                    for table in &mut changed {
-                        let diff = self.diff(table, kind)?;
-                        let schema = text::schema_of_arrow(&diff.schema())?;
-                        let batches = diff.map(|batch| self.take(table, batch?));
-                        render(format, &schema, batches, out)?;
-                    }
-                    Ok(())
-                })
+            DiffFormat::Csv => self.print_file(&mut changed, kind, Format::Csv),
+            DiffFormat::Parquet => self.print_file(&mut changed, kind, Format::Parquet),
+            DiffFormat::Jsonl if self.args.table.is_some() => {
+                self.print_file(&mut changed, kind, Format::JsonLines)
             }
             DiffFormat::Jsonl => output::write(self.context, file, false, |out| {
                 self.for_each_line(&mut changed, kind, |line| {
@@ -313,6 +214,19 @@ impl Comparison<'_> {
                 Ok(out.write_all(b"\n]}\n")?)
             }),
         }
+    }
+
+    /// Prints the changes of one table as a file, in the bytes of the mount.
+    fn print_file(&self, tables: &mut [&mut TableDiff], kind: DiffKind, format: Format) -> Result<()> {
+        let binary = format == Format::Parquet;
+        output::write(self.context, self.args.output.as_deref(), binary, |out| {
+            for table in tables {
+                let diff = self.diff(table, kind)?;
+                let schema = diff.schema();
+                render_diff(format, &schema, diff.map(|batch| self.take(table, batch?)), out)?;
+            }
+            Ok(())
+        })
     }
 
     fn print_listing(
@@ -370,7 +284,7 @@ impl Comparison<'_> {
         let shown: BooleanArray = change_types(&batch)
             .map(|change| {
                 table.count(change);
-                Some(table.counted(change) <= limit)
+                Some(counted(table, change) <= limit)
             })
             .collect();
         if shown.true_count() == batch.num_rows() {
@@ -380,19 +294,13 @@ impl Comparison<'_> {
     }
 }
 
-/// The names of the changes in a diff's batch.
-fn change_types(batch: &RecordBatch) -> impl Iterator<Item = &str> {
-    let column = batch.column_by_name("_change_type").expect("every batch of a diff has it");
-    column.as_string::<i32>().iter().map(|name| name.unwrap_or_default())
-}
-
-fn stat_json(table: &TableDiff) -> Value {
-    json!({
-        "rows_before": table.rows_before(),
-        "rows_after": table.rows_after(),
-        "inserted": table.inserted,
-        "updated": table.updated,
-        "deleted": table.deleted,
-        "schema_changes": table.schema_changes().iter().map(SchemaChange::to_json).collect::<Vec<_>>(),
-    })
+/// How many changes of a kind were counted of a table.
+fn counted(table: &TableDiff, change: &str) -> u64 {
+    match change {
+        "insert" => table.counts.inserted,
+        // The image before comes first and stands and falls with the one after, which is the one counted.
+        "update_preimage" => table.counts.updated + 1,
+        "update_postimage" => table.counts.updated,
+        _ => table.counts.deleted,
+    }
 }

@@ -4,6 +4,7 @@ mod commits;
 mod demo;
 mod diff;
 mod mount;
+mod mounted_diff;
 mod output;
 mod reading;
 mod salvage;

@@ -153,3 +153,36 @@ fn tables_are_those_of_the_version() {
     let ran = shop.run(&["tables", "db", "--as-of", "0"]);
     assert_eq!((ran.status, ran.text()), (0, ""));
 }
+
+#[test]
+fn commands_name_what_is_nearest() {
+    let shop = shop();
+    shop.ok(&["tag", "db", "audit", "2", "-q"]);
+    for (expression, nearest) in [
+        ("9", "4"),
+        ("latest~9", "0"),
+        ("before:0", "0"),
+        ("2999-01-01", "4"),
+        ("audti", "audit"),
+        ("tag:audti", "audit"),
+        ("commit:00000000-0000-7000-8000-000000000000", "0"),
+    ] {
+        for words in [
+            vec!["resolve", "db", expression],
+            vec!["cat", "db", "customers", "--as-of", expression],
+            vec!["diff", "db", "0", expression],
+        ] {
+            let error = shop.run(&[&words[..], &["--json"]].concat()).stderr;
+            let error: Value = serde_json::from_str(&error).unwrap_or_else(|_| panic!("{words:?}: {error}"));
+            assert_eq!(error["error"]["nearest"][0], nearest, "{words:?}: {error}");
+            assert!(shop.fails(3, &words).contains(nearest), "{words:?}");
+        }
+    }
+    let error = shop.fails(3, &["cat", "db", "gold.parts", "--as-of", "2", "-q"]);
+    assert_eq!(error, "asof: version 2 has no table 'gold.parts'; version 4 has it\n");
+    let error = shop.fails(3, &["cat", "db", "customers", "--as-of", "2019-01-01", "-q"]);
+    assert_eq!(error, "asof: version 0 has no table 'customers'; version 1 has it\n");
+    shop.ok(&["drop-table", "db", "customers"]);
+    let error = shop.fails(3, &["cat", "db", "customers", "-q"]);
+    assert_eq!(error, "asof: version 5 has no table 'customers'; version 4 has it\n");
+}

@@ -1,7 +1,6 @@
 //! Conditions of `--fail-if`: what a script does not let pass.
 
-use super::TableDiff;
-use super::schema_changes::SchemaChange;
+use asof_engine::compare::{SchemaChange, TableDiff};
 use std::fmt;
 
 /// What a condition counts.
@@ -73,10 +72,10 @@ impl Condition {
             Kind::SchemaChanged => changes(|_| true),
             Kind::Count { counted, relation, bound, percent } => {
                 let count = match counted {
-                    Counted::Inserted => table.inserted,
-                    Counted::Updated => table.updated,
-                    Counted::Deleted => table.deleted,
-                    Counted::Changed => table.inserted + table.updated + table.deleted,
+                    Counted::Inserted => table.counts.inserted,
+                    Counted::Updated => table.counts.updated,
+                    Counted::Deleted => table.counts.deleted,
+                    Counted::Changed => table.counts.inserted + table.counts.updated + table.counts.deleted,
                     Counted::Rows => table.rows_after(),
                 };
                 let before = table.rows_before();
@@ -136,7 +135,7 @@ fn parse_count(text: &str) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use asof_engine::{Column, ColumnType, CommitTime, TableInfo, TableSchema, Version};
+    use asof_engine::{Column, ColumnType, CommitTime, Counts, TableInfo, TableSchema, Version};
     use std::sync::Arc;
 
     fn table(rows_before: u64, deleted: u64) -> TableDiff {
@@ -153,9 +152,7 @@ mod tests {
             name: "t".to_string(),
             before: Some(info(rows_before)),
             after: Some(info(rows_before - deleted)),
-            inserted: 0,
-            updated: 0,
-            deleted,
+            counts: Counts { deleted, ..Counts::default() },
         }
     }
 

@@ -1,12 +1,12 @@
 //! A diff for people: `+` for rows that came, `-` for rows that went, `~` for rows that changed with
 //! the columns that did.
 
-use super::TableDiff;
 use crate::print::value::value_text;
 use crate::print::{Paint, escape_controls, time_or_start};
 use crate::{Context, Result};
 use asof_engine::arrow::array::{Array, AsArray, RecordBatch};
 use asof_engine::arrow::datatypes::{Schema, TimestampMicrosecondType, UInt64Type};
+use asof_engine::compare::TableDiff;
 use asof_engine::{CommitTime, DiffKind, TableSchema, Version, text};
 use std::io::Write;
 
@@ -175,7 +175,11 @@ impl Listing {
         if !schema.is_empty() {
             writeln!(out, "schema: {}", self.shown(&schema.join(", ")))?;
         }
-        let counts = [(table.inserted, "inserted"), (table.updated, "updated"), (table.deleted, "deleted")];
+        let counts = [
+            (table.counts.inserted, "inserted"),
+            (table.counts.updated, "updated"),
+            (table.counts.deleted, "deleted"),
+        ];
         let parts: Vec<String> = counts
             .iter()
             .map(|(count, what)| match sample {

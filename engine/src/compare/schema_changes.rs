@@ -2,14 +2,15 @@
 //!
 //! Columns are matched by name, as the net changes of rows are; one that has no namesake by its stable id.
 
-use crate::schema_text::default_text;
-use asof_engine::{Column, TableInfo, TableSchema};
+use crate::api::TableInfo;
+use crate::text::default_text;
+use asof_mvcc::{Column, TableSchema};
 use serde_json::{Value, json};
 use std::fmt;
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SchemaChange {
+pub enum SchemaChange {
     /// The table is new.
     Created,
     /// The table is gone.
@@ -17,27 +18,55 @@ pub(crate) enum SchemaChange {
     /// Another table of the same name: made again, or with another key.
     Replaced,
     /// The key has other columns.
-    Key { from: Vec<String>, to: Vec<String> },
-    /// A new column and its type.
-    Added { column: String, definition: String },
+    Key {
+        /// Names of the columns before.
+        from: Vec<String>,
+        /// Names of the columns after.
+        to: Vec<String>,
+    },
+    /// A new column.
+    Added {
+        /// Its name.
+        column: String,
+        /// Its type and default, as typed.
+        definition: String,
+    },
     /// A column that is gone.
-    Removed { column: String },
+    Removed {
+        /// Its name.
+        column: String,
+    },
     /// Another name for the same column.
-    Renamed { from: String, to: String },
+    Renamed {
+        /// The name before.
+        from: String,
+        /// The name after.
+        to: String,
+    },
     /// Another type of the same column.
-    Retyped { column: String, from: String, to: String },
+    Retyped {
+        /// Its name.
+        column: String,
+        /// The type before.
+        from: String,
+        /// The type after.
+        to: String,
+    },
 }
 
 impl SchemaChange {
-    pub(super) fn removes_column(&self) -> bool {
+    /// Whether a column is gone.
+    pub fn removes_column(&self) -> bool {
         matches!(self, SchemaChange::Removed { .. } | SchemaChange::Dropped)
     }
 
-    pub(super) fn adds_column(&self) -> bool {
+    /// Whether there is a column more.
+    pub fn adds_column(&self) -> bool {
         matches!(self, SchemaChange::Added { .. })
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    /// As JSON: the kind of change, and what of what.
+    pub fn to_json(&self) -> Value {
         match self {
             SchemaChange::Created => json!({"change": "create_table"}),
             SchemaChange::Dropped => json!({"change": "drop_table"}),
@@ -134,24 +163,27 @@ fn partner<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema_text::parse_definition;
-    use asof_engine::{CommitTime, Version};
+    use asof_mvcc::{ColumnType, CommitTime, Version};
     use std::sync::Arc;
 
-    fn info(id: u32, typed: &str, ids: &[u32]) -> TableInfo {
-        let definition = parse_definition(typed).unwrap();
-        let mut schema = TableSchema::new(definition.columns, &definition.key).unwrap();
-        let key = schema.key_columns().map(|column| column.name.clone()).collect::<Vec<_>>();
-        schema.columns.iter_mut().zip(ids).for_each(|(column, id)| column.id = *id);
-        schema.key = key.iter().map(|name| schema.columns[schema.index_of(name).unwrap()].id).collect();
+    fn column(name: &str, column_type: &str, id: u32) -> Column {
+        Column { id, ..Column::new(name, ColumnType::parse(column_type).unwrap()) }
+    }
+
+    fn info(id: u32, columns: Vec<Column>, key: &str) -> TableInfo {
+        let key = columns.iter().filter(|column| column.name == key).map(|column| column.id).collect();
+        let schema = Arc::new(TableSchema::of(columns, key));
         let (changed, changed_time) = (Version(1), CommitTime(0));
-        TableInfo { name: "t".to_string(), id, schema: Arc::new(schema), rows: 0, changed, changed_time }
+        TableInfo { name: "t".to_string(), id, schema, rows: 0, changed, changed_time }
     }
 
     #[test]
     fn columns_are_matched_by_name_and_renamed_ones_by_id() {
-        let before = info(1, "a int64 primary key, b text, c int8, d text, f text", &[1, 2, 3, 4, 6]);
-        let after = info(1, "a int64 primary key, c int32, e text, d text default 'x'", &[1, 3, 2, 5]);
+        let before =
+            [("a", "int64", 1), ("b", "text", 2), ("c", "int8", 3), ("d", "text", 4), ("f", "text", 6)];
+        let after = [("a", "int64", 1), ("c", "int32", 3), ("e", "text", 2), ("d", "text", 5)];
+        let columns = |list: &[(&str, &str, u32)]| list.iter().map(|(n, t, id)| column(n, t, *id)).collect();
+        let (before, after) = (info(1, columns(&before), "a"), info(1, columns(&after), "a"));
         let changes: Vec<String> =
             between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
         assert_eq!(changes, ["rename b to e", "widen c int8 -> int32", "drop f"]);
@@ -159,8 +191,8 @@ mod tests {
 
     #[test]
     fn another_table_is_matched_by_name() {
-        let before = info(1, "a int64 primary key, b text", &[1, 2]);
-        let after = info(2, "b text, a int64, primary key (b)", &[1, 2]);
+        let before = info(1, vec![column("a", "int64", 1), column("b", "text", 2)], "a");
+        let after = info(2, vec![column("b", "text", 1), column("a", "int64", 2)], "b");
         let changes: Vec<String> =
             between(Some(&before), Some(&after)).iter().map(ToString::to_string).collect();
         assert_eq!(changes, ["key (a) -> (b)"]);
