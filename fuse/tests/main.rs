@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod caches;
+mod exerciser;
 mod kernel;
 mod lifecycle;
+mod mutations;
 mod semantics;
 mod support;
 mod tools;
