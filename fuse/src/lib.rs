@@ -30,4 +30,5 @@ pub mod tree;
 pub mod view;
 
 pub use error::{Error, Result};
-pub use mount::{Ended, Mount, MountOptions, Unmounter, mount, umount};
+pub use mount::{Ended, Mount, MountOptions, MountStatus, Unmounter, mount, mount_at_place, umount};
+pub use mount_point::Place;

@@ -10,14 +10,14 @@ use crate::adapter::Adapter;
 use crate::attach::{self, AttachOptions};
 use crate::attributes::Permissions;
 use crate::error::{Error, Result};
-use crate::mount_point;
+use crate::mount_point::{self, Place};
 use crate::mount_table::{self, MountEntry};
 use crate::passthrough::Passthrough;
 use crate::pool::Pool;
 use crate::requests::Requests;
 use crate::view::{FileSystem, FileSystemOptions};
 use asof_engine::view::Format;
-use asof_engine::{AsOf, Database};
+use asof_engine::{AsOf, Database, Version};
 use fuser::{Session, SessionACL};
 use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
@@ -71,6 +71,17 @@ impl Default for MountOptions {
     }
 }
 
+/// What a mount is doing, to tell people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountStatus {
+    /// The newest version it shows.
+    pub newest: Version,
+    /// Files and directories that are open.
+    pub open: usize,
+    /// Requests that the kernel's caches did not answer.
+    pub requests: Requests,
+}
+
 /// How a mount ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -97,6 +108,8 @@ pub struct Unmounter {
 #[derive(Debug)]
 struct Shared {
     entry: MountEntry,
+    /// Until the mount has left the tree.
+    place: Mutex<Option<Arc<Place>>>,
     phase: Mutex<Phase>,
     changed: Condvar,
     /// Held while unmounting, so that two who do it at once do it one after the other.
@@ -112,7 +125,12 @@ enum Phase {
 
 /// Mounts a database at an empty directory and serves it until it is unmounted.
 pub fn mount(database: Database, directory: impl AsRef<Path>, options: MountOptions) -> Result<Mount> {
-    let path = mount_point::check(directory.as_ref(), database.path())?;
+    let place = Place::take(directory.as_ref(), database.path(), false)?;
+    mount_at_place(database, Arc::new(place), options)
+}
+
+/// Like [`mount()`], at a place that is already held, and that a holder may hold beyond the mount's end.
+pub fn mount_at_place(database: Database, place: Arc<Place>, options: MountOptions) -> Result<Mount> {
     let source = source_name(&options, database.path());
     let allow_other = options.allow_other;
     let threads = options.threads.max(1);
@@ -120,11 +138,11 @@ pub fn mount(database: Database, directory: impl AsRef<Path>, options: MountOpti
     let sweeper = view.clone();
     let pool = Pool::new(WORK_THREADS, move || sweeper.sweep())
         .map_err(|error| Error::system("starting threads for rendering", error))?;
-    let attached = attach::attach(&path, &AttachOptions { source, allow_other })?;
+    let attached = attach::attach(place.path(), &AttachOptions { source, allow_other })?;
     let entry = attached.entry;
     let adapter = Adapter::new(view.clone(), pool);
     let passthrough = adapter.passthrough();
-    let served = serve(adapter, attached.device, allow_other, threads, entry.clone());
+    let served = serve(adapter, attached.device, allow_other, threads, entry.clone(), place);
     match served {
         Ok(shared) => {
             attach::raise_readahead(&entry);
@@ -139,13 +157,18 @@ pub fn mount(database: Database, directory: impl AsRef<Path>, options: MountOpti
     }
 }
 
-/// Ends the mount of asof at a directory, served by whatever process, or by none any more.
+/// Ends the mount of asof at a directory, served by whatever process, or by none any more. Returns once its server has
+/// ended or, where that takes long, after a while.
 pub fn umount(directory: impl AsRef<Path>) -> Result<()> {
     let directory = directory.as_ref();
     let path = mount_point::locate(directory)
         .map_err(|error| Error::system(format!("finding {}", directory.display()), error))?;
     match mount_table::mount_at(&path)? {
-        Some(entry) if entry.is_ours() => attach::detach(&entry, false),
+        Some(entry) if entry.is_ours() => {
+            attach::detach(&entry, false)?;
+            mount_point::wait_until_left(&path);
+            Ok(())
+        }
         Some(entry) => {
             let found = format!(": {} ({}) is mounted there", entry.source, entry.file_system);
             Err(Error::NotOurs { path, found })
@@ -188,6 +211,7 @@ fn serve(
     allow_other: bool,
     threads: usize,
     entry: MountEntry,
+    place: Arc<Place>,
 ) -> Result<Arc<Shared>> {
     let acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
     let mut config = fuser::Config::default();
@@ -197,6 +221,7 @@ fn serve(
         .map_err(|error| Error::system("greeting the kernel's FUSE", error))?;
     let shared = Arc::new(Shared {
         entry,
+        place: Mutex::new(Some(place)),
         phase: Mutex::new(Phase::Serving),
         changed: Condvar::new(),
         unmounting: Mutex::new(()),
@@ -217,18 +242,25 @@ impl Mount {
 
     /// Waits until the mount has ended: by [`Mount::unmount`], an [`Unmounter`], someone's `umount`, or a failure.
     pub fn wait(&self) -> Result<Ended> {
-        let mut phase = self.shared.phase.lock();
-        while matches!(*phase, Phase::Serving) {
-            self.shared.changed.wait(&mut phase);
+        loop {
+            if let Some(ended) = self.wait_for(Duration::from_secs(3600)) {
+                return ended;
+            }
         }
+    }
+
+    /// Like [`Mount::wait`], but not for long; `None` while the mount is served.
+    pub fn wait_for(&self, limit: Duration) -> Option<Result<Ended>> {
+        let mut phase = self.shared.phase.lock();
+        self.shared.changed.wait_while_for(&mut phase, |phase| matches!(phase, Phase::Serving), limit);
         match &*phase {
-            Phase::Serving => unreachable!("the loop above ends with another phase"),
-            Phase::Detached => Ok(Ended::Detached),
-            Phase::Ended(None) => Ok(Ended::Unmounted),
-            Phase::Ended(Some(failure)) => Err(Error::system(
+            Phase::Serving => None,
+            Phase::Detached => Some(Ok(Ended::Detached)),
+            Phase::Ended(None) => Some(Ok(Ended::Unmounted)),
+            Phase::Ended(Some(failure)) => Some(Err(Error::system(
                 format!("serving {}", self.path().display()),
                 std::io::Error::other(failure.clone()),
-            )),
+            ))),
         }
     }
 
@@ -240,6 +272,17 @@ impl Mount {
     /// How many requests the kernel's caches did not answer.
     pub fn requests(&self) -> Requests {
         self.view.requests()
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> Result<MountStatus> {
+        let newest = self.view.database().readable()?.0;
+        Ok(MountStatus { newest, open: self.view.open_count(), requests: self.view.requests() })
+    }
+
+    /// How many inodes the kernel knows.
+    pub fn inode_count(&self) -> usize {
+        self.view.inode_count()
     }
 
     /// Whether the kernel reads sealed files by itself, as far as is known from the opens so far.
@@ -313,6 +356,7 @@ impl Shared {
             Phase::Ended(_) => Ended::Unmounted,
             Phase::Serving | Phase::Detached => {
                 *phase = Phase::Detached;
+                self.place.lock().take();
                 self.changed.notify_all();
                 Ended::Detached
             }
@@ -324,6 +368,7 @@ impl Shared {
         if !matches!(*phase, Phase::Ended(_)) {
             *phase = next;
         }
+        self.place.lock().take();
         self.changed.notify_all();
     }
 

@@ -1,12 +1,120 @@
-//! Whether a directory can be a mount point, and what is wrong where it cannot.
+//! Whether a directory can be a mount point, what is wrong where it cannot, and who is at work there.
+//!
+//! Invariant: who serves a mount holds a lock of the directory beneath it from before the mount is there until all of it
+//! is gone. The lock goes with its process, however that ends. Who unmounts, or mounts at the same place, waits for it.
 
 use crate::error::{Error, Result};
 use crate::mount_table::{self, MountEntry};
+use rustix::fs::FlockOperation;
+use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long to wait for a server that is about to end. One that is stuck, or one in another mount namespace, is not
+/// waited for longer.
+const LEAVING_WAIT: Duration = Duration::from_secs(5);
+const LEAVING_POLL: Duration = Duration::from_millis(5);
+/// The file system type of a place at which the first look mounts: looking into it before would wait for ourselves.
+const MOUNTED_ON_DEMAND: &str = "autofs";
+
+/// A directory to mount at, held for one server. Dropping it removes the directory, where it was made for the mount.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    made: bool,
+    /// The directory itself, which the mount covers: locked.
+    beneath: Option<File>,
+}
+
+impl Place {
+    /// Takes an empty directory outside `database` as a mount point. With `make`, a directory that is missing is made,
+    /// and goes again with this value. Where a server is about to leave the place, waits for it.
+    pub fn take(directory: &Path, database: &Path, make: bool) -> Result<Place> {
+        loop {
+            let made = make && make_directory(directory)?;
+            // From here on, a directory that was made goes where the place is refused.
+            let mut place = Place { path: directory.to_path_buf(), made, beneath: None };
+            place.path = check(directory, database)?;
+            place.beneath = match is_mounted_on_demand(&place.path)? {
+                true => None,
+                false => open(&place.path).ok(),
+            };
+            let Some(beneath) = &place.beneath else { return Ok(place) };
+            wait_for_lock(beneath, FlockOperation::NonBlockingLockExclusive);
+            if is_at(beneath, &place.path) {
+                return Ok(place);
+            }
+            // Meanwhile who left it removed it, or somebody mounted there.
+            place.made = false;
+        }
+    }
+
+    /// Its canonical path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the directory was made for the mount.
+    pub fn is_made(&self) -> bool {
+        self.made
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.made {
+            // If something lies in it by now, it is not ours to remove.
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
+/// Waits until who served the mount that was at `path` has left.
+pub fn wait_until_left(path: &Path) {
+    if let Ok(beneath) = open(path) {
+        wait_for_lock(&beneath, FlockOperation::NonBlockingLockShared);
+    }
+}
+
+fn make_directory(directory: &Path) -> Result<bool> {
+    match std::fs::create_dir(directory) {
+        Ok(()) => Ok(true),
+        // A dead mount point cannot even be looked at; `check` says what is wrong with it.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::system(format!("making the directory {}", directory.display()), error)),
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_DIRECTORY).open(path)
+}
+
+fn wait_for_lock(directory: &File, lock: FlockOperation) {
+    let start = Instant::now();
+    // Where a file system has no locks, nobody can be waited for.
+    while rustix::fs::flock(directory, lock) == Err(rustix::io::Errno::WOULDBLOCK) {
+        if start.elapsed() > LEAVING_WAIT {
+            return;
+        }
+        std::thread::sleep(LEAVING_POLL);
+    }
+}
+
+fn is_at(directory: &File, path: &Path) -> bool {
+    match (directory.metadata(), std::fs::metadata(path)) {
+        (Ok(held), Ok(found)) => (held.dev(), held.ino()) == (found.dev(), found.ino()),
+        _ => false,
+    }
+}
+
+fn is_mounted_on_demand(path: &Path) -> Result<bool> {
+    Ok(mount_table::mount_at(path)?.is_some_and(|entry| entry.file_system == MOUNTED_ON_DEMAND))
+}
 
 /// Checks that `directory` is an empty directory outside `database` and not a mount of asof already; gives its
-/// canonical path.
+/// canonical path. Into a place that is mounted on demand it does not look.
 pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
     let refuse = |reason: String| Error::MountPoint { path: directory.to_path_buf(), reason };
     let path = locate(directory).map_err(|error| match error.kind() {
@@ -23,13 +131,6 @@ pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
             )),
         });
     }
-    let metadata = std::fs::metadata(&path).map_err(|error| match is_dead(&error) {
-        true => refuse("a dead FUSE mount is there; end it with: fusermount3 -u or umount".to_string()),
-        false => refuse(error.to_string()),
-    })?;
-    if !metadata.is_dir() {
-        return Err(refuse("it is not a directory".to_string()));
-    }
     let database = database
         .canonicalize()
         .map_err(|error| Error::system(format!("finding the database {}", database.display()), error))?;
@@ -44,6 +145,16 @@ pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
             "the mount would cover the database {}; choose another place",
             database.display()
         )));
+    }
+    if is_mounted_on_demand(&path)? {
+        return Ok(path);
+    }
+    let metadata = std::fs::metadata(&path).map_err(|error| match is_dead(&error) {
+        true => refuse("a dead FUSE mount is there; end it with: fusermount3 -u or umount".to_string()),
+        false => refuse(error.to_string()),
+    })?;
+    if !metadata.is_dir() {
+        return Err(refuse("it is not a directory".to_string()));
     }
     match std::fs::read_dir(&path).and_then(|mut entries| entries.next().transpose()) {
         Ok(None) => Ok(path),
@@ -77,6 +188,7 @@ pub fn is_dead(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn a_mount_point_is_an_empty_directory_outside_the_database() {
@@ -101,5 +213,44 @@ mod tests {
         let link = place.path().join("link");
         std::os::unix::fs::symlink(&inside, &link).unwrap();
         assert!(message(&link).contains("inside the database"));
+    }
+
+    #[test]
+    fn a_place_is_waited_for_until_who_has_it_leaves() {
+        let scratch = tempfile::tempdir().unwrap();
+        let database = scratch.path().join("database");
+        std::fs::create_dir(&database).unwrap();
+        let at = scratch.path().join("made");
+        let first = Place::take(&at, &database, true).unwrap();
+        assert!(first.is_made() && at.is_dir());
+        let left = std::sync::atomic::AtomicBool::new(false);
+        let second = std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let second = Place::take(&at, &database, true).unwrap();
+                assert!(left.load(Ordering::SeqCst), "the first is still there");
+                second
+            });
+            // Long enough for one who does not wait to be seen.
+            std::thread::sleep(Duration::from_millis(50));
+            left.store(true, Ordering::SeqCst);
+            drop(first);
+            second.join().unwrap()
+        });
+        // The first took its directory with it, so the second made one of its own.
+        assert!(second.is_made() && at.is_dir());
+        drop(second);
+        assert!(!at.exists());
+        wait_until_left(&at);
+    }
+
+    #[test]
+    fn a_directory_that_was_made_in_vain_is_removed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = scratch.path().join("inside");
+        let error = Place::take(&at, scratch.path(), true).unwrap_err().to_string();
+        assert!(error.contains("inside the database"), "{error}");
+        assert!(!at.exists());
+        let error = Place::take(&at, scratch.path(), false).unwrap_err().to_string();
+        assert!(error.contains("does not exist"), "{error}");
     }
 }

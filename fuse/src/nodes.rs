@@ -84,9 +84,13 @@ impl Inode {
         self.log.clone().or_else(|| self.view.lock().upgrade())
     }
 
-    /// Remembers the rendered file as long as someone uses it.
+    /// Remembers the rendered file as long as someone uses it. One that is used already stays: who has it open may open
+    /// it again, also when nobody could render it so any more.
     pub fn remember_view(&self, view: &Arc<View>) {
-        *self.view.lock() = Arc::downgrade(view);
+        let mut known = self.view.lock();
+        if known.strong_count() == 0 {
+            *known = Arc::downgrade(view);
+        }
     }
 }
 
@@ -212,6 +216,19 @@ mod tests {
         let second = inodes.enter(commit(1));
         assert_ne!(first.number, second.number);
         assert_eq!(inodes.enter_known(&first.node).expect("known").number, second.number);
+    }
+
+    #[test]
+    fn a_view_that_is_in_use_is_not_replaced() {
+        let inode = commit(1);
+        let views = [1, 2].map(|length| Arc::new(View::from_bytes(vec![0; length])));
+        inode.remember_view(&views[0]);
+        inode.remember_view(&views[1]);
+        let [first, second] = views;
+        drop(second);
+        assert_eq!(inode.view().expect("in use").size(), 1);
+        drop(first);
+        assert!(inode.view().is_none());
     }
 
     #[test]

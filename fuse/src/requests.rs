@@ -17,6 +17,13 @@ pub struct Requests {
     pub listings: u64,
 }
 
+impl Requests {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.lookups + self.attributes + self.opens + self.reads + self.listings
+    }
+}
+
 /// Counts requests.
 #[derive(Debug, Default)]
 pub(crate) struct RequestCounters {

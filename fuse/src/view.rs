@@ -143,9 +143,12 @@ impl FileSystem {
         self.handles.len()
     }
 
-    /// Lets go of what was kept for a moment. To be called now and then.
+    /// Lets go of what was kept for a moment, and of files that the newest state does without. To be called now and then.
     pub fn sweep(&self) {
         self.recent.sweep();
+        if let Err(error) = self.database.readable() {
+            log::debug!("the newest state cannot be read: {error}");
+        }
     }
 
     /// What `stat` shows of an inode, and for how long.

@@ -1,6 +1,7 @@
 //! How mounts begin and end.
 
-use crate::support::{Place, is_root, shell};
+use crate::support::{Place, commit_price, is_root, shell, view_of, walk};
+use asof_engine::Database;
 use asof_fuse::attach::{AttachOptions, attach, detach};
 use asof_fuse::mount_table::mount_at;
 use asof_fuse::{Ended, Error, MountOptions, mount, umount};
@@ -226,4 +227,23 @@ fn strange_names_of_places_are_no_trouble() {
             .unwrap();
     assert!(shell(&strange, "cat version/1/orders.csv").starts_with("id,"));
     assert_eq!(mount.unmount().unwrap(), Ended::Unmounted);
+}
+
+#[test]
+fn a_mount_that_only_sits_there_holds_nothing_back() {
+    let place = Place::new();
+    let database = place.example();
+    let manifests = || fs::read_dir(place.database_path().join("manifest")).unwrap().count();
+    let change = |price: f64| {
+        commit_price(&database, price);
+        database.checkpoint().unwrap();
+    };
+    change(1.0);
+    let view = view_of(&Database::open_read_only(place.database_path(), place.options()).unwrap());
+    walk(&view, "version/1/orders.csv").expect("it is there");
+    (2..5).for_each(|price| change(f64::from(price)));
+    assert_eq!(manifests(), 3, "what it looked at last is kept until it looks again");
+    view.sweep();
+    change(5.0);
+    assert_eq!(manifests(), 2);
 }

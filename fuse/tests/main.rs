@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod caches;
 mod diffs;
 mod digests;
+mod exerciser;
 mod kernel;
 mod lifecycle;
 mod logs;
+mod mutations;
 mod semantics;
 mod support;
 mod tools;

@@ -39,7 +39,11 @@ impl Place {
     }
 
     pub fn options(&self) -> Options {
-        Options { view_cache_dir: Some(self.directory.path().join("cache")), ..Options::default() }
+        self.options_with_cache("cache")
+    }
+
+    pub fn options_with_cache(&self, name: &str) -> Options {
+        Options { view_cache_dir: Some(self.directory.path().join(name)), ..Options::default() }
     }
 
     /// Another handle to the database, as another process has it.
@@ -113,6 +117,21 @@ impl Drop for Place {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Has the kernel forget all names and inodes of a mount that nobody uses. It takes root.
+pub fn forget_names(mount: &Path) {
+    // The kernel does it whenever a file system is mounted again with other options.
+    rustix::mount::mount_remount(mount, rustix::mount::MountFlags::RDONLY, "").unwrap();
+}
+
+/// Waits until something is so; fails with what was waited for.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed().as_secs() < 60, "waited in vain until {what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
 pub fn order_columns() -> Vec<Column> {

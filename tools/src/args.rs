@@ -490,6 +490,9 @@ pub struct MountArgs {
     /// Most bytes of rendered files to keep in $XDG_CACHE_HOME/asof or ~/.cache/asof: 500MB, 2GiB [default: 2GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub cache_size: Option<u64>,
+    /// What the mount table shows as the source [default: asof:DB]
+    #[arg(long, value_name = "TEXT")]
+    pub source: Option<String>,
 }
 
 /// `umount`

@@ -157,8 +157,7 @@ impl Context {
     /// programs can read it.
     pub fn note(&self, what: impl std::fmt::Display) {
         if !self.quiet && !self.json {
-            // Nobody to tell it to is no reason to fail.
-            let _ = writeln!(io::stderr(), "{what}");
+            crate::print::status_line::above(&format!("{what}\n"));
         }
     }
 

@@ -18,9 +18,11 @@ pub mod input;
 pub mod interrupt;
 pub mod key;
 pub mod logger;
+pub mod mount_helper;
 pub mod output;
 pub mod print;
 pub mod schema_text;
+pub mod service;
 pub mod session;
 
 pub use context::Context;
@@ -37,6 +39,9 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A file that would get larger than this process may make one is an error of its write, and not the end.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let words: Vec<OsString> = words.into_iter().collect();
+    if mount_helper::is_called(words.first()) {
+        return run_mount_helper(&words[1..]);
+    }
     let json = words.iter().any(|word| word == "--json");
     let database = std::env::var_os("ASOF_DB");
     let cli = match database_argument::parse(&words, database.as_deref()) {
@@ -50,6 +55,33 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(Status::Usage.code());
         }
     };
+    ExitCode::from(run_command(cli).code())
+}
+
+/// Mounts as `mount(8)` asks for it.
+fn run_mount_helper(words: &[OsString]) -> ExitCode {
+    let request = mount_helper::translate(words).and_then(|request| match request.fake {
+        true => mount_helper::check(&request.words).map(|_| None),
+        false => Ok(Some(request.words)),
+    });
+    let status = match request {
+        Ok(None) => Status::Done,
+        Ok(Some(words)) => match database_argument::parse(&words, None) {
+            Ok(cli) => run_command(cli),
+            Err(error) => {
+                report_usage(&error, false);
+                Status::Usage
+            }
+        },
+        Err(error) => {
+            context::report(&error, false);
+            error.status()
+        }
+    };
+    ExitCode::from(mount_helper::status(status))
+}
+
+fn run_command(cli: args::Cli) -> Status {
     let context = Context::new(&cli.globals);
     logger::start(context.quiet, context.verbose);
     let status = dispatch(cli.command, &context).unwrap_or_else(|error| {
@@ -59,7 +91,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(database) = context.take_opened() {
         print::counters(&database.counters(), context.json);
     }
-    ExitCode::from(status.code())
+    status
 }
 
 /// Reports wrong usage on one line; help where nothing was typed.

@@ -1,8 +1,7 @@
 //! What libraries have to say: warnings on standard error, and more of it with `-v`.
 
-use crate::print::escape_controls;
+use crate::print::{escape_controls, status_line};
 use log::{LevelFilter, Log, Metadata, Record};
-use std::io::{Write, stderr};
 
 struct Logger;
 
@@ -29,8 +28,7 @@ impl Log for Logger {
     fn log(&self, record: &Record) {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str().to_lowercase();
-            // Nobody to tell it to is no reason to fail.
-            let _ = writeln!(stderr(), "asof: {level}: {}", escape_controls(&record.args().to_string()));
+            status_line::above(&format!("asof: {level}: {}\n", escape_controls(&record.args().to_string())));
         }
     }
 

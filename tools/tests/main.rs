@@ -4,4 +4,5 @@
 
 mod cli;
 mod input;
+mod mounts;
 mod processes;

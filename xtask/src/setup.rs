@@ -8,11 +8,13 @@ use std::fs;
 use std::path::Path;
 
 /// A program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("python3", "python3"),
     ("fusermount3", "fuse3"),
     ("rsync", "rsync"),
     ("setpriv", "util-linux"),
+    ("mount", "mount"),
+    ("findmnt", "util-linux"),
     ("strace", "strace"),
 ];
 

@@ -17,6 +17,7 @@ use rustix::fs::FlockOperation;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,6 +83,47 @@ fn is_view_name(name: &str) -> bool {
 pub(super) struct SealedFile {
     pub(super) file: File,
     pub(super) size: u64,
+    /// Its room in memory, where it has no other.
+    _held: Option<Held>,
+}
+
+/// Where a file can be rendered, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// In the cache's directory, to be found again.
+    Kept,
+    /// In the directory of temporary files, without a name.
+    Unnamed,
+    /// In memory that is left for parts of stitched files.
+    Memory,
+}
+
+/// Room in memory, until it is dropped.
+#[derive(Debug)]
+struct Held {
+    all: Arc<AtomicU64>,
+    all_max: u64,
+    bytes: u64,
+}
+
+impl Held {
+    /// Takes room for more bytes; `false` where there is none.
+    fn grow(&mut self, bytes: u64) -> bool {
+        let taken = take(&self.all, self.all_max, bytes);
+        self.bytes += if taken { bytes } else { 0 };
+        taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn take(all: &AtomicU64, all_max: u64, bytes: u64) -> bool {
+    let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= all_max);
+    all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 /// The cache of one directory. Open it once a process.
@@ -93,8 +135,8 @@ pub struct ViewCache {
     /// One lock a key, and the open file if any.
     slots: Mutex<HashMap<ViewKey, Arc<Mutex<Weak<SealedFile>>>>>,
     usage: Mutex<Usage>,
-    /// Bytes of parts of stitched files that are held in memory.
-    held: AtomicU64,
+    /// Bytes of parts of stitched files, and of files that have no room elsewhere, that are held in memory.
+    held: Arc<AtomicU64>,
     held_max: u64,
 }
 
@@ -138,7 +180,7 @@ impl ViewCache {
             bytes_max,
             slots: Mutex::default(),
             usage: Mutex::default(),
-            held: AtomicU64::new(0),
+            held: Arc::default(),
             held_max,
         };
         cache.make_room(cache.bytes_max);
@@ -152,8 +194,7 @@ impl ViewCache {
 
     /// Takes room in memory for so many bytes; `false` where there is none. Who has it lets it go.
     pub(super) fn hold(&self, bytes: u64) -> bool {
-        let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= self.held_max);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        take(&self.held, self.held_max, bytes)
     }
 
     /// Gives room in memory back.
@@ -224,38 +265,54 @@ impl ViewCache {
         };
         // Best effort: it only tells which files were used last.
         let _ = file.set_modified(SystemTime::now());
-        Some(SealedFile { file, size: checksum.size })
+        Some(SealedFile { file, size: checksum.size, _held: None })
     }
 
-    /// Renders into the cache; once more after making room where the disk was full.
+    /// Renders into the cache, also after making room there; where that has no room or cannot be written, elsewhere.
     fn render(&self, key: &ViewKey, expected: Option<u64>, render: &Render) -> Result<SealedFile> {
         let place = |error: Error| error.at(format_args!("rendering {}", key.format.extension()));
-        let mut result = self.render_once(key, expected, render);
-        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full) && self.directory.is_some() {
+        let mut result = self.render_in(Room::Kept, key, expected, render);
+        if matches!(&result, Ok(Err(error)) if error.kind() == ErrorKind::Full) {
             self.make_room(0);
-            result = self.render_once(key, expected, render);
+            result = self.render_in(Room::Kept, key, expected, render);
         }
-        result.map_err(place)
+        for room in [Room::Unnamed, Room::Memory] {
+            let why = match &result {
+                Ok(Err(error)) if error.kind() != ErrorKind::Full => break,
+                Ok(Ok(_)) => break,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            if self.directory.is_some() || room == Room::Memory {
+                log::warn!("a file is rendered to go when it is closed, for it cannot be kept: {why}");
+            }
+            result = self.render_in(room, key, expected, render);
+        }
+        result.unwrap_or_else(|error| Err(error.into())).map_err(place)
     }
 
-    fn render_once(&self, key: &ViewKey, expected: Option<u64>, render: &Render) -> Result<SealedFile> {
-        let (mut temporary, named) = match &self.directory {
-            Some(directory) => match Temporary::create(directory) {
-                Ok(temporary) => (temporary, true),
-                Err(error) => {
-                    log::warn!("{} cannot be written: {error}", directory.display());
-                    (Temporary::create(&std::env::temp_dir())?, false)
-                }
-            },
-            None => (Temporary::create(&std::env::temp_dir())?, false),
+    /// The outer error means that nothing can be written there.
+    fn render_in(
+        &self,
+        room: Room,
+        key: &ViewKey,
+        expected: Option<u64>,
+        render: &Render,
+    ) -> io::Result<Result<SealedFile>> {
+        let mut held = None;
+        let mut temporary = match (room, &self.directory) {
+            (Room::Kept, None) => return Err(io::Error::new(io::ErrorKind::NotFound, "there is no cache")),
+            (Room::Kept, Some(directory)) => Temporary::create(directory)?,
+            (Room::Unnamed, _) => Temporary::create(&std::env::temp_dir())?,
+            (Room::Memory, _) => {
+                held = Some(Held { all: self.held.clone(), all_max: self.held_max, bytes: 0 });
+                Temporary::in_memory()?
+            }
         };
         let sealed = temporary.reader()?;
-        let (size, hash) = {
-            let mut out = HashingWriter {
-                out: BufWriter::new(&temporary.file),
-                hasher: blake3::Hasher::new(),
-                bytes: 0,
-            };
+        let rendered = (|| {
+            let out = Bounded { file: &temporary.file, held: held.as_mut() };
+            let mut out = HashingWriter { out: BufWriter::new(out), hasher: blake3::Hasher::new(), bytes: 0 };
             let told = render(&mut out)?;
             out.out.flush()?;
             if told != out.bytes {
@@ -263,13 +320,15 @@ impl ViewCache {
                     format!("the renderer told {told} bytes and wrote {}; this is a bug in asof", out.bytes);
                 return Err(Error::corrupt(what));
             }
-            (out.bytes, out.hasher.finalize())
-        };
-        check_size(key, expected, size)?;
-        if named && size <= self.bytes_max {
-            self.publish(key, &mut temporary, &Checksum { size, hash });
-        }
-        Ok(SealedFile { file: sealed, size })
+            check_size(key, expected, out.bytes)?;
+            Ok((out.bytes, out.hasher.finalize()))
+        })();
+        Ok(rendered.map(|(size, hash)| {
+            if room == Room::Kept && size <= self.bytes_max {
+                self.publish(key, &mut temporary, &Checksum { size, hash });
+            }
+            SealedFile { file: sealed, size, _held: held }
+        }))
     }
 
     /// Gives a rendered file its name. Where that fails it is served all the same.
@@ -421,9 +480,17 @@ impl Temporary {
         }
     }
 
+    /// A file that is nowhere but in memory.
+    fn in_memory() -> io::Result<Temporary> {
+        let file = rustix::fs::memfd_create("asof-view", rustix::fs::MemfdFlags::CLOEXEC)?;
+        Ok(Temporary { file: file.into(), path: None })
+    }
+
     /// Another descriptor of the file, for reading alone.
     fn reader(&self) -> io::Result<File> {
-        let path = self.path.as_ref().expect("the file was not renamed yet");
+        let Some(path) = &self.path else {
+            return File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        };
         let reader = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
         let same = |a: Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
         match same(reader.metadata()?, self.file.metadata()?) {
@@ -446,6 +513,28 @@ impl Drop for Temporary {
         if let Some(path) = &self.path {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// A file that takes no more room in memory than there is.
+struct Bounded<'a> {
+    file: &'a File,
+    held: Option<&'a mut Held>,
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(held) = &mut self.held
+            && !held.grow(bytes.len() as u64)
+        {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no room on disk, and none in memory"));
+        }
+        let mut file = self.file;
+        file.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -516,3 +605,6 @@ impl<W: Write> Write for HashingWriter<W> {
         self.out.flush()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,17 @@ pub fn render(
     out: &mut dyn Write,
 ) -> Result<u64> {
     let mut out = Sink { out, bytes: 0, error: None };
+    let result = write(format, schema, batches, &mut out);
+    out.own_error_first(result)?;
+    Ok(out.bytes)
+}
+
+fn write(
+    format: Format,
+    schema: &TableSchema,
+    batches: impl Iterator<Item = Result<RecordBatch>>,
+    out: &mut Sink,
+) -> Result<()> {
     match format {
         Format::Csv => {
             let mut buffer = Vec::with_capacity(BUFFER_BYTES);
@@ -38,7 +49,7 @@ pub fn render(
             for batch in batches {
                 let batch = batch?;
                 let rows = CsvRows::new(schema, &batch);
-                write_lines(batch.num_rows(), |row, buffer| rows.write(row, buffer), &mut buffer, &mut out)?;
+                write_lines(batch.num_rows(), |row, buffer| rows.write(row, buffer), &mut buffer, out)?;
             }
             out.write_all(&buffer)?;
         }
@@ -47,15 +58,14 @@ pub fn render(
             for batch in batches {
                 let batch = batch?;
                 let rows = JsonRows::new(schema, &batch);
-                write_lines(batch.num_rows(), |row, buffer| rows.write(row, buffer), &mut buffer, &mut out)?;
+                write_lines(batch.num_rows(), |row, buffer| rows.write(row, buffer), &mut buffer, out)?;
             }
             out.write_all(&buffer)?;
         }
-        Format::Arrow => write_arrow(schema, batches, &mut out)?,
-        Format::Parquet => parquet_file::write(schema, batches, &mut out)?,
+        Format::Arrow => write_arrow(schema, batches, out)?,
+        Format::Parquet => parquet_file::write(schema, batches, out)?,
     }
-    out.flush()?;
-    Ok(out.bytes)
+    Ok(out.flush()?)
 }
 
 fn write_lines(
@@ -81,18 +91,15 @@ fn write_arrow(
     out: &mut Sink,
 ) -> Result<()> {
     let arrow_schema = schema.to_arrow();
-    let result = (|| {
-        let options = IpcWriteOptions::default();
-        let mut writer = FileWriter::try_new_with_options(&mut *out, &arrow_schema, options)?;
-        for batch in Rechunked::new(batches, arrow_schema.clone()) {
-            // What lies under nulls would show in the file; a column block has nothing there.
-            let batch = batch?;
-            let rows = batch.num_rows();
-            writer.write(&decode_columns(&encode_columns(&batch), &arrow_schema, rows)?)?;
-        }
-        Ok(writer.finish()?)
-    })();
-    out.own_error_first(result)
+    let options = IpcWriteOptions::default();
+    let mut writer = FileWriter::try_new_with_options(out, &arrow_schema, options)?;
+    for batch in Rechunked::new(batches, arrow_schema.clone()) {
+        // What lies under nulls would show in the file; a column block has nothing there.
+        let batch = batch?;
+        let rows = batch.num_rows();
+        writer.write(&decode_columns(&encode_columns(&batch), &arrow_schema, rows)?)?;
+    }
+    Ok(writer.finish()?)
 }
 
 /// Where the bytes go: counts them, and remembers the error that a writer in between would wrap.
@@ -110,6 +117,13 @@ impl Sink<'_> {
             (_, result) => result,
         }
     }
+
+    /// Remembers an error, and gives another like it for the writer in between.
+    fn keep(&mut self, error: io::Error) -> io::Error {
+        let again = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        self.error = Some(error);
+        again
+    }
 }
 
 impl Write for Sink<'_> {
@@ -120,17 +134,12 @@ impl Write for Sink<'_> {
                 Ok(count)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                let again =
-                    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-                self.error = Some(error);
-                Err(again)
-            }
+            Err(error) => Err(self.keep(error)),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.out.flush().map_err(|error| self.keep(error))
     }
 }
 

@@ -111,14 +111,20 @@ fn seconds_too_far_away_for_parquet_are_an_error() {
 
 #[test]
 fn an_error_of_the_rows_or_the_destination_comes_through() {
-    struct Full;
+    /// A disk that is full as it is written, or only as what was gathered goes to it.
+    struct Full {
+        gathers: bool,
+    }
     impl std::io::Write for Full {
-        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::StorageFull.into())
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.gathers { Ok(bytes.len()) } else { Err(no_room()) }
         }
         fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
+            if self.gathers { Err(no_room()) } else { Ok(()) }
         }
+    }
+    fn no_room() -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::StorageFull, "no room on /here")
     }
     let batch = numbers(10);
     let schema = schema_of(&batch);
@@ -126,8 +132,12 @@ fn an_error_of_the_rows_or_the_destination_comes_through() {
         let damaged = [Ok(batch.clone()), Err(Error::corrupt("page 7"))];
         let error = render(format, &schema, damaged.into_iter(), &mut Vec::new()).unwrap_err();
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::Corrupt, "page 7".into()), "{format:?}");
-        let error = render(format, &schema, [Ok(batch.clone())].into_iter(), &mut Full).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Full, "{format:?}");
+        for gathers in [false, true] {
+            let mut full = Full { gathers };
+            let error = render(format, &schema, [Ok(batch.clone())].into_iter(), &mut full).unwrap_err();
+            let told = (error.kind(), error.to_string());
+            assert_eq!(told, (ErrorKind::Full, "no room on /here".into()), "{format:?}");
+        }
     }
 }
 

@@ -78,7 +78,9 @@ impl FileSystem {
         }
         let Node::Table { format, .. } = inode.node else { return Err(Refusal::Stale) };
         let view = self.database.snapshot(inode.version())?.view(table_name(inode), format)?;
-        inode.remember_view(&view);
+        if is_of(&view, inode) {
+            inode.remember_view(&view);
+        }
         Ok(view)
     }
 

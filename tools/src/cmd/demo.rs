@@ -66,7 +66,9 @@ pub fn run(args: DemoArgs, context: &Context) -> Result {
         places.print(context, Door::Mount { removed })
     });
     match served {
-        Ok(()) => {
+        Ok(place) => {
+            // Who waits for the mount's end finds nothing of the demo any more.
+            drop((temporary, place));
             let fate = if removed { "removed" } else { "kept" };
             context.note(format_args!("unmounted {}; the database is {fate}", places.mount.display()));
         }

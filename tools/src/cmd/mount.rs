@@ -2,9 +2,10 @@
 
 use crate::args::MountArgs;
 use crate::{Context, Error, Result, Status, background, session};
-use asof_fuse::MountOptions;
+use asof_fuse::{MountOptions, Place};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Mounts a database; with `--background` another process serves the mount and this one ends once it is ready.
 pub fn run(args: MountArgs, context: &Context) -> Result {
@@ -13,7 +14,7 @@ pub fn run(args: MountArgs, context: &Context) -> Result {
     let directory = absolute(&args.directory)?;
     let what = format!("{} at {}", database.display(), directory.display());
     if !args.background {
-        serve(&args, context, &database, &directory, || {
+        let place = serve(&args, context, &database, &directory, || {
             context.note(format_args!(
                 "mounted {what}; Ctrl-C or `asof umount {}` ends it",
                 args.directory.display()
@@ -23,12 +24,14 @@ pub fn run(args: MountArgs, context: &Context) -> Result {
             }
             Ok(())
         })?;
+        drop(place);
         context.note(format_args!("unmounted {}", directory.display()));
         return Ok(Status::Done);
     }
     let pid = match background::start()? {
         background::Side::Child(ready) => {
-            return ready.serve(|ready| serve(&args, context, &database, &directory, || ready.tell()));
+            return ready
+                .serve(|ready| serve(&args, context, &database, &directory, || ready.tell()).map(drop));
         }
         background::Side::Parent { pid } => pid,
     };
@@ -50,7 +53,7 @@ fn serve(
     database: &Path,
     directory: &Path,
     ready: impl FnOnce() -> Result<()>,
-) -> Result<()> {
+) -> Result<Arc<Place>> {
     let mut options = context.options();
     if let Some(bytes) = args.cache_size {
         options.view_cache_bytes = bytes;
@@ -64,6 +67,7 @@ fn serve(
         gid: args.gid,
         mode: args.mode,
         formats: args.formats.clone().unwrap_or(defaults.formats),
+        fs_name: args.source.clone(),
         ..MountOptions::default()
     };
     session::serve(context, database, directory, options, ready)
