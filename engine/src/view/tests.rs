@@ -1,6 +1,6 @@
 use super::*;
 use crate::codec::columns::{decode_columns, encode_columns};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::test_rows::{arbitrary_batch, batch_of_json, schema_of};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, TimeUnit};

@@ -10,7 +10,6 @@ use crate::tree::{Kind, Node};
 use asof_engine::view::View;
 use asof_engine::{Snapshot, Version, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What `README.md` says.
 pub(super) const README: &str = include_str!("../mounted_readme.md");
@@ -40,7 +39,8 @@ impl FileSystem {
                         Content::View(view)
                     }
                     None => {
-                        // Rendered or verified before it is open, so that the kernel can read the sealed file by itself.
+                        // What is sealed is verified before it is open, so that the kernel can read it by itself; Arrow is
+                        // rendered, other forms are made as they are read.
                         let this = self.clone();
                         return Ok(Answer::Later(Work::new(inode.number, move || {
                             let view = this.view_of(&inode)?;
@@ -86,8 +86,8 @@ impl FileSystem {
             inode.make_stale();
             return Err(Refusal::Stale);
         }
-        let file = OpenFile { inode, content, ready: AtomicBool::new(false) };
-        Ok(Opened { handle: self.handles.add(Handle::File(file)), keep_cache: true })
+        let file = Handle::File(OpenFile { inode, content });
+        Ok(Opened { handle: self.handles.add(file), keep_cache: true })
     }
 
     /// Reads from an open file; fewer bytes than asked only at its end.
@@ -139,10 +139,7 @@ impl OpenFile {
     fn is_ready(&self, offset: u64, length: u32) -> bool {
         match &self.content {
             Content::Bytes(_) => true,
-            Content::View(view) => {
-                let served = view.layout() == 0 && self.ready.load(Ordering::Acquire);
-                served || view.is_ready(offset, u64::from(length))
-            }
+            Content::View(view) => view.is_ready(offset, u64::from(length)),
         }
     }
 
@@ -171,7 +168,6 @@ impl OpenFile {
                     }
                     filled += got;
                 }
-                self.ready.store(true, Ordering::Release);
                 Ok(buffer)
             }
         }
