@@ -118,13 +118,10 @@ fn parts_read_in_any_order_are_those_of_a_whole_rendering_wherever_rows_lie() {
     }
 }
 
+type Change = Box<dyn Fn(&mut Transaction)>;
+
 /// A table, and commits that change it.
-fn table_of(
-    database: &Database,
-    columns: Vec<Column>,
-    key: &[&str],
-    commits: Vec<Box<dyn Fn(&mut Transaction)>>,
-) {
+fn table_of(database: &Database, columns: Vec<Column>, key: &[&str], commits: Vec<Change>) {
     let mut txn = database.begin().unwrap();
     let key: Vec<String> = key.iter().map(|name| name.to_string()).collect();
     txn.create_table(TABLE, columns, &key).unwrap();
@@ -165,7 +162,7 @@ fn tables_without_key_are_in_order_of_insertion() {
             let values: ArrayRef = Arc::new(Int64Array::from_iter_values(range.map(|n| n * 7_919 % 100_003)));
             RecordBatch::try_from_iter([("n", values)]).unwrap()
         };
-        let insert = move |range: std::ops::Range<i64>| -> Box<dyn Fn(&mut Transaction)> {
+        let insert = move |range: std::ops::Range<i64>| -> Change {
             Box::new(move |txn| txn.insert(TABLE, &numbers(range.clone())).unwrap())
         };
         table_of(database, vec![Column::new("n", ColumnType::Int64)], &[], vec![insert(0..9_000)]);
