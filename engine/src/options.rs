@@ -29,6 +29,8 @@ pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
 pub const COPIES_ROWS_MIN_DEFAULT: u64 = 32_768;
 /// Bytes of rendered files kept in the cache directory.
 pub const VIEW_CACHE_BYTES_DEFAULT: u64 = 2 << 30;
+/// Bytes of CSV and JSON Lines files that are rendered at a time, about.
+pub const TEXT_SECTION_BYTES_DEFAULT: u64 = 4 << 20;
 
 /// Who makes checkpoints, and whatever else need not be done at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub struct Options {
     pub view_cache_bytes: u64,
     /// Where rendered files are kept; `None`: `$XDG_CACHE_HOME/asof` or `~/.cache/asof`.
     pub view_cache_dir: Option<PathBuf>,
+    /// Bytes of CSV and JSON Lines files that are rendered at a time, about: who reads a byte waits for no more.
+    pub text_section_bytes: u64,
     /// The zone of times written without an offset.
     pub time_zone: jiff::tz::TimeZone,
     /// Sizes of the log's segments, and how long a process keeps its turn; `wait` overrules what it says of waiting.
@@ -107,6 +111,7 @@ impl Default for Options {
             transaction_bytes: None,
             view_cache_bytes: VIEW_CACHE_BYTES_DEFAULT,
             view_cache_dir: None,
+            text_section_bytes: TEXT_SECTION_BYTES_DEFAULT,
             time_zone: jiff::tz::TimeZone::UTC,
             log: LogOptions::default(),
             disk: Arc::new(RealDisk),

@@ -2,6 +2,7 @@
 //! which order they have to be merged, if at all, and what of them is read.
 
 mod filter;
+pub(crate) mod ranges;
 
 use crate::adapt::{adapt, batch_of, loose_schema};
 use crate::api::{Filter, ScanOptions};

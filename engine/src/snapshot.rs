@@ -224,7 +224,6 @@ impl Snapshot {
                 return Ok(Arc::new(view));
             }
         }
-        let size = self.text_size(&entry, format)?;
         let key = ViewKey {
             database: self.inner.id,
             table: entry.id,
@@ -233,12 +232,18 @@ impl Snapshot {
             format,
             layout: 0,
         };
+        if let Some(size) = self.text_size(&entry, format)? {
+            let (rows, cache) = (self.rows_of(&entry)?, self.inner.views().clone());
+            let sections = (rows, self.inner.options.text_section_bytes);
+            let view = View::text(cache, key, size, (&self.state, entry, self.version), sections);
+            return Ok(Arc::new(view));
+        }
         let snapshot = self.clone();
         let name = table.to_string();
         let render = Box::new(move |out: &mut dyn std::io::Write| {
             crate::view::render(format, &schema, snapshot.scan(&name, ScanOptions::default())?, out)
         });
-        View::new(self.inner.views().clone(), key, size, render).map(Arc::new)
+        View::new(self.inner.views().clone(), key, None, render).map(Arc::new)
     }
 }
 

@@ -1,19 +1,23 @@
 //! A past state as a file.
 //!
 //! [`render`] turns rows into the bytes of a file. A [`View`] is such a file with its exact size: CSV and JSON Lines
-//! know it from running sums and are rendered when first read, Parquet is stitched of data files where it can be, and
-//! others are rendered to know it. Rendered bytes lie in a [`ViewCache`]. Invariant: a view's size and bytes never change, and bytes that do not have the expected size are an
-//! error, not a file.
+//! know it from running sums and are rendered section by section as they are read, Parquet is stitched of data files
+//! where it can be, and others are rendered to know it. Rendered bytes lie in a [`ViewCache`]. Invariant: a view's size
+//! and bytes never change, and bytes that do not have the expected size are an error, not a file.
 
 mod cache;
+mod carried;
 mod diff;
 mod digest;
+mod extents;
 mod log;
 mod parquet_file;
 mod render;
+mod restart_points;
 mod stitched;
 #[cfg(test)]
 mod tests;
+mod text_file;
 
 pub use cache::{Render, ViewCache, ViewKey};
 pub use diff::render_diff;
@@ -22,15 +26,15 @@ pub use log::{LogExtent, LogFile};
 pub use render::{RENDERER_REVISION, render};
 pub use stitched::Composition;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::state::State;
 use asof_mvcc::{Table, TableSchema, Version};
 use cache::SealedFile;
 use parking_lot::Mutex;
 use std::fmt;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 use stitched::Stitched;
+use text_file::{Source, TextFile};
 
 /// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +98,7 @@ enum Body {
     Bytes(Vec<u8>),
     File(Box<Rendered>),
     Stitched(Box<Stitched>),
+    Text(Arc<TextFile>),
 }
 
 /// A file that is in the cache or can be rendered into it.
@@ -144,6 +149,22 @@ impl View {
         Ok(stitched.map(|stitched| View { size: stitched.size(), body: Body::Stitched(Box::new(stitched)) }))
     }
 
+    /// A table as CSV or JSON Lines, of a size that is known, with so many rows, in sections of about so many
+    /// bytes.
+    pub(crate) fn text(
+        cache: Arc<ViewCache>,
+        key: ViewKey,
+        size: u64,
+        (state, table, version): (&Arc<State>, Arc<Table>, Version),
+        (rows, section_bytes): (u64, u64),
+    ) -> View {
+        let new = || {
+            let source = Source::new(state.clone(), table, version, rows);
+            TextFile::new(cache.clone(), key.clone(), size, source, section_bytes)
+        };
+        View { size, body: Body::Text(cache.text(&key, size, new)) }
+    }
+
     /// Its exact size in bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -165,14 +186,14 @@ impl View {
         }
     }
 
-    /// Whether a range can be read without rendering anything.
+    /// Whether a range can be read without rendering anything; an empty one, whether [`View::prepare`] has nothing to do.
     pub fn is_ready(&self, offset: u64, length: u64) -> bool {
+        let range = offset.min(self.size)..offset.saturating_add(length).min(self.size);
         match &self.body {
             Body::Bytes(_) => true,
             Body::File(rendered) => rendered.file.get().is_some(),
-            Body::Stitched(stitched) => {
-                stitched.is_ready(offset.min(self.size)..offset.saturating_add(length).min(self.size))
-            }
+            Body::Stitched(stitched) => stitched.is_ready(range),
+            Body::Text(text) => text.is_ready(range),
         }
     }
 
@@ -180,7 +201,8 @@ impl View {
     pub fn part_at(&self, offset: u64) -> u64 {
         match &self.body {
             Body::Stitched(stitched) => stitched.part_at(offset) as u64,
-            _ => 0,
+            Body::Text(text) => text.part_at(offset),
+            Body::Bytes(_) | Body::File(_) => 0,
         }
     }
 
@@ -194,19 +216,9 @@ impl View {
         match &self.body {
             Body::Bytes(bytes) => buf.copy_from_slice(&bytes[offset as usize..offset as usize + wanted]),
             Body::Stitched(stitched) => stitched.read_exact_at(buf, offset)?,
+            Body::Text(text) => text.read_exact_at(buf, offset)?,
             Body::File(rendered) => {
-                let file = rendered.file(Some(self.size))?;
-                file.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
-                    std::io::ErrorKind::UnexpectedEof => {
-                        let key = &rendered.key;
-                        let format = key.format.extension();
-                        Error::corrupt(format!(
-                            "the cached {format} of table {} was cut while open; open it again",
-                            key.table
-                        ))
-                    }
-                    _ => error.into(),
-                })?;
+                rendered.file(Some(self.size))?.read_exact_at(buf, offset, &rendered.key)?;
             }
         }
         Ok(wanted)
@@ -232,14 +244,20 @@ impl View {
         match &self.body {
             Body::Bytes(_) | Body::Stitched(_) => None,
             Body::File(rendered) => rendered.file.get().map(|sealed| &sealed.file),
+            Body::Text(text) => text.sealed().map(|sealed| &sealed.file),
         }
     }
 
-    /// Renders the file now, unless it is ready; of one that is stitched, the footer.
+    /// Does what is worth doing before the first read: renders a file that is rendered as a whole, makes the footer of one
+    /// that is stitched, looks for one of text in the cache.
     pub fn prepare(&self) -> Result<()> {
         match &self.body {
             Body::Bytes(_) => Ok(()),
             Body::Stitched(stitched) => stitched.prepare(),
+            Body::Text(text) => {
+                text.open();
+                Ok(())
+            }
             Body::File(rendered) => rendered.file(Some(self.size)).map(|_| ()),
         }
     }

@@ -10,7 +10,7 @@ use asof_engine::view::{LogFile, View};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An open file or directory.
 #[derive(Debug)]
@@ -28,8 +28,6 @@ pub struct OpenFile {
     pub inode: Arc<Inode>,
     /// Its bytes.
     pub content: Content,
-    /// Whether a read has been served, so that the next needs no rendering.
-    pub ready: AtomicBool,
 }
 
 /// The bytes of an open file.

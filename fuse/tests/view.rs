@@ -3,8 +3,8 @@
 use crate::support::{
     Place, commit_at, commit_price, content, listing, order_columns, orders, tag, view_of, view_with, walk,
 };
-use asof_engine::view::Format;
-use asof_engine::{CommitOptions, Database, Version};
+use asof_engine::view::{Format, render};
+use asof_engine::{CommitOptions, Database, Options, ScanOptions, Version};
 use asof_fuse::answer::Answer;
 use asof_fuse::attributes::{IMMUTABLE_TTL, MOVING_TTL};
 use asof_fuse::error::Refusal;
@@ -480,6 +480,40 @@ fn stat_of_text_renders_nothing_and_of_parquet_only_once() {
         assert!(matches!(second, Answer::Now(_)), "{name}");
         second.wait().unwrap();
     }
+}
+
+#[test]
+fn opening_text_renders_nothing_and_a_part_of_it_does_not_wait_for_others() {
+    let place = Place::new();
+    place.numbers(20_000);
+    let options = Options { text_section_bytes: 32 << 10, ..place.options() };
+    let database = Database::open(place.database_path(), options).unwrap();
+    let mut expected = Vec::new();
+    let snapshot = database.snapshot(Version(1)).unwrap();
+    let rows = snapshot.scan("numbers", ScanOptions::default()).unwrap();
+    render(Format::Csv, &snapshot.schema("numbers").unwrap(), rows, &mut expected).unwrap();
+    let view = view_of(&database);
+    let opened = view.open(inode(&view, "version/1/numbers.csv"), 0).unwrap().wait().unwrap();
+    let size = expected.len() as u64;
+    let read = |offset: u64| view.read(opened.handle, offset, 4_096).unwrap();
+    let part = |offset: u64| expected[offset as usize..][..4_096.min((size - offset) as usize)].to_vec();
+    let Answer::Later(first) = read(0) else { panic!("nothing is rendered when it is opened") };
+    assert!(first.run().unwrap() == part(0));
+    let Answer::Later(last) = read(size - 4_096) else {
+        panic!("the end is not rendered with the beginning")
+    };
+    let Answer::Now(again) = read(0) else { panic!("what was rendered is there") };
+    assert!(again == part(0));
+    let Answer::Later(middle) = read(size / 2) else { panic!("nor is the middle") };
+    assert!(last.run().unwrap() == part(size - 4_096));
+    assert!(middle.run().unwrap() == part(size / 2));
+    // Parts that are known to lie apart are rendered beside each other.
+    let Answer::Later(one) = read(size / 4) else { panic!("nor is a quarter") };
+    let Answer::Later(other) = read(40_000) else { panic!("nor is the second part") };
+    assert_ne!(one.key, other.key);
+    let all: Vec<u8> = (0..size).step_by(4_096).flat_map(|offset| read(offset).wait().unwrap()).collect();
+    assert!(all == expected);
+    view.release(opened.handle).unwrap();
 }
 
 #[test]

@@ -1,19 +1,27 @@
 //! The cache of rendered files: per user, outside every database, bounded, shared by processes.
 //!
-//! A file in it is served as it lies there, so its checksum stands beside it, in `NAME.sum`. A name is made of all that
-//! the bytes depend on, so files never go stale; they go when the cache is full, those opened longest ago first (their
-//! modification time is when they were last opened). Invariants: a file is served only after its length and checksum
-//! were verified in this process; what is damaged or torn is rendered again; one key is rendered once at a time; removing
-//! a file never breaks who has it open.
+//! A file in it is served as it lies there, so its checksum stands beside it, in `NAME.sum`, or the digests of its
+//! sections do. A name is made of all that the bytes depend on, so files never go stale; they go when the cache is full,
+//! those opened longest ago first (their modification time is when they were last opened). `NAME.points` tells where
+//! sections of a text file begin and what they are, whether the file itself is there or not. Invariants: bytes are served
+//! only after they were verified in this process, the whole file by its checksum or a section by its digest; what is
+//! damaged or torn is rendered again; one key is rendered once at a time; removing a file never breaks who has it open.
 //!
 //! Nothing here needs to survive a crash, so nothing is synced. This is the one place of the engine that uses files
 //! beside [`asof_wal::Disk`]: the cache is no part of a database.
 
+mod draft;
+
+pub(super) use draft::Draft;
+
+use super::restart_points::{self, RestartPoint};
+use super::text_file::TextFile;
 use super::{Format, RENDERER_REVISION};
 use crate::error::{Error, ErrorKind, Result};
 use asof_mvcc::Version;
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Read, Write};
@@ -134,6 +142,8 @@ pub struct ViewCache {
     bytes_max: u64,
     /// One lock a key, and the open file if any.
     slots: Mutex<HashMap<ViewKey, Arc<Mutex<Weak<SealedFile>>>>>,
+    /// Text files that are in use.
+    texts: Mutex<HashMap<ViewKey, Weak<TextFile>>>,
     usage: Mutex<Usage>,
     /// Bytes of parts of stitched files, and of files that have no room elsewhere, that are held in memory.
     held: Arc<AtomicU64>,
@@ -156,6 +166,11 @@ const LOOK_AGAIN_PART: usize = 16;
 const SLOTS_MAX: usize = 1024;
 const TEMPORARY_PREFIX: &str = "tmp-";
 const CHECKSUM_SUFFIX: &str = ".sum";
+const POINTS_SUFFIX: &str = ".points";
+/// Restart points of other versions that are read to find those of which most is known.
+const NEAREST_LOOKED_AT: usize = 4;
+/// Restart points that take more than this are not read.
+const POINTS_BYTES_MAX: u64 = 64 << 20;
 const CHUNK_BYTES: usize = 256 << 10;
 
 impl ViewCache {
@@ -179,6 +194,7 @@ impl ViewCache {
             directory: usable,
             bytes_max,
             slots: Mutex::default(),
+            texts: Mutex::default(),
             usage: Mutex::default(),
             held: Arc::default(),
             held_max,
@@ -252,7 +268,7 @@ impl ViewCache {
     }
 
     /// A file of the cache whose length and checksum are right.
-    fn open_verified(&self, key: &ViewKey, expected: Option<u64>) -> Option<SealedFile> {
+    pub(super) fn open_verified(&self, key: &ViewKey, expected: Option<u64>) -> Option<SealedFile> {
         let path = self.directory.as_ref()?.join(key.file_name());
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path).ok()?;
         let verified = Checksum::read(&path).filter(|checksum| {
@@ -291,6 +307,17 @@ impl ViewCache {
         result.unwrap_or_else(|error| Err(error.into())).map_err(place)
     }
 
+    /// A file to write, and whether it lies where it may get a name.
+    fn temporary(&self) -> Result<(Temporary, bool)> {
+        if let Some(directory) = &self.directory {
+            match Temporary::create(directory) {
+                Ok(temporary) => return Ok((temporary, true)),
+                Err(error) => log::warn!("{} cannot be written: {error}", directory.display()),
+            }
+        }
+        Ok((Temporary::create(&std::env::temp_dir())?, false))
+    }
+
     /// The outer error means that nothing can be written there.
     fn render_in(
         &self,
@@ -325,34 +352,133 @@ impl ViewCache {
         })();
         Ok(rendered.map(|(size, hash)| {
             if room == Room::Kept && size <= self.bytes_max {
-                self.publish(key, &mut temporary, &Checksum { size, hash });
+                self.publish(key, &mut temporary, size, Some(&Checksum { size, hash }));
             }
             SealedFile { file: sealed, size, _held: held }
         }))
     }
 
     /// Gives a rendered file its name. Where that fails it is served all the same.
-    fn publish(&self, key: &ViewKey, temporary: &mut Temporary, checksum: &Checksum) {
+    fn publish(&self, key: &ViewKey, temporary: &mut Temporary, size: u64, checksum: Option<&Checksum>) {
         let Some(directory) = &self.directory else { return };
         let path = directory.join(key.file_name());
         let published = temporary.rename(&path).and_then(|()| {
+            let Some(checksum) = checksum else { return Ok(()) };
             let mut sum = Temporary::create(directory)?;
             sum.file.write_all(checksum.to_line().as_bytes())?;
-            sum.rename(&with_suffix(&path))
+            sum.rename(&with_suffix(&path, CHECKSUM_SUFFIX))
         });
         if let Err(error) = published {
             log::warn!("{} cannot be kept: {error}", path.display());
             return;
         }
+        self.added(size);
+    }
+
+    /// Takes note of a file that was added, and makes room where there are many.
+    fn added(&self, bytes: u64) {
         let full = {
             let mut usage = self.usage.lock();
-            usage.bytes += checksum.size;
+            usage.bytes += bytes;
             usage.added_since += 1;
             let enough = LOOK_AGAIN_AFTER.max(usage.files / LOOK_AGAIN_PART);
             usage.bytes > self.bytes_max || usage.added_since >= enough
         };
         if full {
             self.make_room(self.bytes_max);
+        }
+    }
+
+    /// The text file of a key that is in use, or a new one.
+    pub(super) fn text(&self, key: &ViewKey, size: u64, new: impl FnOnce() -> TextFile) -> Arc<TextFile> {
+        let mut texts = self.texts.lock();
+        let known = texts.get(key).and_then(Weak::upgrade).filter(|text| text.size() == size);
+        known.unwrap_or_else(|| {
+            if texts.len() >= SLOTS_MAX {
+                texts.retain(|_, text| text.strong_count() > 0);
+            }
+            let text = Arc::new(new());
+            texts.insert(key.clone(), Arc::downgrade(&text));
+            text
+        })
+    }
+
+    /// A file of the cache that has the right length. Its bytes are still to be verified.
+    pub(super) fn open_unverified(&self, key: &ViewKey, size: u64) -> Option<SealedFile> {
+        let path = self.directory.as_ref()?.join(key.file_name());
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path).ok()?;
+        let metadata = file.metadata().ok()?;
+        let _ = file.set_modified(SystemTime::now());
+        (metadata.is_file() && metadata.len() == size).then_some(SealedFile { file, size, _held: None })
+    }
+
+    /// Where sections of a file of this size begin, if that was kept.
+    pub(super) fn restart_points(&self, key: &ViewKey, size: u64) -> Option<Vec<RestartPoint>> {
+        let (kept, points) = self.points_of(&key.file_name())?;
+        (kept == size).then_some(points)
+    }
+
+    /// The same of another version of a table, under the same schema and in the same form, with its size: of the nearest
+    /// ones that of which most is known.
+    pub(super) fn nearest_points(&self, key: &ViewKey) -> Option<(Version, u64, Vec<RestartPoint>)> {
+        let name = key.file_name();
+        let version_at = name.find("-v")? + 2;
+        let (before, after) = (&name[..version_at], &name[version_at + 16..]);
+        let entries = std::fs::read_dir(self.directory.as_ref()?).ok()?;
+        let mut versions: Vec<u64> = entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name();
+                let name = name.to_str()?.strip_suffix(POINTS_SUFFIX)?;
+                let digits = name.strip_prefix(before)?.strip_suffix(after)?;
+                u64::from_str_radix(digits, 16).ok()
+            })
+            .collect();
+        versions.sort_by_key(|version| version.abs_diff(key.changed.0));
+        let found = versions.into_iter().take(NEAREST_LOOKED_AT).filter_map(|version| {
+            let changed = Version(version);
+            let (size, points) = self.points_of(&ViewKey { changed, ..key.clone() }.file_name())?;
+            Some((changed, size, points))
+        });
+        // Of those of which as much is known, the nearest.
+        let known = |points: &[RestartPoint]| points.iter().filter(|point| point.length.is_some()).count();
+        found.min_by_key(|(_, _, points)| Reverse(known(points)))
+    }
+
+    fn points_of(&self, name: &str) -> Option<(u64, Vec<RestartPoint>)> {
+        let path = with_suffix(&self.directory.as_ref()?.join(name), POINTS_SUFFIX);
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path).ok()?;
+        let mut bytes = Vec::new();
+        (&file).take(POINTS_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        let points = restart_points::decode(name, &bytes);
+        match points {
+            Some(_) => {
+                let _ = file.set_modified(SystemTime::now());
+            }
+            None => log::warn!("{} is damaged and is made again", path.display()),
+        }
+        points
+    }
+
+    /// Keeps where sections of a file begin.
+    pub(super) fn keep_restart_points(&self, key: &ViewKey, size: u64, points: &[RestartPoint]) {
+        let Some(directory) = &self.directory else { return };
+        let name = key.file_name();
+        let path = with_suffix(&directory.join(&name), POINTS_SUFFIX);
+        let bytes = restart_points::encode(&name, size, points);
+        let kept = Temporary::create(directory).and_then(|mut temporary| {
+            temporary.file.write_all(&bytes)?;
+            temporary.rename(&path)
+        });
+        match kept {
+            Ok(()) => self.added(bytes.len() as u64),
+            Err(error) => log::warn!("{} cannot be kept: {error}", path.display()),
+        }
+    }
+
+    /// Removes what tells where sections of a file begin: it was wrong.
+    pub(super) fn forget_restart_points(&self, key: &ViewKey) {
+        if let Some(directory) = &self.directory {
+            let _ = std::fs::remove_file(with_suffix(&directory.join(key.file_name()), POINTS_SUFFIX));
         }
     }
 
@@ -368,7 +494,7 @@ impl ViewCache {
                 remove_if_abandoned(&entry.path());
             } else if let Some(of) = name.strip_suffix(CHECKSUM_SUFFIX).filter(|of| is_view_name(of)) {
                 sums.push(of.to_string());
-            } else if is_view_name(&name)
+            } else if is_view_name(name.strip_suffix(POINTS_SUFFIX).unwrap_or(&name))
                 && let Ok(metadata) = entry.metadata()
             {
                 files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), name));
@@ -390,7 +516,7 @@ impl ViewCache {
         }
         let names: HashSet<&str> = files.iter().map(|(_, _, name)| &**name).collect();
         for orphan in sums.iter().filter(|of| !names.contains(&***of)) {
-            let _ = std::fs::remove_file(with_suffix(&directory.join(orphan)));
+            let _ = std::fs::remove_file(with_suffix(&directory.join(orphan), CHECKSUM_SUFFIX));
         }
         *self.usage.lock() = Usage { files: files.len(), bytes, added_since: 0 };
     }
@@ -408,9 +534,9 @@ fn check_size(key: &ViewKey, expected: Option<u64>, size: u64) -> Result<()> {
     }
 }
 
-fn with_suffix(path: &Path) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
-    name.push(CHECKSUM_SUFFIX);
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -558,7 +684,7 @@ impl Checksum {
     /// The checksum beside a file.
     fn read(path: &Path) -> Option<Checksum> {
         const LINE_BYTES_MAX: u64 = 128;
-        let path = with_suffix(path);
+        let path = with_suffix(path, CHECKSUM_SUFFIX);
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).ok()?;
         let mut line = String::new();
         file.take(LINE_BYTES_MAX).read_to_string(&mut line).ok()?;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::codec::columns::{decode_columns, encode_columns};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::test_rows::{arbitrary_batch, batch_of_json, schema_of};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, TimeUnit};
@@ -422,6 +422,45 @@ fn without_a_directory_files_are_served_all_the_same() {
     let cache = ViewCache::open(Some(&gone), 1000, 0);
     std::fs::remove_dir(&gone).unwrap();
     assert_eq!(whole(&View::new(cache, key(1), None, renderer(b"abc").1).unwrap()), b"abc");
+}
+
+#[test]
+fn sections_that_do_not_make_the_size_told_are_an_error_and_are_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let options =
+        crate::Options { view_cache_dir: Some(directory.path().join("unused")), ..Default::default() };
+    let database = crate::Database::create(directory.path().join("db"), options).unwrap();
+    let mut transaction = database.begin().unwrap();
+    let batch = numbers(20_000);
+    transaction.create_table("t", schema_of(&batch).columns, &["c0".to_string()]).unwrap();
+    transaction.insert("t", &batch).unwrap();
+    transaction.commit(Default::default()).unwrap();
+    let snapshot = database.snapshot(Version(1)).unwrap();
+    let table = snapshot.catalog().find("t", Version(1)).unwrap().clone();
+    let size = snapshot.view_size("t", Format::Csv).unwrap();
+    for (told, is_right) in [(size, true), (size + 1, false), (size - 1, false), (size / 2, false)] {
+        let (_directory, cache) = cache(1 << 30);
+        let source = (snapshot.state(), table.clone(), Version(1));
+        let view = View::text(cache.clone(), key(1), told, source, (20_000, 16 << 10));
+        let mut out = Vec::new();
+        let copied = view.copy_to(&mut out);
+        if is_right {
+            copied.unwrap();
+            while view.sealed_file().is_none() {
+                std::thread::yield_now();
+            }
+            assert_eq!((out.len() as u64, names(&cache).len()), (size, 2));
+        } else {
+            assert_eq!(
+                copied.unwrap_err().kind(),
+                ErrorKind::Corrupt,
+                "{told} bytes were told, there are {size}"
+            );
+            assert!(view.sealed_file().is_none());
+            drop(view);
+            assert_eq!(names(&cache), Vec::<PathBuf>::new());
+        }
+    }
 }
 
 #[test]

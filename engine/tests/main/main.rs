@@ -21,6 +21,7 @@ mod scans;
 mod spill;
 mod stitched;
 mod support;
+mod text_files;
 mod threads;
 mod upkeep;
 mod versions;

@@ -11,7 +11,6 @@ use crate::tree::{self, Kind, Node, TableFile};
 use asof_engine::view::{Format, SHA256_HEX_BYTES, View};
 use asof_engine::{Snapshot, Version, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What `README.md` says.
 pub(super) const README: &str = include_str!("../mounted_readme.md");
@@ -41,7 +40,8 @@ impl FileSystem {
                         Content::View(view)
                     }
                     None => {
-                        // Rendered or verified before it is open, so that the kernel can read the sealed file by itself.
+                        // What is sealed is verified before it is open, so that the kernel can read it by itself; Arrow is
+                        // rendered, other forms are made as they are read.
                         let this = self.clone();
                         return Ok(Answer::Later(Work::new(inode.number, move || {
                             let view = this.view_of(&inode)?;
@@ -103,8 +103,8 @@ impl FileSystem {
             inode.make_stale();
             return Err(Refusal::Stale);
         }
-        let file = OpenFile { inode, content, ready: AtomicBool::new(false) };
-        Ok(Opened { handle: self.handles.add(Handle::File(file)), keep_cache: true, direct: false })
+        let file = Handle::File(OpenFile { inode, content });
+        Ok(Opened { handle: self.handles.add(file), keep_cache: true, direct: false })
     }
 
     /// Reads from an open file; fewer bytes than asked only at its end.
@@ -160,10 +160,7 @@ impl OpenFile {
         match &self.content {
             Content::Bytes(_) => true,
             Content::Log(_) => false,
-            Content::View(view) => {
-                let served = view.layout() == 0 && self.ready.load(Ordering::Acquire);
-                served || view.is_ready(offset, u64::from(length))
-            }
+            Content::View(view) => view.is_ready(offset, u64::from(length)),
         }
     }
 
@@ -193,7 +190,6 @@ impl OpenFile {
                     }
                     filled += got;
                 }
-                self.ready.store(true, Ordering::Release);
                 Ok(buffer)
             }
         }

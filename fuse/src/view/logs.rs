@@ -14,7 +14,6 @@ use crate::tree::Node;
 use asof_engine::view::{Format, LogExtent, LogFile};
 use asof_engine::{Database, Version};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Commits that are counted within a request; what is more is work.
 const AT_ONCE_MAX: u64 = 512;
@@ -80,7 +79,7 @@ impl FileSystem {
     pub(super) fn open_log(&self, inode: Arc<Inode>, format: Format) -> Result<Opened, Refusal> {
         let log = self.logs.of(format).ok_or(Refusal::Stale)?;
         let content = Content::Log(log.clone());
-        let file = OpenFile { inode, content, ready: AtomicBool::new(false) };
+        let file = OpenFile { inode, content };
         let handle = self.handles.add(Handle::File(file));
         Ok(Opened { handle, keep_cache: false, direct: true })
     }
