@@ -1,4 +1,4 @@
-//! Files of past states read back by pyarrow, DuckDB and Polars, and compared with what was written, value by value.
+//! Files of past states read back by pyarrow, DuckDB, Polars, pandas, DataFusion and ClickHouse, and compared with what was written, value by value.
 //!
 //! This side holds the oracle: it makes the values, writes them through the engine, keeps every version itself, and
 //! writes down what each file must hold as JSON that no code of the engine has touched. `../readers/compare.py` reads the
@@ -484,7 +484,7 @@ fn python() -> PathBuf {
 }
 
 #[test]
-fn pyarrow_duckdb_and_polars_read_what_was_written() {
+fn everything_that_reads_such_files_reads_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("files");
     fs::create_dir(&out).unwrap();
@@ -605,8 +605,8 @@ fn pyarrow_duckdb_and_polars_read_what_was_written() {
     assert!(!agreed && printed.ends_with(&format!("0 readings agree, {READINGS} differ\n")), "{printed}");
 }
 
-/// Readings of one state of one table: four forms, three readers each.
-const READINGS: usize = 12;
+/// Readings of one state of one table: nine of Parquet, three of each other form.
+const READINGS: usize = 18;
 
 /// Reads the files of a directory with every reader; whether all agree with what was written, and what is printed.
 fn compare(files: &Path) -> (bool, String) {

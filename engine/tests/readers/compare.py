@@ -1,4 +1,4 @@
-"""Reads files of past states with pyarrow, DuckDB and Polars and compares every value with what was written.
+"""Reads files of past states with everything that reads such files and compares every value with what was written.
 
     compare.py DIRECTORY
 
@@ -17,10 +17,14 @@ import struct
 import sys
 from pathlib import Path
 
+import chdb
+import datafusion
 import duckdb
+import pandas
 import polars
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.dataset
 import pyarrow.ipc
 import pyarrow.parquet
 
@@ -330,6 +334,54 @@ def parquet_polars(path, columns):
     return polars.read_parquet(path).to_arrow()
 
 
+def parquet_mapped(path, columns):
+    return pyarrow.parquet.read_table(path, memory_map=True)
+
+
+def parquet_dataset(path, columns):
+    return pyarrow.dataset.dataset(path, format="parquet").to_table()
+
+
+def parquet_streamed(path, columns):
+    return polars.scan_parquet(path).collect(engine="streaming").to_arrow()
+
+
+def parquet_pandas(path, columns):
+    return pa.Table.from_pandas(pandas.read_parquet(path, dtype_backend="pyarrow"), preserve_index=False)
+
+
+def parquet_datafusion(path, columns):
+    context = datafusion.SessionContext()
+    context.register_parquet("file", path, skip_metadata=False)
+    table = context.table("file").to_arrow_table()
+    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    shown = [column.cast(views.get(column.type, column.type)) for column in table.columns]
+    return pa.Table.from_arrays(shown, names=table.column_names)
+
+
+def parquet_clickhouse(path, columns):
+    table = chdb.query(
+        f"SELECT * FROM file({quoted(path)}, Parquet) SETTINGS session_timezone = 'UTC', "
+        "output_format_arrow_string_as_string = 0, output_format_arrow_fixed_string_as_fixed_byte_array = 1",
+        "ArrowTable",
+    )
+    shown = [from_clickhouse(column, kind) for column, (_, kind) in zip(table.columns, columns, strict=True)]
+    return pa.Table.from_arrays(shown, names=table.column_names)
+
+
+def from_clickhouse(column, kind):
+    """ClickHouse has one type for text and bytes, reads times of the day as timestamps, and timestamps without a zone as UTC."""
+    wanted = exact_type(kind, "ms")
+    match kind["kind"]:
+        case "time":
+            return column.cast(pa.int64()).cast(pa.int32() if wanted.bit_width == 32 else pa.int64()).cast(wanted)
+        case "timestamp" | "text":
+            return column.cast(wanted)
+        case "list" | "struct":
+            return pa.nulls(len(column), wanted)
+    return column
+
+
 def arrow_pyarrow(path, columns):
     with pa.memory_map(path) as source:
         table = pyarrow.ipc.open_file(source).read_all()
@@ -400,7 +452,17 @@ def jsonl_polars(path, columns):
 
 
 READERS = {
-    "parquet": {"pyarrow": parquet_pyarrow, "DuckDB": parquet_duckdb, "Polars": parquet_polars},
+    "parquet": {
+        "pyarrow": parquet_pyarrow,
+        "pyarrow, memory map": parquet_mapped,
+        "pyarrow, dataset": parquet_dataset,
+        "DuckDB": parquet_duckdb,
+        "Polars": parquet_polars,
+        "Polars, streaming": parquet_streamed,
+        "pandas": parquet_pandas,
+        "DataFusion": parquet_datafusion,
+        "ClickHouse": parquet_clickhouse,
+    },
     "arrow": {"pyarrow": arrow_pyarrow, "DuckDB": arrow_duckdb, "Polars": arrow_polars},
     "csv": {"pyarrow": csv_pyarrow, "DuckDB": csv_duckdb, "Polars": csv_polars},
     "jsonl": {"Python": jsonl_python, "DuckDB": jsonl_duckdb, "Polars": jsonl_polars},
@@ -415,6 +477,9 @@ def as_shown(form, reader, columns, kind, values):
     if (form, reader) == ("csv", "Polars") and len(columns) == 1:
         # Polars does not tell "NULL" in quotes from NULL without, the only way to write a lone NULL that no reader skips.
         return [None if value == "NULL" else value for value in values]
+    if reader == "ClickHouse" and kind["kind"] in ("list", "struct"):
+        # It has no lists or structs that are NULL.
+        return [None] * len(values)
     if form == "jsonl" and reader in ("DuckDB", "Polars") and goes_through_double(kind):
         return [value if value is None else float(decimal.Decimal(value).scaleb(-kind["scale"])) for value in values]
     return values
