@@ -13,7 +13,7 @@ use super::cache::{Draft, SealedFile, ViewCache, ViewKey};
 use super::carried::{Base, line_bytes};
 use super::extents::{Extents, Misfit, Place};
 use super::restart_points::{Digest, RestartPoint, digest_of};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pool::{self, Pending};
 use crate::scan::ranges::RangedRows;
 use crate::state::State;
@@ -77,24 +77,30 @@ struct Plan {
     /// The file as an earlier rendering left it in the cache, if each of its sections can be verified.
     cached: Option<Arc<SealedFile>>,
     draft: OnceLock<Draft>,
+    /// What the draft's disk has no room for.
+    overflow: OnceLock<Draft>,
     drafting: Mutex<()>,
     filled: AtomicUsize,
 }
 
 struct Section {
     range: KeyRange,
-    /// [`MISSING`], [`IN_DRAFT`] or [`IN_CACHED`].
+    /// [`MISSING`], or where it lies.
     place: AtomicU8,
     /// Whether anybody has read of it.
     is_touched: AtomicBool,
     digest: OnceLock<Digest>,
     /// Held by whoever fills it.
     ahead: Mutex<Option<Ahead>>,
+    /// Its text, where no disk has room for it.
+    kept: OnceLock<(Vec<u8>, Hold)>,
 }
 
 const MISSING: u8 = 0;
 const IN_DRAFT: u8 = 1;
 const IN_CACHED: u8 = 2;
+const IN_OVERFLOW: u8 = 3;
+const IN_MEMORY: u8 = 4;
 
 /// A section that is rendered before anybody asks for it, and the memory it may take.
 struct Ahead {
@@ -274,7 +280,7 @@ impl TextFile {
             let (_, end) = plan.range(index);
             let count = (end - at).min(rest.len() as u64) as usize;
             let (these, others) = rest.split_at_mut(count);
-            plan.file_of(index).read_exact_at(these, at, &self.key)?;
+            plan.read_exact_at(index, these, at, &self.key)?;
             (at, rest) = (at + count as u64, others);
         }
         Ok(())
@@ -529,10 +535,9 @@ impl TextFile {
                 return Err(self.misfits(plan));
             }
             let (start, _) = plan.range(index);
-            let place = |error: Error| error.at(format_args!("rendering {}", self.key.format.extension()));
-            let draft = self.draft(plan).map_err(place)?;
-            draft.write_at(&self.cache, &bytes, start).map_err(place)?;
-            section.place.store(IN_DRAFT, Ordering::Release);
+            let at = |error: Error| error.at(format_args!("rendering {}", self.key.format.extension()));
+            let place = self.store(plan, section, bytes, start).map_err(at)?;
+            section.place.store(place, Ordering::Release);
         }
         drop(ahead);
         if plan.filled.fetch_add(1, Ordering::AcqRel) + 1 == plan.sections.len() {
@@ -567,16 +572,47 @@ impl TextFile {
         }
     }
 
-    fn draft<'a>(&self, plan: &'a Plan) -> Result<&'a Draft> {
-        if let Some(draft) = plan.draft.get() {
+    /// Stores the text of a section in the cache's directory; where that has no room in that of temporary files, and where
+    /// that has none in memory, as far as the budget goes. Gives the place.
+    fn store(&self, plan: &Plan, section: &Section, bytes: Vec<u8>, start: u64) -> Result<u8> {
+        let files: [(u8, &OnceLock<Draft>, fn(&ViewCache, u64) -> Result<Draft>); 2] =
+            [(IN_DRAFT, &plan.draft, ViewCache::draft), (IN_OVERFLOW, &plan.overflow, ViewCache::overflow)];
+        let mut full = None;
+        for (place, file, new) in files {
+            let stored =
+                self.draft(plan, file, new).and_then(|file| file.write_at(&self.cache, &bytes, start));
+            match stored {
+                Ok(()) => return Ok(place),
+                Err(error) => {
+                    log::warn!("a part of a file is kept elsewhere until it is closed: {error}");
+                    full = Some(error);
+                }
+            }
+        }
+        match Hold::take(&self.cache, bytes.len() as u64) {
+            Some(hold) => {
+                section.kept.get_or_init(|| (bytes, hold));
+                Ok(IN_MEMORY)
+            }
+            None => Err(full.expect("no file took it")),
+        }
+    }
+
+    fn draft<'a>(
+        &self,
+        plan: &Plan,
+        file: &'a OnceLock<Draft>,
+        new: fn(&ViewCache, u64) -> Result<Draft>,
+    ) -> Result<&'a Draft> {
+        if let Some(draft) = file.get() {
             return Ok(draft);
         }
         let _drafting = plan.drafting.lock();
-        if let Some(draft) = plan.draft.get() {
+        if let Some(draft) = file.get() {
             return Ok(draft);
         }
-        let draft = self.cache.draft(self.size)?;
-        Ok(plan.draft.get_or_init(|| draft))
+        let draft = new(&self.cache, self.size)?;
+        Ok(file.get_or_init(|| draft))
     }
 
     /// Makes one sealed file of all sections, keeps it in the cache, and lets go of what it was made of.
@@ -593,6 +629,11 @@ impl TextFile {
     }
 
     fn sealed_of(&self, plan: &Plan) -> Result<Arc<SealedFile>> {
+        let elsewhere =
+            |section: &Section| matches!(section.place.load(Ordering::Acquire), IN_OVERFLOW | IN_MEMORY);
+        if plan.sections.iter().any(elsewhere) {
+            return Err(Error::new(ErrorKind::Full, "the cache has no room for all of it"));
+        }
         let Some(draft) = plan.draft.get() else {
             return Ok(plan
                 .cached
@@ -603,7 +644,7 @@ impl TextFile {
             if section.place.load(Ordering::Acquire) == IN_CACHED {
                 let range = plan.range(index);
                 let mut bytes = vec![0; (range.1 - range.0) as usize];
-                plan.file_of(index).read_exact_at(&mut bytes, range.0, &self.key)?;
+                plan.read_exact_at(index, &mut bytes, range.0, &self.key)?;
                 draft.write_at(&self.cache, &bytes, range.0)?;
             }
         }
@@ -632,6 +673,7 @@ impl Plan {
             is_touched: AtomicBool::new(false),
             digest: point.digest.filter(|_| point.length.is_some()).map(OnceLock::from).unwrap_or_default(),
             ahead: Mutex::new(None),
+            kept: OnceLock::new(),
         });
         Some(Plan {
             sections: sections.collect(),
@@ -641,6 +683,7 @@ impl Plan {
             carried_from: OnceLock::new(),
             cached: None,
             draft: OnceLock::new(),
+            overflow: OnceLock::new(),
             drafting: Mutex::new(()),
             filled: AtomicUsize::new(0),
         })
@@ -651,12 +694,21 @@ impl Plan {
         self.extents.lock().range(index).expect("sections are filled that are next to what is placed")
     }
 
-    /// The file that a filled section lies in.
-    fn file_of(&self, index: usize) -> &SealedFile {
-        match self.sections[index].place.load(Ordering::Acquire) {
+    /// Reads bytes that lie within a filled section.
+    fn read_exact_at(&self, index: usize, buf: &mut [u8], offset: u64, key: &ViewKey) -> Result<()> {
+        let section = &self.sections[index];
+        let file = match section.place.load(Ordering::Acquire) {
             IN_CACHED => self.cached.as_ref().expect("the section was found in it"),
+            IN_OVERFLOW => self.overflow.get().expect("the section was written to it").sealed(),
+            IN_MEMORY => {
+                let (text, _) = section.kept.get().expect("the section was kept");
+                let start = (offset - self.range(index).0) as usize;
+                buf.copy_from_slice(&text[start..start + buf.len()]);
+                return Ok(());
+            }
             _ => self.draft.get().expect("the section was written to it").sealed(),
-        }
+        };
+        file.read_exact_at(buf, offset, key)
     }
 
     fn points(&self) -> Vec<RestartPoint> {

@@ -28,10 +28,12 @@ impl ViewCache {
     /// A file of so many bytes that take no room before they are written.
     pub(in crate::view) fn draft(&self, size: u64) -> Result<Draft> {
         let (temporary, has_place) = self.temporary()?;
-        temporary.file.set_len(size)?;
-        let sealed = Arc::new(SealedFile { file: temporary.reader()?, size, _held: None });
-        let file = temporary.file.try_clone()?;
-        Ok(Draft { temporary: Mutex::new(temporary), has_place, file, sealed })
+        Draft::new(temporary, has_place, size)
+    }
+
+    /// The same in the directory of temporary files, for pieces that the cache's directory has no room for.
+    pub(in crate::view) fn overflow(&self, size: u64) -> Result<Draft> {
+        Draft::new(Temporary::create(&std::env::temp_dir())?, false, size)
     }
 
     /// Keeps a draft that is whole under the name of its key, if there is room for it; with a checksum unless its sections
@@ -51,6 +53,13 @@ impl ViewCache {
 }
 
 impl Draft {
+    fn new(temporary: Temporary, has_place: bool, size: u64) -> Result<Draft> {
+        temporary.file.set_len(size)?;
+        let sealed = Arc::new(SealedFile { file: temporary.reader()?, size, _held: None });
+        let file = temporary.file.try_clone()?;
+        Ok(Draft { temporary: Mutex::new(temporary), has_place, file, sealed })
+    }
+
     /// Writes a piece; once more after making room where the disk was full.
     pub(in crate::view) fn write_at(&self, cache: &ViewCache, bytes: &[u8], offset: u64) -> Result<()> {
         match self.file.write_all_at(bytes, offset) {
