@@ -143,7 +143,10 @@ fn ten_thousand_files_are_read_right_by_all_programs_and_leave_nothing_open() {
     assert!(memory_kib() < limit, "{} KiB after the second round, {limit} at most", memory_kib());
     interrupt_when_idle(&mut child, open_files);
     let ran = child.finish();
-    assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    // Programs were asked for tables of version 0, which has none.
+    let told = |line: &&str| !line.starts_with("asof: warn: version/0/");
+    assert_eq!(ran.stderr.lines().find(told), None);
 }
 
 /// Files that were open a moment ago are kept for some seconds. What stays is the database and the mount itself.
