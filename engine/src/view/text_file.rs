@@ -102,6 +102,9 @@ const IN_CACHED: u8 = 2;
 const IN_OVERFLOW: u8 = 3;
 const IN_MEMORY: u8 = 4;
 
+/// Makes a draft of so many bytes.
+type NewDraft = fn(&ViewCache, u64) -> Result<Draft>;
+
 /// A section that is rendered before anybody asks for it, and the memory it may take.
 struct Ahead {
     text: Pending<Result<Option<Text>>>,
@@ -575,7 +578,7 @@ impl TextFile {
     /// Stores the text of a section in the cache's directory; where that has no room in that of temporary files, and where
     /// that has none in memory, as far as the budget goes. Gives the place.
     fn store(&self, plan: &Plan, section: &Section, bytes: Vec<u8>, start: u64) -> Result<u8> {
-        let files: [(u8, &OnceLock<Draft>, fn(&ViewCache, u64) -> Result<Draft>); 2] =
+        let files: [(u8, &OnceLock<Draft>, NewDraft); 2] =
             [(IN_DRAFT, &plan.draft, ViewCache::draft), (IN_OVERFLOW, &plan.overflow, ViewCache::overflow)];
         let mut full = None;
         for (place, file, new) in files {
@@ -598,12 +601,7 @@ impl TextFile {
         }
     }
 
-    fn draft<'a>(
-        &self,
-        plan: &Plan,
-        file: &'a OnceLock<Draft>,
-        new: fn(&ViewCache, u64) -> Result<Draft>,
-    ) -> Result<&'a Draft> {
+    fn draft<'a>(&self, plan: &Plan, file: &'a OnceLock<Draft>, new: NewDraft) -> Result<&'a Draft> {
         if let Some(draft) = file.get() {
             return Ok(draft);
         }
