@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// A program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("python3", "python3"),
     ("fusermount3", "fuse3"),
     ("rsync", "rsync"),
@@ -16,6 +16,10 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("mount", "mount"),
     ("findmnt", "util-linux"),
     ("strace", "strace"),
+    ("git", "git"),
+    ("jq", "jq"),
+    ("rg", "ripgrep"),
+    ("sqlite3", "sqlite3"),
 ];
 
 /// The pins of the Python environment.

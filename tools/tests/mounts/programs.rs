@@ -149,6 +149,44 @@ fn ten_thousand_files_are_read_right_by_all_programs_and_leave_nothing_open() {
     assert_eq!(ran.stderr.lines().find(told), None);
 }
 
+#[test]
+fn programs_that_read_text_read_past_states() {
+    let scratch = history();
+    let (mut child, place) = mount(&scratch, &[]);
+    let at = &place.0;
+    for version in [1, 2, 60, VERSIONS] {
+        let file = |form: &str| format!("version/{version}/orders.{form}");
+        let (csv, jsonl) = (file("csv"), file("jsonl"));
+        quiet(at, &format!("jq -c . {jsonl} | cmp - {jsonl}"));
+        let count = |program: &str| shell(at, &format!("{program} -c 'orders [0-9]* 7$' {csv}"));
+        assert_eq!(count("rg"), count("grep"));
+        let database = scratch.path(&format!("{version}.sqlite"));
+        let import = format!(
+            "sqlite3 {0} '.import --csv {csv} t' && sqlite3 -csv -header {0} 'select * from t order by id + 0'",
+            database.display()
+        );
+        // SQLite ends lines of CSV as RFC 4180 has it, and quotes what has spaces.
+        let unquoted = "tr -d '\\r\"'";
+        assert_eq!(shell(at, &format!("({import}) | {unquoted}")), shell(at, &format!("{unquoted} < {csv}")));
+        let python = format!(
+            "python3 -c \"import csv, json; rows = list(csv.DictReader(open('{csv}', newline=''))); \
+             lines = [json.loads(line) for line in open('{jsonl}')]; \
+             assert rows == [{{name: str(value) for name, value in line.items()}} for line in lines] and rows\""
+        );
+        quiet(at, &python);
+        let numbers = shell(at, &format!("git diff --no-index --numstat version/1/orders.csv {csv}"));
+        let changed = |sign: &str| shell(at, &format!("diff version/1/orders.csv {csv} | grep -c '^{sign}'"));
+        let changed = [changed(">"), changed("<")].map(|count| count.lines().next().unwrap().to_string());
+        match version {
+            1 => assert_eq!(numbers, ""),
+            _ => assert!(numbers.starts_with(&changed.join("\t")), "{numbers} {changed:?}"),
+        }
+    }
+    interrupt(child.get());
+    let ran = child.finish();
+    assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
+}
+
 /// Files that were open a moment ago are kept for some seconds. What stays is the database and the mount itself.
 fn interrupt_when_idle(child: &mut Guard, open_files: impl Fn() -> usize) {
     const OPEN_IDLE_MAX: usize = 40;
