@@ -1,6 +1,6 @@
 //! Where rendered files go when their place has no room or cannot be written.
 
-use crate::support::{Place, is_root, view_of};
+use crate::support::{Place, is_root, view_of, wait_until};
 use asof_engine::Database;
 use asof_engine::view::Format;
 use std::fs;
@@ -67,14 +67,11 @@ fn files_are_there_although_the_cache_is_full_or_cannot_be_written() {
         open("file")
     });
     all_is_read(&place, &on_small, &expected);
-    assert_eq!(
-        fs::read_dir(small.join("cache"))
-            .unwrap()
-            .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("tmp-") })
-            .count(),
-        0,
-        "nothing half made stays"
-    );
+    let is_temporary = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("tmp-");
+    // What was rendered ahead goes when it is done.
+    wait_until("nothing half made stays", || {
+        !fs::read_dir(small.join("cache")).unwrap().any(|entry| is_temporary(entry.unwrap()))
+    });
     drop(on_small);
     all_is_read(&place, &on_file, &expected);
     drop(disk);

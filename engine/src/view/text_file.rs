@@ -587,7 +587,10 @@ impl TextFile {
             match stored {
                 Ok(()) => return Ok(place),
                 Err(error) => {
-                    log::warn!("a part of a file is kept elsewhere until it is closed: {error}");
+                    if plan.overflow.get().is_none() {
+                        let form = self.key.format.extension();
+                        log::warn!("a {form} is kept elsewhere, until it is closed: the cache: {error}");
+                    }
                     full = Some(error);
                 }
             }

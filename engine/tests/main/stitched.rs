@@ -2,7 +2,9 @@
 
 use crate::scans::{Rows, TABLE, batch, flat, history, row};
 use crate::support::{DB, TestClock, options};
-use asof_engine::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use asof_engine::arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray,
+};
 use asof_engine::arrow::compute::concat_batches;
 use asof_engine::arrow::datatypes::{DataType, Int64Type};
 use asof_engine::compact::policy::Parameters;
@@ -172,6 +174,70 @@ fn pages_that_are_shown_whole_are_copied_and_those_alone_that_are_not_are_decode
         // Two pages of three columns, and the two new rows.
         let decoded = database.counters().rows_decoded - before;
         assert!(decoded <= 2 * 3 * 1_024 + 2 * 3, "{decoded} rows");
+    }
+}
+
+#[test]
+fn a_row_group_of_which_nothing_is_shown_is_read_like_any_other_bytes() {
+    let (disk, cache) = (SimDisk::new(1), tempfile::tempdir().expect("a directory"));
+    let database = open(&disk, cache.path());
+    let columns =
+        || vec![Column::new("id", ColumnType::Int64), Column::new("price", ColumnType::Decimal(9, 2))];
+    let rows = |ids: &[i64]| {
+        let prices = Decimal128Array::from_iter_values(ids.iter().map(|id| i128::from(*id)));
+        let prices = prices.with_precision_and_scale(9, 2).expect("they fit");
+        let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
+        RecordBatch::try_from_iter([("id", ids), ("price", Arc::new(prices) as ArrayRef)]).expect("a batch")
+    };
+    let commit = |upserts: &[i64], deletes: &[i64]| {
+        let mut txn = database.begin().expect("a transaction");
+        if database.latest().expect("a version") == Version::ZERO {
+            txn.create_table(TABLE, columns(), &["id".to_string()]).expect("the table is made");
+        }
+        if !upserts.is_empty() {
+            txn.upsert(TABLE, &rows(upserts)).expect("rows are taken");
+        }
+        if !deletes.is_empty() {
+            let keys = rows(deletes).project(&[0]).expect("the key");
+            txn.delete(TABLE, &keys).expect("keys are taken");
+        }
+        txn.commit(CommitOptions::default()).expect("a commit");
+    };
+    commit(&[100], &[]);
+    commit(&[1, 2], &[]);
+    commit(&[], &[1, 2]);
+    commit(&[2, 3], &[]);
+    commit(&[], &[2, 3]);
+    for checkpointed in [false, true] {
+        if checkpointed {
+            database.checkpoint().expect("a checkpoint");
+        }
+        for (version, rows) in [1, 3, 1, 3, 1].into_iter().enumerate() {
+            let snapshot = database.snapshot(Version(version as u64 + 1)).expect("a version");
+            assert_eq!(read(bytes(&view(&snapshot))).num_rows(), rows, "version {}", version + 1);
+        }
+    }
+}
+
+#[test]
+fn a_column_has_statistics_in_every_row_group_or_in_none() {
+    let (disk, cache) = (SimDisk::new(1), tempfile::tempdir().expect("a directory"));
+    let versions = history(&disk, 150_000, 5);
+    let database = open(&disk, cache.path());
+    for checkpointed in [false, true] {
+        if checkpointed {
+            database.checkpoint().expect("a checkpoint");
+        }
+        for version in 1..versions.len() as u64 {
+            let snapshot = database.snapshot(Version(version)).expect("a version");
+            let reader = SerializedFileReader::new(bytes(&view(&snapshot))).expect("a Parquet file");
+            for column in 0..3 {
+                let groups = reader.metadata().row_groups().iter();
+                let with = groups.filter(|group| group.column(column).statistics().is_some()).count();
+                let all = reader.metadata().num_row_groups();
+                assert!(with == 0 || with == all, "{with} of {all} at version {version}");
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::page::{PageKind, append_plain, is_known};
 use crate::adapt::default_array;
 use crate::error::{Error, Result};
 use crate::store::data_writer::parquet_error;
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use asof_mvcc::Column;
 use bytes::Bytes;
@@ -21,8 +21,11 @@ pub(super) struct Encoded {
     pub(super) chunk: ColumnChunkMetaData,
 }
 
-/// Values of a flat column as one plain page.
+/// Values of a flat column as one plain page; nothing where there are none.
 pub(super) fn encode(field: &Field, values: &[ArrayRef]) -> Result<Bytes> {
+    if values.iter().all(|array| array.is_empty()) {
+        return Ok(Bytes::new());
+    }
     if is_known(field.data_type(), physical_type(field.data_type())) {
         let mut out = Vec::new();
         append_plain(values, PageKind::First, &mut out)?;

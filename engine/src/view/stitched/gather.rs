@@ -75,6 +75,7 @@ pub(super) fn gather(
     for batches in memory_rows(state, table, &schema.columns, version)?.chunks(GROUP_BATCHES) {
         builder.add_rows(batches)?;
     }
+    builder.leave_out_statistics()?;
     let layout = builder.layout_number(schema);
     let footer = Footer {
         groups: std::mem::take(&mut builder.groups),
@@ -273,6 +274,24 @@ impl Builder<'_> {
             }
         }
         self.groups.push(FileGroup { rows: Rows::Known(rows), chunks });
+        Ok(())
+    }
+
+    /// Leaves out the statistics of columns of which a row group has none: there are readers (DataFusion 55) that take those
+    /// of some row groups for those of all.
+    fn leave_out_statistics(&mut self) -> Result<()> {
+        for leaf in 0..self.descriptor.num_columns() {
+            let chunks = || self.groups.iter().filter_map(|group| group.chunks.get(leaf));
+            if chunks().all(|(chunk, _)| chunk.statistics().is_some()) {
+                continue;
+            }
+            for group in &mut self.groups {
+                if let Some((chunk, _)) = group.chunks.get_mut(leaf) {
+                    *chunk =
+                        chunk.clone().into_builder().clear_statistics().build().map_err(parquet_error)?;
+                }
+            }
+        }
         Ok(())
     }
 
