@@ -12,6 +12,7 @@ use crate::layout::{Layout, MANIFEST_DIR, manifest_number};
 use asof_mvcc::{FileId, TableId, Version};
 use asof_wal::{Disk, DiskFile, LockKind, OpenMode, Position};
 use bincode::{Decode, Encode};
+use std::io::ErrorKind as IoErrorKind;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"ASOFMANI";
@@ -245,7 +246,9 @@ pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<u64>> {
     let dir = layout.join(MANIFEST_DIR);
     let entries = match disk.list(&dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), IoErrorKind::NotFound | IoErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(io_error("list", &dir, error)),
     };
     let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| manifest_number(&entry.name)).collect();

@@ -123,7 +123,9 @@ pub(crate) fn unknown_tag(state: &State, name: &str) -> Error {
 
 /// The names nearest to one that does not exist, best first.
 pub(crate) fn nearest_names<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut scored: Vec<(usize, &str)> = names.map(|other| (distance(name, other), other)).collect();
+    let name = name.to_lowercase();
+    let scored = names.map(|other| (distance(&name, &other.to_lowercase()), other));
+    let mut scored: Vec<(usize, &str)> = scored.collect();
     scored.sort_unstable();
     scored.into_iter().take(NEAREST).map(|(_, other)| other.to_string()).collect()
 }
@@ -147,4 +149,17 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_in_few_letters_are_nearest_in_whatever_case() {
+        let names = ["a/b", "one", "wide", "UP", "orders"];
+        assert_eq!(nearest_names("WIDE", names.into_iter())[0], "wide");
+        assert_eq!(nearest_names("Order", names.into_iter())[0], "orders");
+        assert_eq!(nearest_names("up", names.into_iter())[0], "UP");
+    }
 }

@@ -1,7 +1,9 @@
 //! What a user does first.
 
 use crate::support::*;
-use asof_engine::{Alteration, Column, ColumnType, CommitOptions, DiffKind, ErrorKind, Version};
+use asof_engine::{
+    Alteration, Column, ColumnType, CommitOptions, Database, DiffKind, ErrorKind, Options, Version,
+};
 use asof_wal::sim::{Cut, Fault, SimDisk};
 use std::sync::Arc;
 
@@ -48,6 +50,14 @@ fn every_version_stays_readable_before_and_after_a_checkpoint_and_a_reopen() {
     assert!(database.checkpoint().unwrap().done);
     check(&database, 3);
     assert!(!database.checkpoint().unwrap().done);
+}
+
+#[test]
+fn a_file_is_no_database() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let error = Database::open_read_only(file.path(), Options::default()).expect_err("it is none");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("is not a database"), "{error}");
 }
 
 #[test]

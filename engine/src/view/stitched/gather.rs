@@ -125,6 +125,10 @@ impl Builder<'_> {
         source: Option<&ColumnChunkMetaData>,
     ) -> Result<(ColumnChunkMetaData, bool)> {
         self.layout.update(&bytes.to_le_bytes());
+        if let Filling::Pages(group, _) = &filling {
+            let copied = group.pages.iter().map(|shown| u8::from(*shown == Shown::All));
+            self.layout.update(&copied.collect::<Vec<u8>>());
+        }
         let start = self.push(bytes, Source::Slot(self.slots.len()));
         let mut chunk = ColumnChunkMetaData::builder(leaf)
             .set_num_values(rows as i64)
