@@ -43,6 +43,7 @@ pub mod manifest;
 #[cfg(all(test, feature = "model"))]
 mod model_tests;
 mod numbers;
+mod once;
 mod open_files;
 pub mod options;
 mod pool;

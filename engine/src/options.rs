@@ -136,7 +136,8 @@ impl Options {
         self.memory() / 8
     }
 
-    /// Columns of stitched files that were read, in memory: a process that has many of them open loads little.
+    /// What was read of files of past states, in memory, and what is rendered ahead of readers: a process that has many of
+    /// them open loads little.
     pub(crate) fn view_bytes(&self) -> u64 {
         self.memory() / 8
     }

@@ -24,6 +24,20 @@ pub struct DeadCount {
     pub most: u64,
 }
 
+/// Dead rows that are told in any order, with their ends, ascending.
+pub fn ascending(
+    tell: impl FnOnce(&mut dyn FnMut(u32, Version)) -> Result<()>,
+) -> Result<Vec<(u32, Version)>> {
+    let mut dead: Vec<(u32, Version)> = Vec::new();
+    tell(&mut |row, end| dead.push((row, end)))?;
+    // Those of one ends file ascend.
+    if !dead.is_sorted_by_key(|(row, _)| *row) {
+        // Stable: it merges what is in order already.
+        dead.sort_by_key(|(row, _)| *row);
+    }
+    Ok(dead)
+}
+
 /// The ends files of one table that a manifest names.
 #[derive(Debug)]
 pub struct TableEnds {
@@ -115,14 +129,7 @@ impl TableEnds {
         rows: &Positions,
         within: (Version, Version),
     ) -> Result<Vec<(u32, Version)>> {
-        let mut dead: Vec<(u32, Version)> = Vec::new();
-        self.each_dead(file, rows, within, &mut |row, end| dead.push((row, end)))?;
-        // Those of one ends file ascend.
-        if !dead.is_sorted_by_key(|(row, _)| *row) {
-            // Stable: it merges what is in order already.
-            dead.sort_by_key(|(row, _)| *row);
-        }
-        Ok(dead)
+        ascending(|each| self.each_dead(file, rows, within, each))
     }
 
     /// Calls with each of these rows, in any order.

@@ -88,6 +88,12 @@ pub fn split_table_name(full: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// The namespace of some tables that has this encoded name.
+pub fn find_namespace<'a>(tables: &'a [String], encoded: &str) -> Option<&'a str> {
+    let mut namespaces = tables.iter().filter_map(|full| split_table_name(full).0);
+    namespaces.find(|namespace| encode(namespace) == encoded)
+}
+
 /// The full name of a table from its namespace and name.
 pub fn join_table_name(namespace: Option<&str>, name: &str) -> String {
     match namespace {

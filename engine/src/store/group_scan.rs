@@ -8,7 +8,7 @@ use super::details::PageZone;
 use super::read::{GroupReader, as_wanted, key_ids};
 use crate::error::{Error, Result};
 use crate::scan::Life;
-use crate::table_ends::DeadCount;
+use crate::table_ends::{DeadCount, ascending};
 use arrow::array::{Array, AsArray, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::UInt64Type;
@@ -53,13 +53,7 @@ pub trait Deaths: Send + Sync {
 
     /// The same, ascending by position.
     fn all(&self, file: &DataFile, group: usize) -> Result<Vec<(u32, Version)>> {
-        let mut dead: Vec<(u32, Version)> = Vec::new();
-        self.each(file, group, &mut |row, end| dead.push((row, end)))?;
-        if !dead.is_sorted_by_key(|(row, _)| *row) {
-            // Stable: it merges what is in order already.
-            dead.sort_by_key(|(row, _)| *row);
-        }
-        Ok(dead)
+        ascending(|each| self.each(file, group, each))
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) struct SealedFile {
     pub(super) file: File,
     pub(super) size: u64,
     /// Its room in memory, where it has no other.
-    _held: Option<Held>,
+    _held: Option<Hold>,
 }
 
 /// Where a file can be rendered, best first.
@@ -106,32 +106,28 @@ enum Room {
     Memory,
 }
 
-/// Room in memory, until it is dropped.
+/// Room taken of the memory for what is read of files, until it is dropped.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Hold {
     all: Arc<AtomicU64>,
     all_max: u64,
     bytes: u64,
 }
 
-impl Held {
+impl Hold {
     /// Takes room for more bytes; `false` where there is none.
     fn grow(&mut self, bytes: u64) -> bool {
-        let taken = take(&self.all, self.all_max, bytes);
+        let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= self.all_max);
+        let taken = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
         self.bytes += if taken { bytes } else { 0 };
         taken
     }
 }
 
-impl Drop for Held {
+impl Drop for Hold {
     fn drop(&mut self) {
         self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
-}
-
-fn take(all: &AtomicU64, all_max: u64, bytes: u64) -> bool {
-    let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= all_max);
-    all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 /// The cache of one directory. Open it once a process.
@@ -208,14 +204,10 @@ impl ViewCache {
         self.directory.as_deref()
     }
 
-    /// Takes room in memory for so many bytes; `false` where there is none. Who has it lets it go.
-    pub(super) fn hold(&self, bytes: u64) -> bool {
-        take(&self.held, self.held_max, bytes)
-    }
-
-    /// Gives room in memory back.
-    pub(super) fn let_go(&self, bytes: u64) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    /// Room in memory for so many bytes; none where there is none.
+    pub(super) fn hold(&self, bytes: u64) -> Option<Hold> {
+        let mut hold = Hold { all: self.held.clone(), all_max: self.held_max, bytes: 0 };
+        hold.grow(bytes).then_some(hold)
     }
 
     /// A file without a name, of so many bytes that take no room before they are written: it goes when it is closed.
@@ -332,7 +324,7 @@ impl ViewCache {
             (Room::Kept, Some(directory)) => Temporary::create(directory)?,
             (Room::Unnamed, _) => Temporary::create(&std::env::temp_dir())?,
             (Room::Memory, _) => {
-                held = Some(Held { all: self.held.clone(), all_max: self.held_max, bytes: 0 });
+                held = self.hold(0);
                 Temporary::in_memory()?
             }
         };
@@ -645,7 +637,7 @@ impl Drop for Temporary {
 /// A file that takes no more room in memory than there is.
 struct Bounded<'a> {
     file: &'a File,
-    held: Option<&'a mut Held>,
+    held: Option<&'a mut Hold>,
 }
 
 impl Write for Bounded<'_> {

@@ -3,7 +3,7 @@
 //! Both are rendered when they are first asked for, as a stream, and lie in the cache under both versions. Invariant:
 //! the bytes are those that the command line prints.
 
-use super::{Format, View, ViewKey, render, schema_digest};
+use super::{Format, View, ViewKey, half, render, schema_digest};
 use crate::api::{Diff, DiffKind};
 use crate::compare::TableDiff;
 use crate::database::Database;
@@ -72,8 +72,6 @@ impl Database {
     }
 
     fn key_of(&self, table: u32, to: Version, rest: blake3::Hasher, format: Format) -> ViewKey {
-        let mut schema = [0; 16];
-        schema.copy_from_slice(&rest.finalize().as_bytes()[..16]);
-        ViewKey { database: self.id(), table, changed: to, schema, format, layout: 0 }
+        ViewKey { database: self.id(), table, changed: to, schema: half(&rest), format, layout: 0 }
     }
 }

@@ -3,7 +3,7 @@
 //! The digest is of the bytes that a reader of the file gets. It lies in the cache beside the file's own entry, under a
 //! checksum like all there, so that each file is hashed once.
 
-use super::{Format, View, ViewKey, schema_digest};
+use super::{Format, View, ViewKey, half, schema_digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::Snapshot;
 use crate::text::write_hex;
@@ -23,9 +23,7 @@ impl Snapshot {
         let info = self.table(table)?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"asof sha256 1").update(&schema_digest(&info.schema));
-        let mut schema = [0; 16];
-        schema.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        let database = self.database();
+        let (database, schema) = (self.database(), half(&hasher));
         let key = ViewKey {
             database: database.id(),
             table: info.id,

@@ -9,7 +9,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Format, View, ViewKey, schema_digest};
+use super::{Format, View, ViewKey, half, schema_digest};
 use crate::api::CommitInfo;
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -245,8 +245,7 @@ impl LogFile {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"asof log block 1").update(&self.block_commits.to_le_bytes());
         hasher.update(&schema_digest(&self.schema));
-        let mut schema = [0; 16];
-        schema.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        let schema = half(&hasher);
         let (database, format) = (self.database.clone(), self.format);
         let key =
             ViewKey { database: database.id(), table: 0, changed: Version(last), schema, format, layout: 0 };

@@ -14,8 +14,9 @@ mod gather;
 mod group;
 mod page;
 
-use super::cache::ViewCache;
+use super::cache::{Hold, ViewCache};
 use crate::error::{Error, Result};
+use crate::once::Once;
 use crate::pool;
 use crate::state::State;
 use crate::store::data_file::DataFile;
@@ -27,12 +28,10 @@ use footer::Footer;
 use gather::gather;
 use group::{Group, Run};
 use page::{Padding, PageKind, padding};
-use parking_lot::Mutex;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// A stitched file.
 pub(super) struct Stitched {
@@ -43,13 +42,9 @@ pub(super) struct Stitched {
     slots: Vec<Slot>,
     columns: Vec<(Column, Field)>,
     footer: Footer,
-    footer_bytes: OnceLock<Bytes>,
-    /// Held by whoever makes the footer.
-    footing: Mutex<()>,
+    footer_bytes: Once<Bytes>,
     /// Slots for which there is no memory lie here at their own offsets.
-    scratch: OnceLock<File>,
-    /// Bytes of the cache's memory that slots take.
-    held: AtomicU64,
+    scratch: Once<File>,
     cache: Arc<ViewCache>,
     /// Keeps the data files.
     state: Arc<State>,
@@ -92,9 +87,7 @@ struct Slot {
     /// Which of the columns.
     column: usize,
     filling: Filling,
-    content: OnceLock<Content>,
-    /// Held by whoever fills it.
-    turn: Mutex<()>,
+    content: Once<Content>,
 }
 
 /// What a slot is filled with.
@@ -118,7 +111,7 @@ struct ChunkPages {
 /// What a slot was filled with.
 enum Content {
     /// Pages of values, then padding.
-    Memory { values: Bytes, padding: Padding, copied: u64 },
+    Memory { values: Bytes, padding: Padding, copied: u64, _hold: Hold },
     /// It lies in the scratch file, at its own offset.
     Scratch { values: u64, copied: u64 },
 }
@@ -141,10 +134,8 @@ impl Stitched {
             slots: gathered.slots,
             columns: gathered.columns,
             footer: gathered.footer,
-            footer_bytes: OnceLock::new(),
-            footing: Mutex::new(()),
-            scratch: OnceLock::new(),
-            held: AtomicU64::new(0),
+            footer_bytes: Once::default(),
+            scratch: Once::default(),
             cache,
             state: state.clone(),
         };
@@ -255,41 +246,28 @@ impl Stitched {
     }
 
     fn scratch(&self) -> Result<&File> {
-        if let Some(file) = self.scratch.get() {
-            return Ok(file);
-        }
-        let file = self.cache.scratch(self.size)?;
-        Ok(self.scratch.get_or_init(|| file))
+        self.scratch.get_or_make(|| self.cache.scratch(self.size))
     }
 
     /// The footer; made once. Others who want it wait.
     fn footer_bytes(&self) -> Result<&Bytes> {
-        if let Some(bytes) = self.footer_bytes.get() {
-            return Ok(bytes);
-        }
-        let _footing = self.footing.lock();
-        if let Some(bytes) = self.footer_bytes.get() {
-            return Ok(bytes);
-        }
-        let groups: Vec<Arc<Group>> = self.footer.groups_to_choose().collect();
-        let width = self.state.generation.open_files().threads;
-        for chosen in pool::ahead(width, groups.into_iter(), |group| group.chosen().map(drop)) {
-            chosen??;
-        }
-        let length = self.size - self.parts.last().map_or(0, |footer| footer.start);
-        let bytes = self.footer.bytes(length as usize)?;
-        Ok(self.footer_bytes.get_or_init(|| bytes.into()))
+        self.footer_bytes.get_or_make(|| {
+            let groups: Vec<Arc<Group>> = self.footer.groups_to_choose().collect();
+            let width = self.state.generation.open_files().threads;
+            for chosen in pool::ahead(width, groups.into_iter(), |group| group.chosen().map(drop)) {
+                chosen??;
+            }
+            let length = self.size - self.parts.last().map_or(0, |footer| footer.start);
+            Ok(self.footer.bytes(length as usize)?.into())
+        })
     }
 
     /// What a slot holds; fills it, once. Others who want it wait.
     fn filled<'a>(&self, slot: &'a Slot) -> Result<&'a Content> {
-        if let Some(content) = slot.content.get() {
-            return Ok(content);
-        }
-        let _turn = slot.turn.lock();
-        if let Some(content) = slot.content.get() {
-            return Ok(content);
-        }
+        slot.content.get_or_make(|| self.fill(slot))
+    }
+
+    fn fill(&self, slot: &Slot) -> Result<Content> {
         let (values, copied) = self.pages_of(slot)?;
         let left = slot.bytes.checked_sub(values.len() as u64);
         let padding = left.and_then(padding).ok_or_else(|| {
@@ -301,18 +279,15 @@ impl Stitched {
             ))
         })?;
         let bytes = values.len() as u64;
-        let content = if self.cache.hold(bytes) {
-            self.held.fetch_add(bytes, Ordering::Relaxed);
-            Content::Memory { values, padding, copied }
-        } else {
-            let file = self.scratch()?;
-            file.write_all_at(&values, slot.start)?;
-            for (header, behind) in padding {
-                file.write_all_at(&header, slot.start + bytes + behind)?;
-            }
-            Content::Scratch { values: bytes, copied }
-        };
-        Ok(slot.content.get_or_init(|| content))
+        if let Some(_hold) = self.cache.hold(bytes) {
+            return Ok(Content::Memory { values, padding, copied, _hold });
+        }
+        let file = self.scratch()?;
+        file.write_all_at(&values, slot.start)?;
+        for (header, behind) in padding {
+            file.write_all_at(&header, slot.start + bytes + behind)?;
+        }
+        Ok(Content::Scratch { values: bytes, copied })
     }
 
     /// The pages of a slot, and how many bytes of them are a data file's own.
@@ -358,12 +333,6 @@ impl Stitched {
                 Ok((out.into(), copied))
             }
         }
-    }
-}
-
-impl Drop for Stitched {
-    fn drop(&mut self) {
-        self.cache.let_go(self.held.load(Ordering::Relaxed));
     }
 }
 

@@ -9,11 +9,12 @@
 //! section or for one count.
 
 use super::Format;
-use super::cache::{Draft, SealedFile, ViewCache, ViewKey};
+use super::cache::{Draft, Hold, SealedFile, ViewCache, ViewKey};
 use super::carried::{Base, line_bytes};
 use super::extents::{Extents, Misfit, Place};
 use super::restart_points::{Digest, RestartPoint, digest_of};
 use crate::error::{Error, ErrorKind, Result};
+use crate::once::Once;
 use crate::pool::{self, Pending};
 use crate::scan::ranges::RangedRows;
 use crate::state::State;
@@ -50,8 +51,7 @@ pub(super) struct TextFile {
     source: Mutex<Option<Source>>,
     opened: OnceLock<()>,
     sealed: OnceLock<Arc<SealedFile>>,
-    plan: OnceLock<Plan>,
-    planning: Mutex<()>,
+    plan: Once<Plan>,
 }
 
 /// What a text file is rendered from.
@@ -76,10 +76,9 @@ struct Plan {
     carried_from: OnceLock<Version>,
     /// The file as an earlier rendering left it in the cache, if each of its sections can be verified.
     cached: Option<Arc<SealedFile>>,
-    draft: OnceLock<Draft>,
+    draft: Once<Draft>,
     /// What the draft's disk has no room for.
-    overflow: OnceLock<Draft>,
-    drafting: Mutex<()>,
+    overflow: Once<Draft>,
     filled: AtomicUsize,
 }
 
@@ -115,24 +114,6 @@ struct Ahead {
 struct Text {
     bytes: Vec<u8>,
     digest: Digest,
-}
-
-/// Memory taken of the cache's, until it is dropped.
-struct Hold {
-    cache: Arc<ViewCache>,
-    bytes: u64,
-}
-
-impl Hold {
-    fn take(cache: &Arc<ViewCache>, bytes: u64) -> Option<Hold> {
-        cache.hold(bytes).then(|| Hold { cache: cache.clone(), bytes })
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.cache.let_go(self.bytes);
-    }
 }
 
 /// What the text of a range depends on.
@@ -206,8 +187,7 @@ impl TextFile {
             source: Mutex::new(Some(source)),
             opened: OnceLock::new(),
             sealed: OnceLock::new(),
-            plan: OnceLock::new(),
-            planning: Mutex::new(()),
+            plan: Once::default(),
         }
     }
 
@@ -306,24 +286,16 @@ impl TextFile {
 
     /// The sections: as they were cut before, or as row groups suggest.
     fn plan(&self) -> Result<&Plan> {
-        if let Some(plan) = self.plan.get() {
-            return Ok(plan);
-        }
-        let _planning = self.planning.lock();
-        if let Some(plan) = self.plan.get() {
-            return Ok(plan);
-        }
-        let known = self.cache.restart_points(&self.key, self.size);
-        let plan = match known.and_then(|points| Plan::of(self.size, points)) {
-            Some(mut plan) => {
-                if plan.sections.iter().all(|section| section.digest.get().is_some()) {
-                    plan.cached = self.cache.open_unverified(&self.key, self.size).map(Arc::new);
-                }
-                plan
+        self.plan.get_or_make(|| {
+            let known = self.cache.restart_points(&self.key, self.size);
+            let Some(mut plan) = known.and_then(|points| Plan::of(self.size, points)) else {
+                return self.cut();
+            };
+            if plan.sections.iter().all(|section| section.digest.get().is_some()) {
+                plan.cached = self.cache.open_unverified(&self.key, self.size).map(Arc::new);
             }
-            None => self.cut()?,
-        };
-        Ok(self.plan.get_or_init(|| plan))
+            Ok(plan)
+        })
     }
 
     /// Sections where another version has them that is not very different, and behind its last one, or where there is
@@ -495,7 +467,7 @@ impl TextFile {
             }
             let expected = self.expected(plan, next);
             let bytes_max = expected.saturating_add(self.section_bytes);
-            let Some(hold) = Hold::take(&self.cache, bytes_max) else { return };
+            let Some(hold) = self.cache.hold(bytes_max) else { return };
             // Who needs the section meets the error itself.
             let Ok(Some(renderer)) = self.renderer() else { return };
             let range = section.range.clone();
@@ -578,12 +550,13 @@ impl TextFile {
     /// Stores the text of a section in the cache's directory; where that has no room in that of temporary files, and where
     /// that has none in memory, as far as the budget goes. Gives the place.
     fn store(&self, plan: &Plan, section: &Section, bytes: Vec<u8>, start: u64) -> Result<u8> {
-        let files: [(u8, &OnceLock<Draft>, NewDraft); 2] =
+        let files: [(u8, &Once<Draft>, NewDraft); 2] =
             [(IN_DRAFT, &plan.draft, ViewCache::draft), (IN_OVERFLOW, &plan.overflow, ViewCache::overflow)];
         let mut full = None;
         for (place, file, new) in files {
-            let stored =
-                self.draft(plan, file, new).and_then(|file| file.write_at(&self.cache, &bytes, start));
+            let stored = file
+                .get_or_make(|| new(&self.cache, self.size))
+                .and_then(|file| file.write_at(&self.cache, &bytes, start));
             match stored {
                 Ok(()) => return Ok(place),
                 Err(error) => {
@@ -595,25 +568,13 @@ impl TextFile {
                 }
             }
         }
-        match Hold::take(&self.cache, bytes.len() as u64) {
+        match self.cache.hold(bytes.len() as u64) {
             Some(hold) => {
                 section.kept.get_or_init(|| (bytes, hold));
                 Ok(IN_MEMORY)
             }
             None => Err(full.expect("no file took it")),
         }
-    }
-
-    fn draft<'a>(&self, plan: &Plan, file: &'a OnceLock<Draft>, new: NewDraft) -> Result<&'a Draft> {
-        if let Some(draft) = file.get() {
-            return Ok(draft);
-        }
-        let _drafting = plan.drafting.lock();
-        if let Some(draft) = file.get() {
-            return Ok(draft);
-        }
-        let draft = new(&self.cache, self.size)?;
-        Ok(file.get_or_init(|| draft))
     }
 
     /// Makes one sealed file of all sections, keeps it in the cache, and lets go of what it was made of.
@@ -683,9 +644,8 @@ impl Plan {
             counting: Mutex::new(None),
             carried_from: OnceLock::new(),
             cached: None,
-            draft: OnceLock::new(),
-            overflow: OnceLock::new(),
-            drafting: Mutex::new(()),
+            draft: Once::default(),
+            overflow: Once::default(),
             filled: AtomicUsize::new(0),
         })
     }

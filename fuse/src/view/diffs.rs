@@ -4,11 +4,10 @@
 //! are looked up: nothing else knows how long they are.
 
 use super::listing::Listing;
-use super::{FileSystem, Found, Opened};
+use super::{FileSystem, Found};
 use crate::answer::{Answer, Work};
 use crate::attributes::{IMMUTABLE_TTL, MOVING_TTL};
 use crate::error::Refusal;
-use crate::handles::Content;
 use crate::names;
 use crate::nodes::Inode;
 use crate::tree::{self, DiffName, Kind, Node, Span, TableFile};
@@ -48,11 +47,7 @@ impl FileSystem {
         }
         let ttl = if from.moving || to.moving { MOVING_TTL } else { IMMUTABLE_TTL };
         let node = Node::Diff { name: name.into(), span };
-        let inode = match self.inodes.enter_known(&node) {
-            Some(inode) => inode,
-            None => self.inodes.enter(Inode::new(node, 0, to.time)),
-        };
-        self.found(&inode, ttl)
+        self.enter_directory(node, span.to, ttl)
     }
 
     /// Both ends at one moment, so that `latest~3..latest` are three commits whoever commits meanwhile.
@@ -122,16 +117,13 @@ impl FileSystem {
         for version in [span.from, span.to] {
             tables.extend(self.database.snapshot(version)?.table_names()?);
         }
-        let mut namespaces = tables.iter().filter_map(|full| names::split_table_name(full).0);
-        let Some(namespace) = namespaces.find(|namespace| names::encode(namespace) == encoded) else {
+        let Some(namespace) = names::find_namespace(&tables, encoded) else {
             let why = format!("neither version {} nor version {} has this namespace", span.from, span.to);
             self.tell(directory, encoded, why);
             return Ok(Found::Missing(IMMUTABLE_TTL));
         };
         let node = Node::DiffNamespace { name: name.clone(), span, namespace: namespace.into() };
-        let time = self.database.commit_time(span.to)?;
-        let inode = self.inodes.enter(Inode::new(node, 0, time));
-        self.found(&inode, IMMUTABLE_TTL)
+        self.enter_directory(node, span.to, IMMUTABLE_TTL)
     }
 
     /// The full name of a table that either version has.
@@ -153,7 +145,7 @@ impl FileSystem {
     }
 
     /// What a file of a diff shows.
-    fn diff_view(&self, node: &Node) -> Result<Arc<View>, Refusal> {
+    pub(super) fn diff_view(&self, node: &Node) -> Result<Arc<View>, Refusal> {
         Ok(match node {
             Node::DiffTable { span, table, format } => {
                 self.database.diff_view(span.from, span.to, table, *format)?
@@ -161,24 +153,6 @@ impl FileSystem {
             Node::DiffStat { span } => self.database.diff_stat_view(span.from, span.to)?,
             _ => return Err(Refusal::Stale),
         })
-    }
-
-    pub(super) fn open_diff(self: &Arc<Self>, inode: Arc<Inode>) -> Result<Answer<Opened>, Refusal> {
-        if let Some(view) = inode.view().filter(|view| view.is_ready(0, 0)) {
-            self.recent.keep(&view);
-            return Ok(Answer::Now(self.opened(inode, Content::View(view))?));
-        }
-        let this = self.clone();
-        Ok(Answer::Later(Work::new(inode.number, move || {
-            let view = match inode.view() {
-                Some(view) => view,
-                None => this.diff_view(&inode.node)?,
-            };
-            view.prepare()?;
-            inode.remember_view(&view);
-            this.recent.keep(&view);
-            this.opened(inode, Content::View(view))
-        })))
     }
 
     /// The tables that changed, as far as is known without reading rows.

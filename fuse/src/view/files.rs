@@ -33,15 +33,15 @@ impl FileSystem {
                 let snapshot = self.database.snapshot(inode.version())?;
                 Content::Bytes(schema_json(&snapshot, table_name(&inode))?)
             }
-            Node::Table { .. } => {
+            Node::Table { .. } | Node::DiffTable { .. } | Node::DiffStat { .. } => {
                 match inode.view().filter(|view| view.is_ready(0, 0) && is_of(view, &inode)) {
                     Some(view) => {
                         self.recent.keep(&view);
                         Content::View(view)
                     }
                     None => {
-                        // What is sealed is verified before it is open, so that the kernel can read it by itself; Arrow is
-                        // rendered, other forms are made as they are read.
+                        // What is sealed is verified before it is open, so that the kernel can read it by itself; Arrow and
+                        // diffs are rendered, other forms are made as they are read.
                         let this = self.clone();
                         return Ok(Answer::Later(Work::new(inode.number, move || {
                             let view = this.view_of(&inode)?;
@@ -52,7 +52,6 @@ impl FileSystem {
                     }
                 }
             }
-            Node::DiffTable { .. } | Node::DiffStat { .. } => return self.open_diff(inode),
             Node::Digest { format, .. } => {
                 let (format, this) = (*format, self.clone());
                 return Ok(Answer::Later(Work::new(inode.number, move || {
@@ -71,13 +70,17 @@ impl FileSystem {
         Ok(Answer::Now(self.opened(inode, content)?))
     }
 
-    /// The rendering of a table's file.
+    /// The rendering of a table's file, or of a diff's.
     fn view_of(&self, inode: &Inode) -> Result<Arc<View>, Refusal> {
         if let Some(view) = inode.view() {
             return Ok(view);
         }
-        let Node::Table { format, .. } = inode.node else { return Err(Refusal::Stale) };
-        let view = self.database.snapshot(inode.version())?.view(table_name(inode), format)?;
+        let view = match &inode.node {
+            Node::Table { format, .. } => {
+                self.database.snapshot(inode.version())?.view(table_name(inode), *format)?
+            }
+            diff => self.diff_view(diff)?,
+        };
         if is_of(&view, inode) {
             inode.remember_view(&view);
         }

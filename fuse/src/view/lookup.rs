@@ -173,7 +173,16 @@ impl FileSystem {
     }
 
     fn enter_state(&self, door: Door, version: Version, ttl: Duration) -> Result<Found, Refusal> {
-        let node = Node::State { door, version };
+        self.enter_directory(Node::State { door, version }, version, ttl)
+    }
+
+    /// The directory of a version.
+    pub(super) fn enter_directory(
+        &self,
+        node: Node,
+        version: Version,
+        ttl: Duration,
+    ) -> Result<Found, Refusal> {
         let inode = match self.inodes.enter_known(&node) {
             Some(inode) => inode,
             None => self.inodes.enter(Inode::new(node, 0, self.database.commit_time(version)?)),
@@ -205,18 +214,10 @@ impl FileSystem {
             }
             Some(StateName::Namespace(_)) if namespace.is_some() => missing,
             Some(StateName::Namespace(encoded)) => {
-                let names = self.database.snapshot(version)?.table_names()?;
-                let there = names
-                    .iter()
-                    .filter_map(|full| names::split_table_name(full).0)
-                    .find(|namespace| names::encode(namespace) == encoded);
-                let Some(namespace) = there else { return missing };
+                let tables = self.database.snapshot(version)?.table_names()?;
+                let Some(namespace) = names::find_namespace(&tables, encoded) else { return missing };
                 let node = Node::Namespace { door: door.clone(), version, namespace: namespace.into() };
-                let inode = match self.inodes.enter_known(&node) {
-                    Some(inode) => inode,
-                    None => self.inodes.enter(Inode::new(node, 0, self.database.commit_time(version)?)),
-                };
-                Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?))
+                Ok(Answer::Now(self.enter_directory(node, version, IMMUTABLE_TTL)?))
             }
             Some(StateName::Table(encoded, file)) => {
                 let snapshot = self.database.snapshot(version)?;

@@ -6,11 +6,11 @@ use crate::adapt::default_array;
 use crate::error::{Error, Result};
 use crate::store::data_writer::parquet_error;
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use asof_mvcc::Column;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Type};
+use parquet::basic::Compression;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) fn encode(field: &Field, values: &[ArrayRef]) -> Result<Bytes> {
     if values.iter().all(|array| array.is_empty()) {
         return Ok(Bytes::new());
     }
-    if is_known(field.data_type(), physical_type(field.data_type())) {
+    if is_known(field.data_type()) {
         let mut out = Vec::new();
         append_plain(values, PageKind::First, &mut out)?;
         return Ok(out.into());
@@ -34,19 +34,6 @@ pub(super) fn encode(field: &Field, values: &[ArrayRef]) -> Result<Bytes> {
     let mut leaves = encode_leaves(field, values, false)?;
     let leaf = leaves.pop().filter(|_| leaves.is_empty());
     leaf.map(|leaf| leaf.bytes).ok_or_else(|| Error::invalid("a flat column has one leaf"))
-}
-
-/// What a file has for values of a type, where [`is_known`] may know it.
-fn physical_type(data_type: &DataType) -> Type {
-    match data_type {
-        DataType::Boolean => Type::BOOLEAN,
-        DataType::Float32 => Type::FLOAT,
-        DataType::Float64 => Type::DOUBLE,
-        DataType::Utf8 | DataType::Binary => Type::BYTE_ARRAY,
-        DataType::FixedSizeBinary(_) => Type::FIXED_LEN_BYTE_ARRAY,
-        other if other.primitive_width() == Some(8) => Type::INT64,
-        _ => Type::INT32,
-    }
 }
 
 /// A column's default in some rows, as chunks of one page each, a chunk for each leaf.

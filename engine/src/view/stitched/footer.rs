@@ -86,19 +86,11 @@ impl Footer {
             )));
         }
         let without = self.encode(Rows::count, 0, "")?.len();
-        // A longer number takes the room that it tells of: then a longer key makes up for it.
-        let fitting = length.checked_sub(without).and_then(|room| {
-            (0..=4).find_map(|key| {
-                let spaces = room.checked_sub(key)?;
-                let suffix = &"....."[..key];
-                (spaces.saturating_sub(8)..=spaces).rev().find_map(|spaces| {
-                    self.encode(Rows::count, spaces, suffix).ok().filter(|b| b.len() == length)
-                })
-            })
-        });
-        fitting.ok_or_else(|| {
-            Error::corrupt("a footer does not have the length it was told to have; this is a bug in asof")
-        })
+        let wrong =
+            || Error::corrupt("a footer does not have the length it was told to have; this is a bug in asof");
+        let (spaces, suffix) = length.checked_sub(without).and_then(filler).ok_or_else(wrong)?;
+        let bytes = self.encode(Rows::count, spaces, suffix)?;
+        if bytes.len() == length { Ok(bytes) } else { Err(wrong()) }
     }
 
     fn encode(
@@ -148,5 +140,43 @@ impl Footer {
             metadata = metadata.set_ordinal(ordinal);
         }
         metadata.build().map_err(parquet_error)
+    }
+}
+
+/// Spaces, and what the key has behind it, of a filler that takes so many bytes more than an empty one.
+fn filler(room: usize) -> Option<(usize, &'static str)> {
+    // Seven bits of a length are a byte of it.
+    let length_bytes = |spaces: usize| (spaces.max(1).ilog2() / 7 + 1) as usize;
+    // A longer number takes the room that it tells of: then a longer key makes up for it.
+    ["", "."].into_iter().find_map(|suffix| {
+        let left = room.checked_sub(suffix.len())?;
+        let mut possible = left.saturating_sub(length_bytes(left))..=left;
+        let spaces = possible.find(|spaces| spaces + length_bytes(*spaces) - 1 == left)?;
+        Some((spaces, suffix))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filler_takes_any_room() {
+        let taken = |spaces: usize, key: usize| {
+            let mut metadata = Vec::new();
+            let schema =
+                parquet::schema::types::Type::group_type_builder("schema").build().expect("a schema");
+            let descriptor = Arc::new(parquet::schema::types::SchemaDescriptor::new(Arc::new(schema)));
+            let remark = KeyValue::new(format!("{FILLER_KEY}{}", ".".repeat(key)), " ".repeat(spaces));
+            let file = FileMetaData::new(1, 0, None, Some(vec![remark]), descriptor, None);
+            let file = ParquetMetaData::new(file, Vec::new());
+            ParquetMetaDataWriter::new(&mut metadata, &file).finish().expect("it is written");
+            metadata.len()
+        };
+        let empty = taken(0, 0);
+        for room in (0..400).chain(16_300..16_500).chain(2_097_100..2_097_200) {
+            let (spaces, suffix) = filler(room).unwrap_or_else(|| panic!("{room}"));
+            assert_eq!(taken(spaces, suffix.len()) - empty, room);
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::group::{Group, Shown};
 use super::page::{HEADER_BYTES_MAX, PADDING_BYTES_MIN, is_known, plain_bytes_max};
 use super::{ChunkPages, Filling, Part, Slot, Source};
 use crate::error::Result;
+use crate::once::Once;
 use crate::scan::{memory_rows, visible_groups};
 use crate::state::State;
 use crate::store::data_writer::parquet_error;
@@ -15,14 +16,13 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use asof_mvcc::{Column, Table, TableSchema, Version};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use parquet::arrow::{ArrowSchemaConverter, PARQUET_FIELD_ID_META_KEY};
 use parquet::basic::{Compression, Encoding, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr, SchemaDescriptor};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 const MAGIC: &[u8; 4] = b"PAR1";
 /// Batches of a row group of rows that are in no data file yet.
@@ -148,8 +148,7 @@ impl Builder<'_> {
                 .set_compression(Compression::UNCOMPRESSED)
                 .set_data_page_offset(start as i64),
         };
-        let (content, turn) = (OnceLock::new(), Mutex::new(()));
-        self.slots.push(Slot { start, bytes, column, filling, content, turn });
+        self.slots.push(Slot { start, bytes, column, filling, content: Once::default() });
         Ok((chunk.build().map_err(parquet_error)?, true))
     }
 
@@ -191,7 +190,7 @@ impl Builder<'_> {
             let (leaf, their) = (self.descriptor.column(leaves.start), theirs.start);
             let chunk = metadata.column(their);
             let details = file.details(group.task.group)?;
-            let copied = (alike && is_known(data_type, leaf.physical_type()))
+            let copied = (alike && is_known(data_type))
                 .then(|| pages_copied(&group, details, their, chunk, &leaf))
                 .flatten();
             let (bytes, filling) = match copied {
@@ -266,7 +265,7 @@ impl Builder<'_> {
             let values = batches.iter().map(|batch| in_milliseconds(batch.column(index), field.data_type()));
             let values = values.collect::<Result<Vec<ArrayRef>>>()?;
             let leaf = self.descriptor.column(self.leaves[index].start);
-            if is_known(field.data_type(), leaf.physical_type())
+            if is_known(field.data_type())
                 && let Some(plain) = plain_bytes_max(&leaf, rows as u64)
             {
                 let text: u64 = values.iter().map(text_bytes).sum();

@@ -4,6 +4,7 @@
 use super::super::parquet_file::in_milliseconds;
 use crate::adapt::cast_exact;
 use crate::error::{Error, Result};
+use crate::once::Once;
 use crate::store::data_file::DataFile;
 use crate::store::details::PageZone;
 use crate::store::group_scan::{Chosen, DeadRows, GroupTask};
@@ -11,9 +12,8 @@ use arrow::array::{Array, ArrayRef, BooleanBufferBuilder};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 use asof_mvcc::{Column, Version};
-use parking_lot::Mutex;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Rows decoded at once for a slot.
 const BATCH_ROWS: usize = 8_192;
@@ -36,9 +36,7 @@ pub(super) struct Group {
     pub(super) pages: Vec<Shown>,
     /// Rows that are shown, at most.
     pub(super) rows_max: usize,
-    chosen: OnceLock<Chosen>,
-    /// Held by whoever finds out.
-    choosing: Mutex<()>,
+    chosen: Once<Chosen>,
 }
 
 /// Rows of consecutive pages of a row group.
@@ -105,11 +103,11 @@ impl Group {
         if rows_max == 0 {
             return Ok(None);
         }
-        let chosen = OnceLock::new();
-        if pages.iter().all(|shown| *shown == Shown::All) {
-            let _ = chosen.set(Chosen::all(rows));
-        }
-        Ok(Some(Group { task, pages, rows_max, chosen, choosing: Mutex::new(()) }))
+        let chosen = match pages.iter().all(|shown| *shown == Shown::All) {
+            true => Once::from(Chosen::all(rows)),
+            false => Once::default(),
+        };
+        Ok(Some(Group { task, pages, rows_max, chosen }))
     }
 
     /// Rows of each page but the last.
@@ -124,18 +122,13 @@ impl Group {
 
     /// Which rows are shown; found out once.
     pub(super) fn chosen(&self) -> Result<&Chosen> {
-        if let Some(chosen) = self.chosen.get() {
-            return Ok(chosen);
-        }
-        let _choosing = self.choosing.lock();
-        if let Some(chosen) = self.chosen.get() {
-            return Ok(chosen);
-        }
-        let chosen = self.task.choose(false)?;
-        if chosen.count > self.rows_max {
-            return Err(self.damaged("shows more rows than its metadata allow"));
-        }
-        Ok(self.chosen.get_or_init(|| chosen))
+        self.chosen.get_or_make(|| {
+            let chosen = self.task.choose(false)?;
+            match chosen.count <= self.rows_max {
+                true => Ok(chosen),
+                false => Err(self.damaged("shows more rows than its metadata allow")),
+            }
+        })
     }
 
     fn damaged(&self, what: &str) -> Error {

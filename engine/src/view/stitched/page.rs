@@ -41,27 +41,14 @@ pub(super) fn plain_bytes_max(leaf: &ColumnDescPtr, rows: u64) -> Option<u64> {
     Some(values + rows / 2 + HEADER_BYTES_MAX)
 }
 
-/// Whether [`append_plain`] knows values of a type, of which the file has this physical type.
-pub(super) fn is_known(data_type: &DataType, physical: Type) -> bool {
+/// Whether [`append_plain`] knows values of a type.
+pub(super) fn is_known(data_type: &DataType) -> bool {
     use DataType::*;
-    match physical {
-        Type::BOOLEAN => matches!(data_type, Boolean),
-        Type::INT32 => matches!(
-            data_type,
-            Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32 | Date32 | Time32(TimeUnit::Millisecond)
-        ),
-        Type::INT64 => matches!(
-            data_type,
-            Int64
-                | UInt64
-                | Time64(_)
-                | Timestamp(TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, _)
-        ),
-        Type::FLOAT => matches!(data_type, Float32),
-        Type::DOUBLE => matches!(data_type, Float64),
-        Type::BYTE_ARRAY => matches!(data_type, Utf8 | Binary),
-        Type::FIXED_LEN_BYTE_ARRAY => matches!(data_type, FixedSizeBinary(_)),
-        Type::INT96 => false,
+    match data_type {
+        Boolean | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32 | Float64 => true,
+        Utf8 | Binary | FixedSizeBinary(_) | Date32 | Time32(TimeUnit::Millisecond) | Time64(_) => true,
+        Timestamp(unit, _) => *unit != TimeUnit::Second,
+        _ => false,
     }
 }
 
@@ -305,7 +292,7 @@ mod tests {
         let schema = Schema::new(vec![field]);
         let descriptor = Arc::new(ArrowSchemaConverter::new().convert(&schema).expect("a schema"));
         let leaf = descriptor.column(0);
-        assert!(is_known(values[0][0].data_type(), leaf.physical_type()));
+        assert!(is_known(values[0][0].data_type()));
         let mut file = b"PAR1".to_vec();
         for page in values {
             let rows = page.iter().map(|array| array.len() as u64).sum();
