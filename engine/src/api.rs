@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 pub use crate::database::Database;
 pub use crate::diff::Diff;
+pub use crate::lives::RowLives;
 pub use crate::scan::Scan;
+pub use crate::scan::parts::Part;
 pub use crate::snapshot::Snapshot;
 pub use crate::transaction::Transaction;
+pub use crate::transaction::overlay::{ROW_COLUMN, TransactionTable};
 
 /// What an as-of expression became.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -423,6 +426,33 @@ pub struct LeaseInfo {
     pub pid: Option<u32>,
     /// Seconds since that process was started, where the kernel tells: the lease is no older.
     pub age_seconds: Option<u64>,
+}
+
+/// A data file of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataFileInfo {
+    /// Its path, relative to the database.
+    pub path: String,
+    /// The table whose row versions it holds.
+    pub table: String,
+    /// Row versions in it.
+    pub rows: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Whether all of its row versions have ended, and it says when.
+    pub is_history: bool,
+    /// The first version that reads it.
+    pub valid_from: Version,
+    /// The first version after that which does not.
+    pub valid_to: Option<Version>,
+    /// The lowest version that began one of its rows.
+    pub first_begin: Version,
+    /// The highest.
+    pub last_begin: Version,
+    /// The lowest version that ended one of its rows, of files that say so.
+    pub first_end: Option<Version>,
+    /// The highest.
+    pub last_end: Option<Version>,
 }
 
 /// Sizes and settings.

@@ -155,14 +155,14 @@ pub(crate) fn check_order(from: Version, to: Version) -> Result<()> {
 }
 
 /// A column of a feed, and which column it is of each incarnation of the table: (table, column id).
-struct FeedColumn {
-    column: Column,
+pub(crate) struct FeedColumn {
+    pub(crate) column: Column,
     sources: Vec<(TableId, u32)>,
 }
 
 /// The columns that the incarnations had at some version from `from` to `to`, newest schemas first, each under its
 /// newest name and type in that range. So a feed of past versions stays what it is, whatever changes later.
-fn feed_columns(tables: &[Arc<Table>], from: Version, to: Version) -> Vec<FeedColumn> {
+pub(crate) fn feed_columns(tables: &[Arc<Table>], from: Version, to: Version) -> Vec<FeedColumn> {
     let mut feed: Vec<FeedColumn> = Vec::new();
     for table in tables.iter().rev() {
         let in_force = table.schemas.iter().enumerate().filter(|(index, (begin, _))| {
@@ -291,7 +291,7 @@ fn by_name(
     batch_of(schema.clone(), arrays, rows.num_rows())
 }
 
-fn feed_rows(
+pub(crate) fn feed_rows(
     rows: &RecordBatch,
     own: &[Column],
     table: &Table,

@@ -1,6 +1,6 @@
 //! Looking at a database as a whole: sizes, leases, the commit log as a file, and `verify`.
 
-use crate::api::{CommitInfo, Finding, Info, LeaseInfo, VerifyReport};
+use crate::api::{CommitInfo, DataFileInfo, Finding, Info, LeaseInfo, VerifyReport};
 use crate::codec::records::{CommitPayload, kind};
 use crate::compact::run::debt_bytes;
 use crate::database::Database;
@@ -54,6 +54,34 @@ impl Database {
             render(format, &schema, batches, out)
         });
         View::new(self.inner.views().clone(), key, None, render).map(Arc::new)
+    }
+
+    /// The data files that the newest versions, and those before them, are read from.
+    pub fn data_files(&self) -> Result<Vec<DataFileInfo>> {
+        self.refresh()?;
+        let state = self.inner.state();
+        let catalog = state.catalog();
+        let info = |record: &DataFileRecord| {
+            let path = self.inner.layout.data(record.table, record.id);
+            let path = path.strip_prefix(self.inner.layout.root()).unwrap_or(&path);
+            let end = |version: u64| Some(Version(version)).filter(|version| *version != Version::FOREVER);
+            DataFileInfo {
+                path: path.display().to_string(),
+                table: catalog.table(record.table).map(|table| table.name.clone()).unwrap_or_default(),
+                rows: record.rows,
+                bytes: record.bytes,
+                is_history: record.history,
+                valid_from: Version(record.valid_from),
+                valid_to: end(record.valid_to),
+                first_begin: Version(record.min_begin),
+                last_begin: Version(record.max_begin),
+                first_end: end(record.min_end),
+                last_end: end(record.max_end),
+            }
+        };
+        let mut files: Vec<DataFileInfo> = state.generation.manifest().data_files.iter().map(info).collect();
+        files.extend(state.memory.read().loaded.values().flatten().map(|loaded| info(&loaded.record)));
+        Ok(files)
     }
 
     /// Sizes, settings, leases.

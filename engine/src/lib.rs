@@ -38,6 +38,7 @@ mod inspect;
 pub mod json;
 mod key_range;
 mod layout;
+mod lives;
 mod load;
 pub mod manifest;
 #[cfg(all(test, feature = "model"))]

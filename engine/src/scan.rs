@@ -2,6 +2,7 @@
 //! which order they have to be merged, if at all, and what of them is read.
 
 mod filter;
+pub mod parts;
 pub(crate) mod ranges;
 
 use crate::adapt::{adapt, batch_of, loose_schema};
@@ -467,6 +468,42 @@ enum Stage {
     Memory(Vec<RecordBatch>),
 }
 
+/// What a question comes to: the row groups that may hold an answer, and what is in memory.
+struct Prepared {
+    question: Question,
+    runs: Vec<Vec<GroupTask>>,
+    memtable: Option<Arc<RwLock<Memtable>>>,
+    all: Wanted,
+}
+
+impl Prepared {
+    fn new(
+        state: &State,
+        table: &Table,
+        schema: &TableSchema,
+        version: Version,
+        options: ScanOptions,
+    ) -> Result<Prepared> {
+        let (question, all) = Question::new(table, schema, options)?;
+        let life = Life::VisibleAt(version);
+        let memtable = memtable_for(state, table, life);
+        let mut runs = runs_of(state, table, memtable.as_deref(), life, true)?;
+        if let Some(filter) = &question.filter {
+            for run in &mut runs {
+                let mut kept = Vec::with_capacity(run.len());
+                for task in run.drain(..) {
+                    if filter.may_pass(&task.file, task.group, &question.columns)? {
+                        kept.push(task);
+                    }
+                }
+                *run = kept;
+            }
+            runs.retain(|run| !run.is_empty());
+        }
+        Ok(Prepared { question, runs, memtable, all })
+    }
+}
+
 impl Scan {
     pub(crate) fn new(
         state: Arc<State>,
@@ -475,50 +512,12 @@ impl Scan {
         version: Version,
         options: ScanOptions,
     ) -> Result<Scan> {
-        let mut columns: Vec<Column> = match &options.columns {
-            None => schema.columns.clone(),
-            Some(names) => names
-                .iter()
-                .map(|name| Ok(schema.columns[schema.index_of(name)?].clone()))
-                .collect::<Result<Vec<_>>>()?,
-        };
-        let given = columns.len();
-        let output =
-            Arc::new(arrow::datatypes::Schema::new(columns.iter().map(Column::to_field).collect::<Vec<_>>()));
-        let mut filtered = Vec::new();
-        if let Some(filter) = &options.filter {
-            let mut names = Vec::new();
-            filter.columns(&mut names);
-            for name in names {
-                let column = &schema.columns[schema.index_of(name)?];
-                let place = columns.iter().position(|known| known.name == column.name);
-                filtered.push(place.unwrap_or_else(|| {
-                    columns.push(column.clone());
-                    columns.len() - 1
-                }));
-            }
-            filtered.sort_unstable();
-            filtered.dedup();
-            filter.check(&columns)?;
-        }
+        let ordered = options.ordered;
+        let Prepared { question, runs, memtable, all } =
+            Prepared::new(&state, table, schema, version, options)?;
         let life = Life::VisibleAt(version);
-        let all = wanted(table, &columns);
-        let memtable = memtable_for(&state, table, life);
-        let mut runs = runs_of(&state, table, memtable.as_deref(), life, true)?;
-        if let Some(filter) = &options.filter {
-            for run in &mut runs {
-                let mut kept = Vec::with_capacity(run.len());
-                for task in run.drain(..) {
-                    if filter.may_pass(&task.file, task.group, &columns)? {
-                        kept.push(task);
-                    }
-                }
-                *run = kept;
-            }
-            runs.retain(|run| !run.is_empty());
-        }
         let mut stages = VecDeque::new();
-        if options.ordered {
+        if ordered {
             let memory = match &memtable {
                 Some(memtable) => memory_chunks(memtable, table, &all, life)?,
                 None => Vec::new(),
@@ -531,18 +530,8 @@ impl Scan {
             }
         }
         let threads = state.generation.open_files().threads;
-        let limit = options.limit.unwrap_or(u64::MAX);
-        let question = Question {
-            columns: all.columns,
-            given,
-            filter: options.filter,
-            filtered,
-            schema: output,
-            loose: all.schema,
-            key: all.key,
-            limit,
-        };
-        Ok(Scan { stages, current: None, _state: state, question: Arc::new(question), threads, left: limit })
+        let left = question.limit;
+        Ok(Scan { stages, current: None, _state: state, question: Arc::new(question), threads, left })
     }
 
     /// The schema of the batches: the projected columns.
@@ -603,6 +592,48 @@ impl Iterator for Scan {
 }
 
 impl Question {
+    /// What is asked of the rows of a table, and what has to be read for it.
+    fn new(table: &Table, schema: &TableSchema, options: ScanOptions) -> Result<(Question, Wanted)> {
+        let mut columns: Vec<Column> = match &options.columns {
+            None => schema.columns.clone(),
+            Some(names) => names
+                .iter()
+                .map(|name| Ok(schema.columns[schema.index_of(name)?].clone()))
+                .collect::<Result<Vec<_>>>()?,
+        };
+        let given = columns.len();
+        let output =
+            Arc::new(arrow::datatypes::Schema::new(columns.iter().map(Column::to_field).collect::<Vec<_>>()));
+        let mut filtered = Vec::new();
+        if let Some(filter) = &options.filter {
+            let mut names = Vec::new();
+            filter.columns(&mut names);
+            for name in names {
+                let column = &schema.columns[schema.index_of(name)?];
+                let place = columns.iter().position(|known| known.name == column.name);
+                filtered.push(place.unwrap_or_else(|| {
+                    columns.push(column.clone());
+                    columns.len() - 1
+                }));
+            }
+            filtered.sort_unstable();
+            filtered.dedup();
+            filter.check(&columns)?;
+        }
+        let all = wanted(table, &columns);
+        let question = Question {
+            columns: all.columns.clone(),
+            given,
+            filter: options.filter,
+            filtered,
+            schema: output,
+            loose: all.schema.clone(),
+            key: all.key.clone(),
+            limit: options.limit.unwrap_or(u64::MAX),
+        };
+        Ok((question, all))
+    }
+
     /// The columns to give of rows with all columns that pass the filter.
     fn pass(&self, rows: RecordBatch) -> Result<RecordBatch> {
         let rows = match &self.filter {

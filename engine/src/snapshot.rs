@@ -5,6 +5,7 @@ use crate::api::{RowVersion, ScanOptions, TableInfo};
 use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
 use crate::resolve::{did_you_mean, nearest_names};
+use crate::scan::parts::Part;
 use crate::scan::{Life, Scan, dead_among, row_versions, wanted};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
@@ -148,6 +149,21 @@ impl Snapshot {
         let table = self.find(table)?;
         let schema = table.schema_at(self.version).clone();
         Scan::new(self.state.clone(), &table, &schema, self.version, options)
+    }
+
+    /// The same rows in parts that are read independently of one another, in no order.
+    pub fn parts(&self, table: &str, options: ScanOptions) -> Result<Vec<Part>> {
+        let table = self.find(table)?;
+        let schema = table.schema_at(self.version).clone();
+        Part::all(&self.state, &table, &schema, self.version, options)
+    }
+
+    /// The rows of some keys as one part: those of them that there are. `keys` has the key columns by name.
+    pub fn lookup(&self, table: &str, keys: &RecordBatch, options: ScanOptions) -> Result<Part> {
+        let entry = self.find(table)?;
+        let schema = entry.schema_at(self.version).clone();
+        let keys = key_of(table, &schema, keys)?;
+        Part::of_keys(&self.state, &entry, &schema, self.version, keys, options)
     }
 
     /// The rows of a table under a schema, with their keys.

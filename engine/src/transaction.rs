@@ -1,5 +1,7 @@
 //! A transaction: writes against a snapshot, gathered until it commits.
 
+pub(crate) mod overlay;
+
 use crate::adapt::{adapt, conform};
 use crate::api::{Alteration, CommitOptions, Committed, Counts, Isolation, ScanOptions, TransactionOptions};
 use crate::codec::records::encode_rows;

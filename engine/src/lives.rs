@@ -1,0 +1,180 @@
+//! Row versions of a table with their lives: what was there when, and for how long.
+
+use crate::adapt::loose_schema;
+use crate::copies::touched_row_versions;
+use crate::diff::{FeedColumn, feed_columns, feed_rows};
+use crate::error::{Error, Result};
+use crate::scan::{Life, unordered_row_versions};
+use crate::snapshot::{Snapshot, all_columns, unknown_table};
+use crate::state::State;
+use crate::store::chunk::{Chunk, Chunks};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt64Array};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use asof_mvcc::{Column, Table, Version};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Row versions of a table that were alive at some version of a range. Batches have the columns `_begin_version`,
+/// `_begin_timestamp`, `_end_version` and `_end_timestamp` (null where a row has not ended; the end is exclusive), then
+/// all columns that the table had in the range, dropped ones included, in no order.
+pub struct RowLives {
+    schema: SchemaRef,
+    state: Arc<State>,
+    /// The versions asked about, and the one at which it is told.
+    range: (Version, Version),
+    now: Version,
+    times: HashMap<Version, i64>,
+    sources: Vec<Source>,
+    feed: Vec<FeedColumn>,
+    loose: SchemaRef,
+}
+
+/// Row versions of one incarnation of a table.
+struct Source {
+    table: Arc<Table>,
+    own: Vec<Column>,
+    chunks: Chunks,
+    /// Rows of this scan began at or before this version, or after it.
+    begun: Begun,
+    /// When rows ended at the latest, by the end of the table.
+    dropped: Option<Version>,
+}
+
+#[derive(Clone, Copy)]
+enum Begun {
+    Any,
+    UpTo(Version),
+}
+
+impl Snapshot {
+    /// The row versions of a table that were alive at a version in [from, to], with their ends as known at this one.
+    pub fn row_lives(&self, table: &str, from: Version, to: Version) -> Result<RowLives> {
+        let now = self.version();
+        if from > to || to > now {
+            return Err(Error::invalid(format!(
+                "rows from version {from} to {to} cannot be told at version {now}: give the earlier one first"
+            )));
+        }
+        let catalog = self.catalog();
+        let lived = |entry: &&Arc<Table>| {
+            entry.lives.iter().any(|(begin, end)| *begin <= to && end.is_none_or(|end| end > from))
+        };
+        let concerned: Vec<Arc<Table>> = catalog.incarnations(table).filter(lived).cloned().collect();
+        if concerned.is_empty() {
+            return Err(unknown_table(&catalog, to, table));
+        }
+        let feed = feed_columns(&concerned, from, to);
+        let columns: Vec<Column> = feed.iter().map(|feed| feed.column.clone()).collect();
+        let mut sources = Vec::new();
+        for entry in concerned {
+            let dropped = entry.lives.last().and_then(|(_, end)| *end).filter(|end| *end <= now);
+            let last = dropped.map_or(now, |end| end.previous().expect("a table ends after version 0"));
+            let own = all_columns(&entry);
+            let mut add = |life: Life, begun| -> Result<()> {
+                let chunks = match life {
+                    Life::VisibleAt(_) => unordered_row_versions(self.state(), &entry, &own, life)?,
+                    touched => touched_row_versions(self.state(), &entry, &own, touched)?,
+                };
+                sources.push(Source { table: entry.clone(), own: own.clone(), chunks, begun, dropped });
+                Ok(())
+            };
+            if from < last {
+                add(Life::Touched { after: from, up_to: last }, Begun::Any)?;
+            }
+            // Those that nothing happened to since.
+            if from > Version::ZERO {
+                add(Life::VisibleAt(last), Begun::UpTo(from))?;
+            }
+        }
+        sources.reverse();
+        let (schema, loose) = (lives_schema(&columns), loose_schema(&columns));
+        let (state, times) = (self.state().clone(), HashMap::new());
+        Ok(RowLives { schema, state, range: (from, to), now, times, sources, feed, loose })
+    }
+}
+
+fn lives_schema(columns: &[Column]) -> SchemaRef {
+    let utc = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let mut fields = vec![
+        Field::new("_begin_version", DataType::UInt64, false),
+        Field::new("_begin_timestamp", utc(), false),
+        Field::new("_end_version", DataType::UInt64, true),
+        Field::new("_end_timestamp", utc(), true),
+    ];
+    fields.extend(columns.iter().map(|column| column.to_field().with_nullable(true)));
+    Arc::new(Schema::new(fields))
+}
+
+impl RowLives {
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn time(&mut self, version: Version) -> Result<i64> {
+        if let Some(time) = self.times.get(&version) {
+            return Ok(*time);
+        }
+        let time = self.state.time(version)?.0;
+        self.times.insert(version, time);
+        Ok(time)
+    }
+
+    fn batch(&mut self, source: &Source, chunk: &Chunk) -> Result<RecordBatch> {
+        let (from, to) = self.range;
+        let mut keep = Vec::with_capacity(chunk.len());
+        let (mut begins, mut ends) = (Vec::new(), Vec::new());
+        for (begin, end) in chunk.begins.iter().zip(&chunk.ends) {
+            let end = source.dropped.map_or(*end, |dropped| dropped.min(*end));
+            let end = Some(end).filter(|end| *end <= self.now);
+            let begun = match source.begun {
+                Begun::Any => true,
+                Begun::UpTo(version) => *begin <= version,
+            };
+            let kept = begun && *begin <= to && end.is_none_or(|end| end > from);
+            keep.push(kept);
+            if kept {
+                begins.push(*begin);
+                ends.push(end);
+            }
+        }
+        let rows = feed_rows(&chunk.rows, &source.own, &source.table, &self.feed, &self.loose)?;
+        let rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
+        let begin_times = begins.iter().map(|begin| self.time(*begin)).collect::<Result<Vec<i64>>>()?;
+        let end_times = ends.iter().map(|end| end.map(|end| self.time(end)).transpose());
+        let end_times = end_times.collect::<Result<Vec<Option<i64>>>>()?;
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(UInt64Array::from_iter_values(begins.iter().map(|version| version.0))),
+            Arc::new(TimestampMicrosecondArray::from(begin_times).with_timezone("UTC")),
+            Arc::new(ends.iter().map(|end| end.map(|end| end.0)).collect::<UInt64Array>()),
+            Arc::new(TimestampMicrosecondArray::from(end_times).with_timezone("UTC")),
+        ];
+        debug_assert!(arrays.iter().all(|array| array.len() == rows.num_rows()));
+        arrays.extend(rows.columns().iter().cloned());
+        Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
+    }
+}
+
+impl Iterator for RowLives {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        loop {
+            let mut source = self.sources.pop()?;
+            let Some(chunk) = source.chunks.next() else { continue };
+            let batch = chunk.and_then(|chunk| self.batch(&source, &chunk));
+            match &batch {
+                Ok(rows) if rows.num_rows() == 0 => self.sources.push(source),
+                Ok(_) => {
+                    self.sources.push(source);
+                    return Some(batch);
+                }
+                Err(_) => {
+                    self.sources.clear();
+                    return Some(batch);
+                }
+            }
+        }
+    }
+}

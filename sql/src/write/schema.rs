@@ -1,0 +1,292 @@
+//! CREATE TABLE, ALTER TABLE, DROP TABLE.
+
+use super::cast::to_column;
+use super::rows::column_of;
+use super::{Done, Writer, types};
+use crate::commands::reference;
+use crate::error::{Error, Result};
+use crate::moment::constant;
+use crate::names::{Found, normal, plain};
+use crate::scope::Scope;
+use asof_engine::arrow::array::ArrayRef;
+use asof_engine::{Alteration, Column, Counts, TableSchema};
+use datafusion::common::DFSchema;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{
+    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, CreateTable, Expr,
+    ObjectName, RenameTableNameKind, Spanned, TableConstraint,
+};
+use std::sync::Arc;
+
+impl Writer<'_> {
+    pub(super) fn create_table(&self, create: CreateTable) -> Result<Done> {
+        let place = create.name.span().start;
+        let refuse = |what: &str| Err(Error::new(format!("{what} is not supported")).at(place));
+        if create.external {
+            return refuse("an external table of this form");
+        }
+        if create.temporary || create.global.is_some() {
+            return Err(
+                Error::new("tables last: for something that ends with the session make a VIEW").at(place)
+            );
+        }
+        if create.like.is_some() || create.clone.is_some() {
+            return Err(Error::new("write CREATE TABLE t AS SELECT * FROM other WHERE false").at(place));
+        }
+        let found = reference(&create.name)?;
+        let name = match self.names.find(&found)? {
+            Found::Table(name) => {
+                if create.if_not_exists {
+                    return Ok(Counts::default());
+                }
+                if !create.or_replace {
+                    return Err(Error::new(format!(
+                        "there is a table '{name}' already: CREATE TABLE IF NOT EXISTS, or CREATE OR REPLACE TABLE"
+                    ))
+                    .at(place));
+                }
+                self.transaction.lock().drop_table(&name)?;
+                name
+            }
+            Found::View(name) => {
+                return Err(Error::new(format!("there is a view '{name}' already")).at(place));
+            }
+            _ => plain(&found),
+        };
+        let (mut columns, mut key) = self.columns(&create.columns)?;
+        for constraint in &create.constraints {
+            match constraint {
+                TableConstraint::PrimaryKey(primary) if key.is_empty() => {
+                    key = primary
+                        .columns
+                        .iter()
+                        .map(|column| match &column.column.expr {
+                            Expr::Identifier(name) => Ok(normal(name)),
+                            other => Err(Error::new(format!("the key is of columns, not of {other}"))
+                                .at(other.span().start)),
+                        })
+                        .collect::<Result<Vec<_>>>()?;
+                }
+                TableConstraint::PrimaryKey(_) => {
+                    return Err(Error::new("there are two primary keys").at(constraint.span().start));
+                }
+                other => return Err(unsupported_constraint(other)),
+            }
+        }
+        let Some(query) = create.query else {
+            if columns.is_empty() {
+                return Err(Error::new("a table needs at least one column").at(place));
+            }
+            self.transaction.lock().create_table(&name, columns, &key)?;
+            return Ok(Counts::default());
+        };
+        let rows = self.query(&self.names, *query)?;
+        if columns.is_empty() {
+            columns = rows.schema().columns.iter().map(|column| Column { id: 0, ..column.clone() }).collect();
+        } else if columns.len() != rows.schema().columns.len() {
+            return Err(Error::new(format!(
+                "the table has {} columns, the query {}",
+                columns.len(),
+                rows.schema().columns.len()
+            ))
+            .at(place));
+        }
+        self.transaction.lock().create_table(&name, columns, &key)?;
+        let schema = self.schema_of(&name)?;
+        self.load(&name, &schema, rows)
+    }
+
+    /// Fills a table that was just made.
+    fn load(&self, name: &str, schema: &Arc<TableSchema>, rows: crate::outcome::Rows) -> Result<Done> {
+        let arrow = schema.to_arrow();
+        let mut done = Counts::default();
+        let mut failed = None;
+        let mut batches = rows.map(|batch| {
+            let batch = batch?;
+            let arrays =
+                batch.columns().iter().zip(&schema.columns).map(|(array, column)| to_column(array, column));
+            let arrays = arrays.collect::<Result<Vec<ArrayRef>>>()?;
+            let loose = Arc::new(asof_engine::arrow::datatypes::Schema::new(
+                arrow
+                    .fields()
+                    .iter()
+                    .map(|field| field.as_ref().clone().with_nullable(true))
+                    .collect::<Vec<_>>(),
+            ));
+            Ok(asof_engine::arrow::array::RecordBatch::try_new(loose, arrays)?)
+        });
+        let good = std::iter::from_fn(|| match batches.next()? {
+            Ok(batch) => Some(Ok(batch)),
+            Err(error) => {
+                let error: Error = error;
+                let told = asof_engine::Error::invalid(error.to_string());
+                failed = Some(error);
+                Some(Err(told))
+            }
+        });
+        let loaded = if self.alone {
+            self.transaction.lock().load(name, good)
+        } else {
+            // It can be read before it is committed.
+            let mut count = 0;
+            let mut transaction = self.transaction.lock();
+            good.map(|batch| {
+                let batch = batch?;
+                count += batch.num_rows() as u64;
+                transaction.insert(name, &batch)
+            })
+            .collect::<asof_engine::Result<Vec<()>>>()
+            .map(|_| count)
+        };
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        done.inserted = loaded?;
+        Ok(done)
+    }
+
+    /// Columns as they are written, and the key where a column says that it is.
+    fn columns(&self, definitions: &[ColumnDef]) -> Result<(Vec<Column>, Vec<String>)> {
+        let (mut columns, mut key) = (Vec::new(), Vec::new());
+        for definition in definitions {
+            let (column, is_key) = self.column(definition)?;
+            if is_key && !key.is_empty() {
+                return Err(Error::new(
+                    "there are two primary keys; name all key columns in one: PRIMARY KEY (a, b)",
+                )
+                .at(definition.name.span.start));
+            }
+            if is_key {
+                key.push(column.name.clone());
+            }
+            columns.push(column);
+        }
+        Ok((columns, key))
+    }
+
+    fn column(&self, definition: &ColumnDef) -> Result<(Column, bool)> {
+        let place = definition.name.span.start;
+        let scope = Scope::new(self.names.clone());
+        let column_type = types::of_sql(&definition.data_type, &scope).map_err(|error| error.at(place))?;
+        let mut column = Column::new(normal(&definition.name), column_type);
+        let mut is_key = false;
+        for option in &definition.options {
+            match &option.option {
+                ColumnOption::Null => column.nullable = true,
+                ColumnOption::NotNull => column.nullable = false,
+                ColumnOption::PrimaryKey(_) => (column.nullable, is_key) = (false, true),
+                ColumnOption::Default(value) => column.default = self.default_of(value, &column)?,
+                ColumnOption::Comment(_) => {
+                    return Err(
+                        Error::new("columns have no comments: say it in the commit's, at the end").at(place)
+                    );
+                }
+                other => return Err(Error::new(format!("{other} is not supported")).at(place)),
+            }
+        }
+        Ok((column, is_key))
+    }
+
+    /// The default that an expression is: a constant.
+    fn default_of(&self, value: &Expr, column: &Column) -> Result<Option<ArrayRef>> {
+        let at = |error: Error| error.at(value.span().start);
+        let scope = Scope::new(self.names.clone());
+        let planner = SqlToRel::new_with_options(&scope, crate::names::parser_options(&self.names.state));
+        let planned = planner.sql_to_expr(value.clone(), &DFSchema::empty(), &mut PlannerContext::new());
+        let value = planned.map_err(Error::from).and_then(|planned| {
+            if planned.is_volatile() {
+                return Err(Error::new("a default is the same for all rows: give a constant"));
+            }
+            constant(planned, &self.names.state)
+        });
+        let value = value.map_err(at)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        let array = value.to_array()?;
+        to_column(&array, column).map(Some).map_err(at)
+    }
+
+    pub(super) fn drop_tables(&self, names: &[ObjectName], if_exists: bool) -> Result<Done> {
+        for name in names {
+            let found = self.names.find(&reference(name)?)?;
+            match found {
+                Found::Table(name) => self.transaction.lock().drop_table(&name)?,
+                _ if if_exists => {}
+                _ => drop(self.table_name(name)?),
+            }
+        }
+        Ok(Counts::default())
+    }
+
+    pub(super) fn alter_table(&self, alter: AlterTable) -> Result<Done> {
+        let place = alter.name.span().start;
+        let table = self.table_name(&alter.name)?;
+        for operation in &alter.operations {
+            let alterations = self.alterations(&table, operation).map_err(|error| error.at(place))?;
+            for alteration in alterations {
+                self.transaction.lock().alter_table(&table, alteration)?;
+            }
+        }
+        Ok(Counts::default())
+    }
+
+    fn alterations(&self, table: &str, operation: &AlterTableOperation) -> Result<Vec<Alteration>> {
+        let schema = self.schema_of(table)?;
+        let has = |name: &str| schema.index_of(name).is_ok();
+        Ok(match operation {
+            AlterTableOperation::AddColumn { if_not_exists, column_def, column_position: None, .. } => {
+                let name = normal(&column_def.name);
+                if *if_not_exists && has(&name) {
+                    return Ok(Vec::new());
+                }
+                let (column, is_key) = self.column(column_def)?;
+                if is_key {
+                    return Err(Error::new("a column that is added cannot be the key"));
+                }
+                vec![Alteration::AddColumn(column)]
+            }
+            AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
+                let names = column_names.iter().map(normal).filter(|name| !*if_exists || has(name));
+                names
+                    .map(|name| {
+                        column_of(
+                            &schema,
+                            &ObjectName::from(vec![datafusion::sql::sqlparser::ast::Ident::with_quote(
+                                '"', &name,
+                            )]),
+                        )?;
+                        Ok(Alteration::DropColumn(name))
+                    })
+                    .collect::<Result<Vec<_>>>()?
+            }
+            AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
+                let from = column_of(&schema, &ObjectName::from(vec![old_column_name.clone()]))?.name;
+                vec![Alteration::RenameColumn { from, to: normal(new_column_name) }]
+            }
+            AlterTableOperation::AlterColumn {
+                column_name,
+                op: AlterColumnOperation::SetDataType { data_type, .. },
+            } => {
+                let name = column_of(&schema, &ObjectName::from(vec![column_name.clone()]))?.name;
+                let to = types::of_sql(data_type, &Scope::new(self.names.clone()))?;
+                vec![Alteration::WidenColumn { name, to }]
+            }
+            AlterTableOperation::RenameTable {
+                table_name: RenameTableNameKind::As(name) | RenameTableNameKind::To(name),
+            } => {
+                return Err(Error::new(format!(
+                    "a table keeps its name; CREATE TABLE {name} AS SELECT * FROM {table} copies it"
+                )));
+            }
+            other => return Err(Error::new(format!("ALTER TABLE {other} is not supported"))),
+        })
+    }
+}
+
+fn unsupported_constraint(constraint: &TableConstraint) -> Error {
+    Error::new(format!(
+        "the constraint {constraint} is not supported: there are PRIMARY KEY, NOT NULL and DEFAULT"
+    ))
+    .at(constraint.span().start)
+}
