@@ -9,6 +9,7 @@
 mod catalog;
 mod clause;
 mod commands;
+mod condition;
 mod error;
 mod exec;
 mod filter;
@@ -23,6 +24,7 @@ mod system;
 mod table;
 mod write;
 
+pub use condition::Condition;
 pub use error::{Error, Place, Result};
 pub use outcome::{Outcome, Rows};
 pub use script::is_complete;

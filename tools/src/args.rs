@@ -109,6 +109,8 @@ pub enum Command {
     History(HistoryArgs),
     /// What changed between two versions
     Diff(DiffArgs),
+    /// Ask and change in SQL, over every version; a shell where no statement is given
+    Sql(SqlArgs),
     /// Names for versions
     Tag(TagArgs),
     /// Show the past as read-only directories, until Ctrl-C or umount; --background returns at once
@@ -247,7 +249,7 @@ pub struct CatArgs {
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub columns: Option<Vec<String>>,
     /// Rows to show, as a condition in SQL
-    #[arg(long = "where", value_name = "SQL", hide = true)]
+    #[arg(long = "where", value_name = "SQL", allow_hyphen_values = true)]
     pub condition: Option<String>,
     /// At most this many rows
     #[arg(short = 'n', long, value_name = "N")]
@@ -258,6 +260,49 @@ pub struct CatArgs {
     /// Write to a file, whose extension names the format
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `sql`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The past: SELECT .. FROM t VERSION AS OF 3, t TIMESTAMP AS OF '2025-08-26', t AS OF 'yesterday',\n\
+    t FOR SYSTEM_TIME ALL, \"t@3\"; functions asof('t', WHEN), history('t'), changes('t', FROM, TO), diff('t', FROM, TO),\n\
+    commits(). A statement that changes something is one commit, or BEGIN; ..; COMMIT are one together."
+)]
+pub struct SqlArgs {
+    /// Directory of the database
+    #[arg(value_name = "DB")]
+    pub database: PathBuf,
+    /// Statements, apart by semicolons; standard input or a shell without them
+    #[arg(value_name = "SQL", allow_hyphen_values = true)]
+    pub statement: Option<String>,
+    /// Read statements from a file
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The version or time that queries read; the newest without it
+    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
+    pub as_of: Option<String>,
+    /// Form of results; a table on a terminal, csv otherwise
+    #[arg(long, value_enum)]
+    pub format: Option<CatFormat>,
+    /// Write the result to a file, whose extension names the format
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Let statements reach files: CREATE EXTERNAL TABLE, COPY
+    #[arg(long)]
+    pub allow_files: bool,
+    /// Tell how long each statement took
+    #[arg(long)]
+    pub timing: bool,
+    /// Why, of commits whose statement does not end with COMMENT '..'
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub message: Option<String>,
+    /// Who
+    #[arg(long, value_name = "NAME")]
+    pub author: Option<String>,
+    /// A free key and value, kept with commits; may be repeated
+    #[arg(long, value_name = "K=V", value_parser = parse_pair)]
+    pub meta: Vec<(String, String)>,
 }
 
 /// `get`

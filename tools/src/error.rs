@@ -146,6 +146,16 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<asof_sql::Error> for Error {
+    fn from(error: asof_sql::Error) -> Error {
+        let (status, code, nearest) = match error.engine() {
+            Some(engine) => (Status::of_kind(engine.kind()), engine.kind().code(), engine.nearest().to_vec()),
+            None => (Status::Failed, "sql", Vec::new()),
+        };
+        Error::new(status, code, error.to_string()).with_nearest(nearest)
+    }
+}
+
 impl From<asof_engine::Error> for Error {
     fn from(error: asof_engine::Error) -> Error {
         if is_broken_pipe(&error) {

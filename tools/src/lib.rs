@@ -130,6 +130,7 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::Log(args) => cmd::log::run(args, context),
         Command::History(args) => cmd::history::run(args, context),
         Command::Diff(args) => cmd::diff::run(args, context),
+        Command::Sql(args) => cmd::sql::run(args, context),
         Command::Tag(args) => cmd::tag::run(args, context),
         Command::Mount(args) => cmd::mount::run(args, context),
         Command::Umount(args) => cmd::umount::run(args, context),

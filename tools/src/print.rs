@@ -7,6 +7,7 @@ pub mod commit;
 pub mod escape;
 pub mod grid;
 pub mod paint;
+pub mod rows;
 pub mod status_line;
 pub mod value;
 

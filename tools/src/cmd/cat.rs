@@ -1,71 +1,78 @@
 //! `cat`: a table as it was, in the bytes of the mount.
 
 use crate::args::{CatArgs, CatFormat};
-use crate::print::grid::Grid;
-use crate::{Context, Error, Result, Status, output, print};
-use asof_engine::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
-use asof_engine::view::{Format, render};
-use asof_engine::{Column, ColumnType, Scan, ScanOptions, TableSchema, text};
-use std::borrow::Cow;
-use std::io::Write;
-use std::path::Path;
+use crate::print::rows::{self, Batches};
+use crate::{Context, Error, Result, Status, output};
+use asof_engine::arrow::array::RecordBatch;
+use asof_engine::arrow::compute::filter_record_batch;
+use asof_engine::{Column, ScanOptions, Snapshot, TableSchema};
+use asof_sql::Condition;
 use std::sync::Arc;
-
-/// Rows that `--format table` measures together: each such table has its own heading, so that memory stays bounded.
-const GRID_ROWS: usize = 2000;
 
 /// Prints a table.
 pub fn run(args: CatArgs, context: &Context) -> Result {
-    if args.condition.is_some() {
-        return Err(Error::new(
-            Status::Failed,
-            "unsupported",
-            "--where comes with SQL, which is not there yet; pipe the rows through another tool, or use `asof get`",
-        ));
-    }
-    let format = format(args.format, args.output.as_deref(), context.json)?;
+    let format = rows::format(args.format, args.output.as_deref(), context.json, CatFormat::Csv)?;
     if args.csv_safe && format != CatFormat::Csv {
         return Err(Error::usage("--csv-safe is for --format csv"));
     }
     let database = context.open_read_only(&args.database)?;
     let snapshot = context.snapshot(&database, args.as_of.as_deref())?;
-    let schema = snapshot.schema(&args.table)?;
+    let all = snapshot.schema(&args.table)?;
     let schema = match &args.columns {
-        None => schema,
-        Some(columns) => Arc::new(project(&schema, columns).map_err(|error| error.at(&args.table))?),
+        None => all.clone(),
+        Some(columns) => Arc::new(project(&all, columns).map_err(|error| error.at(&args.table))?),
     };
+    let condition = args.condition.as_deref().map(|text| Condition::parse(text, &all)).transpose();
+    let condition = condition.map_err(|error| Error::from(error).at("--where"))?;
     let options = ScanOptions { columns: args.columns, limit: args.limit, ..ScanOptions::default() };
-    let scan = snapshot.scan(&args.table, options)?;
-    let binary = matches!(format, CatFormat::Parquet | CatFormat::Arrow);
-    output::write(context, args.output.as_deref(), binary, |out| match format {
-        CatFormat::Csv if args.csv_safe => write_csv_safe(&schema, scan, out),
-        CatFormat::Csv => render_as(Format::Csv, &schema, scan, out),
-        CatFormat::Jsonl => render_as(Format::JsonLines, &schema, scan, out),
-        CatFormat::Parquet => render_as(Format::Parquet, &schema, scan, out),
-        CatFormat::Arrow => render_as(Format::Arrow, &schema, scan, out),
-        CatFormat::Json => write_json(&schema, scan, out),
-        CatFormat::Table => write_grids(&schema, scan, out),
+    let mut batches = scan(&snapshot, &args.table, &schema, condition, options)?;
+    output::write(context, args.output.as_deref(), rows::is_binary(format), |out| {
+        let batches: Batches<'_> = &mut batches;
+        match args.csv_safe {
+            true => rows::write_csv_safe(&schema, batches, out),
+            false => rows::write(format, &schema, batches, out).map(drop),
+        }
     })?;
     Ok(Status::Done)
 }
 
-/// The format asked for, or that of the file's extension; JSON Lines with `--json`, CSV without.
-fn format(asked: Option<CatFormat>, file: Option<&Path>, json: bool) -> Result<CatFormat> {
-    if let Some(format) = asked {
-        return Ok(format);
+type Scanned = Box<dyn Iterator<Item = asof_engine::Result<RecordBatch>>>;
+
+/// The rows that a condition holds for, in order; all where there is none.
+fn scan(
+    snapshot: &Snapshot,
+    table: &str,
+    schema: &TableSchema,
+    condition: Option<Condition>,
+    mut options: ScanOptions,
+) -> Result<Scanned> {
+    let Some(condition) = condition else { return Ok(Box::new(snapshot.scan(table, options)?)) };
+    if let Some(filter) = condition.filter() {
+        options.filter = Some(filter.clone());
+        return Ok(Box::new(snapshot.scan(table, options)?));
     }
-    match (output::extension(file).as_deref(), file) {
-        (Some("csv"), _) => Ok(CatFormat::Csv),
-        (Some("jsonl" | "ndjson"), _) => Ok(CatFormat::Jsonl),
-        (Some("json"), _) => Ok(CatFormat::Json),
-        (Some("parquet"), _) => Ok(CatFormat::Parquet),
-        (Some("arrow"), _) => Ok(CatFormat::Arrow),
-        (_, Some(file)) if file != Path::new("-") => Err(Error::usage(format!(
-            "{}: the extension names no format; use .csv, .jsonl, .json, .parquet or .arrow, or give --format",
-            file.display()
-        ))),
-        _ => Ok(if json { CatFormat::Jsonl } else { CatFormat::Csv }),
-    }
+    let given: Vec<String> = schema.columns.iter().map(|column| column.name.clone()).collect();
+    let mut read = given.clone();
+    read.extend(condition.columns().iter().filter(|name| !given.contains(name)).cloned());
+    let mut left = options.limit.unwrap_or(u64::MAX);
+    let scan = snapshot.scan(table, ScanOptions { columns: Some(read), limit: None, ..options })?;
+    let kept: Vec<usize> = (0..given.len()).collect();
+    let passed = scan.map(move |batch| {
+        let batch = batch?;
+        let holds =
+            condition.evaluate(&batch).map_err(|error| asof_engine::Error::invalid(error.to_string()))?;
+        Ok(filter_record_batch(&batch.project(&kept)?, &holds)?)
+    });
+    Ok(Box::new(passed.map_while(move |batch: asof_engine::Result<RecordBatch>| {
+        if left == 0 {
+            return None;
+        }
+        Some(batch.map(|batch| {
+            let rows = (batch.num_rows() as u64).min(left);
+            left -= rows;
+            batch.slice(0, rows as usize)
+        }))
+    })))
 }
 
 /// The schema of some of a table's columns; the key stays where all its columns do.
@@ -80,127 +87,4 @@ fn project(schema: &TableSchema, columns: &[String]) -> Result<TableSchema> {
     }
     projected.validate().map_err(asof_engine::Error::from)?;
     Ok(projected)
-}
-
-fn render_as(format: Format, schema: &TableSchema, scan: Scan, out: &mut dyn Write) -> Result<()> {
-    render(format, schema, scan, out)?;
-    Ok(())
-}
-
-fn write_json(schema: &TableSchema, scan: Scan, out: &mut dyn Write) -> Result<()> {
-    let mut lines = Vec::new();
-    let mut before: &[u8] = b"[\n";
-    for batch in scan {
-        lines.clear();
-        text::write_jsonl_rows(schema, &batch?, &mut lines);
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            out.write_all(before)?;
-            out.write_all(line.strip_suffix(b"\n").unwrap_or(line))?;
-            before = b",\n";
-        }
-    }
-    out.write_all(if before.starts_with(b"[") { b"[]\n" } else { b"\n]\n" })?;
-    Ok(())
-}
-
-fn write_csv_safe(schema: &TableSchema, scan: Scan, out: &mut dyn Write) -> Result<()> {
-    let mut safe = schema.clone();
-    for column in &mut safe.columns {
-        column.name = defuse(&column.name).into_owned();
-    }
-    let mut bytes = Vec::new();
-    text::write_csv_header(&safe, &mut bytes);
-    for batch in scan {
-        text::write_csv_rows(schema, &defuse_batch(schema, &batch?)?, &mut bytes);
-        out.write_all(&bytes)?;
-        bytes.clear();
-    }
-    Ok(out.write_all(&bytes)?)
-}
-
-/// A text that no spreadsheet takes for a formula.
-fn defuse(text: &str) -> Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}").into() } else { text.into() }
-}
-
-/// Text columns without formulas; numbers keep their signs.
-fn defuse_batch(schema: &TableSchema, batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns =
-        schema.columns.iter().zip(batch.columns()).map(|(column, array)| match column.column_type {
-            ColumnType::Text => {
-                let cells = array.as_string::<i32>().iter().map(|cell| cell.map(defuse));
-                Arc::new(cells.collect::<StringArray>()) as ArrayRef
-            }
-            _ => array.clone(),
-        });
-    RecordBatch::try_new(batch.schema(), columns.collect())
-        .map_err(|error| asof_engine::Error::from(error).into())
-}
-
-fn write_grids(schema: &TableSchema, scan: Scan, out: &mut dyn Write) -> Result<()> {
-    let new_grid =
-        || Grid::boxed(schema.columns.iter().map(|c| (shown(&c.name), is_number(&c.column_type))).collect());
-    let (mut grid, mut rows) = (new_grid(), 0);
-    for batch in scan {
-        let batch = batch?;
-        for row in 0..batch.num_rows() {
-            let cells = schema.columns.iter().zip(batch.columns());
-            grid.add(cells.map(|(column, array)| cell_text(&column.column_type, array, row)).collect());
-            rows += 1;
-            if rows % GRID_ROWS == 0 {
-                write!(out, "{grid}")?;
-                grid = new_grid();
-            }
-        }
-    }
-    if rows == 0 || rows % GRID_ROWS != 0 {
-        write!(out, "{grid}")?;
-    }
-    Ok(writeln!(out, "{}", print::count_text(rows as u64, "row"))?)
-}
-
-/// A cell keeps its line in a table for people: line feeds and other control characters are shown as escapes.
-fn cell_text(column_type: &ColumnType, array: &ArrayRef, row: usize) -> String {
-    text::format_cell(column_type, array, row).map_or("NULL".to_string(), |text| shown(&text))
-}
-
-fn shown(text: &str) -> String {
-    print::escape_controls(text).into_owned()
-}
-
-fn is_number(column_type: &ColumnType) -> bool {
-    use ColumnType::*;
-    matches!(
-        column_type,
-        Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32 | Float64 | Decimal(..)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formulas_are_defused_and_nothing_else_is() {
-        for text in ["=1+1", "+x", "-x", "@x", "\tx", "\rx"] {
-            assert_eq!(defuse(text), format!("'{text}"));
-        }
-        for text in ["", "a=1", "'=1", " =1", "1-2"] {
-            assert_eq!(defuse(text), text);
-        }
-    }
-
-    #[test]
-    fn the_extension_names_the_format_unless_one_is_asked_for() {
-        let of = |asked, file: &str, json| {
-            format(asked, Some(Path::new(file)), json).map_err(|e| e.status().code())
-        };
-        assert_eq!(of(None, "a.parquet", true), Ok(CatFormat::Parquet));
-        assert_eq!(of(None, "a.CSV", false), Ok(CatFormat::Csv));
-        assert_eq!(of(Some(CatFormat::Json), "a.csv", false), Ok(CatFormat::Json));
-        assert_eq!(of(None, "a", false), Err(2));
-        assert_eq!(of(None, "a.xls", false), Err(2));
-        assert_eq!(of(None, "-", false), Ok(CatFormat::Csv));
-        assert_eq!(format(None, None, true).unwrap(), CatFormat::Jsonl);
-    }
 }
