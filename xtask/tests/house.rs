@@ -9,19 +9,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each member, and the members it may depend on, tests and benchmarks included.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("wal", &[]),
     ("mvcc", &[]),
     ("engine", &["wal", "mvcc"]),
     ("fuse", &["engine"]),
+    ("sql", &["engine"]),
     ("torture", &["wal", "engine"]),
-    ("tools", &["engine", "fuse", "torture"]),
+    ("tools", &["engine", "fuse", "sql", "torture"]),
     ("benches", &["wal", "mvcc", "engine", "fuse", "tools"]),
     ("xtask", &[]),
 ];
 
 /// Each crate from outside that only some members may name.
-const NAMED_BY: [(&str, &[&str]); 8] = [
+const NAMED_BY: [(&str, &[&str]); 12] = [
     ("fuser", &["fuse"]),
     ("clap", &["tools"]),
     ("clap_complete", &["tools"]),
@@ -30,11 +31,26 @@ const NAMED_BY: [(&str, &[&str]); 8] = [
     ("arrow", &["mvcc", "engine"]),
     ("parquet", &["engine"]),
     ("criterion", &["wal", "benches"]),
+    ("datafusion", &["sql"]),
+    ("futures", &["sql"]),
+    ("tokio", &["sql"]),
+    ("rustyline", &["tools"]),
 ];
 
 /// Crates of which the lock file has one version.
-const ONE_VERSION: [&str; 8] =
-    ["arrow", "arrow-array", "arrow-buffer", "arrow-ipc", "arrow-schema", "bincode", "parquet", "zstd-sys"];
+const ONE_VERSION: [&str; 11] = [
+    "arrow",
+    "datafusion",
+    "object_store",
+    "sqlparser",
+    "arrow-array",
+    "arrow-buffer",
+    "arrow-ipc",
+    "arrow-schema",
+    "bincode",
+    "parquet",
+    "zstd-sys",
+];
 
 /// What the sources of a member may not say, but in the files named, each for its reason.
 struct Absence {

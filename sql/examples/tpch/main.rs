@@ -36,9 +36,11 @@ fn main() -> Done {
     let database = Database::open(&path, Options::default())?;
     let newest = database.latest()?.0;
     let first = newest - REFRESHES;
-    let queries: Vec<&str> = include_str!("queries.sql").split(';').map(str::trim).filter(|q| q.contains("select")).collect();
+    let queries: Vec<&str> =
+        include_str!("queries.sql").split(';').map(str::trim).filter(|q| q.contains("select")).collect();
     assert_eq!(queries.len(), 22);
-    let mut session = Session::new(database.clone(), SessionOptions { allow_files: true, ..SessionOptions::default() })?;
+    let mut session =
+        Session::new(database.clone(), SessionOptions { allow_files: true, ..SessionOptions::default() })?;
     println!("version,query,asof_ms,datafusion_ms,ratio");
     for (name, version) in [("first", first), ("middle", first + REFRESHES / 2), ("newest", newest)] {
         let plain = dir.join(name);
@@ -46,7 +48,10 @@ fn main() -> Done {
             fs::create_dir_all(&plain)?;
             for table in TABLES {
                 let file = plain.join(format!("{table}.parquet"));
-                run(&mut session, &format!("COPY (SELECT * FROM {table} VERSION AS OF {version}) TO '{}'", file.display()))?;
+                run(
+                    &mut session,
+                    &format!("COPY (SELECT * FROM {table} VERSION AS OF {version}) TO '{}'", file.display()),
+                )?;
             }
         }
         measure(&dir, &database, name, version, &plain, &queries, runs)?;
@@ -74,13 +79,15 @@ fn load(dir: &Path, path: &Path, scale: f64) -> Done {
     write!("lineitem", g::LineItemGenerator::new(scale, 1, 1), LineItemCsv);
     eprintln!("data made: {:.1} s", start.elapsed().as_secs_f64());
     let database = Database::create(path, Options::default())?;
-    let mut session = Session::new(database.clone(), SessionOptions { allow_files: true, ..SessionOptions::default() })?;
+    let mut session =
+        Session::new(database.clone(), SessionOptions { allow_files: true, ..SessionOptions::default() })?;
     run(&mut session, include_str!("schema.sql"))?;
     for table in TABLES {
         let columns = run(&mut session, &format!("SHOW CREATE TABLE {table}"))?;
         let definition = columns[0].column(1);
         let definition = datafusion::arrow::util::display::array_value_to_string(definition, 0)?;
-        let inner = &definition[definition.find('(').ok_or("no columns")? + 1..definition.find("PRIMARY").ok_or("no key")?];
+        let inner = &definition
+            [definition.find('(').ok_or("no columns")? + 1..definition.find("PRIMARY").ok_or("no key")?];
         let inner = inner.replace("NOT NULL", "");
         let inner = inner.trim().trim_end_matches(',');
         let file = data.join(table);
@@ -162,7 +169,11 @@ fn measure(
     let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(threads));
     for table in TABLES {
         let file = plain.join(format!("{table}.parquet"));
-        runtime.block_on(context.register_parquet(table, file.display().to_string(), ParquetReadOptions::default()))?;
+        runtime.block_on(context.register_parquet(
+            table,
+            file.display().to_string(),
+            ParquetReadOptions::default(),
+        ))?;
     }
     let options = SessionOptions { as_of: Some(version.to_string()), ..SessionOptions::default() };
     let mut session = Session::new(database.clone(), options)?;
@@ -186,10 +197,15 @@ fn measure(
         println!("{name},{number},{mine:.1},{other:.1},{:.2}", mine / other);
         let found = lines(&answer)?;
         if found != lines(&expected)? {
-            return Err(format!("query {number} at version {version} ({name}): another answer than DataFusion's").into());
+            return Err(format!(
+                "query {number} at version {version} ({name}): another answer than DataFusion's"
+            )
+            .into());
         }
         // In the forms of the command line.
-        let Outcome::Rows(rows) = session.execute(&session.prepare(query)?[0])? else { return Err("no rows".into()) };
+        let Outcome::Rows(rows) = session.execute(&session.prepare(query)?[0])? else {
+            return Err("no rows".into());
+        };
         write_answer(&answers.join(format!("{number:02}.csv")), rows)?;
     }
     println!("{name},total,{ours:.0},{theirs:.0},{:.2}", ours / theirs);
@@ -209,7 +225,11 @@ fn lines(batches: &[RecordBatch]) -> Done<Vec<String>> {
                 let text = datafusion::arrow::util::display::array_value_to_string(array, row)?;
                 // Sums of doubles depend on the order of rows in their last digits.
                 let is_double = array.data_type().is_floating();
-                Ok(if is_double { text.parse::<f64>().map_or(text, |value| format!("{value:.6e}")) } else { text })
+                Ok(if is_double {
+                    text.parse::<f64>().map_or(text, |value| format!("{value:.6e}"))
+                } else {
+                    text
+                })
             });
             lines.push(cells.collect::<Done<Vec<String>>>()?.join("|"));
         }

@@ -227,7 +227,10 @@ fn dot_command(command: &str, session: &mut Session, printer: &mut Printer<'_>) 
             )
         }
         _ => {
-            return Err(Error::usage(format!("there is no '.{}'; .help tells what there is", command.trim())));
+            return Err(Error::usage(format!(
+                "there is no '.{}'; .help tells what there is",
+                command.trim()
+            )));
         }
     };
     statements(&query, session, printer)
