@@ -151,6 +151,10 @@ pub enum Alteration {
         /// The new name.
         to: String,
     },
+    /// A condition that every row fulfils from now on, those that are there included.
+    AddCheck(asof_mvcc::Check),
+    /// Removes a check.
+    DropCheck(String),
     /// A wider type.
     WidenColumn {
         /// The column.

@@ -528,8 +528,17 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
             PreparedCatalogChange::Drop { id, name } => {
                 recent.check_whole(read, *id).map_err(refused(name))?;
             }
-            PreparedCatalogChange::Alter { id, name, .. } => {
-                recent.check_keys(read, *id, std::iter::empty()).map_err(refused(name))?;
+            PreparedCatalogChange::Alter { id, name, schema } => {
+                let catalog = state.catalog();
+                let old = catalog
+                    .table(*id)
+                    .map(|table| table.newest_schema().checks.as_slice())
+                    .unwrap_or_default();
+                match schema.checks.iter().all(|check| old.contains(check)) {
+                    true => recent.check_keys(read, *id, std::iter::empty()).map_err(refused(name))?,
+                    // Every row that there is was looked at.
+                    false => recent.check_whole(read, *id).map_err(refused(name))?,
+                }
             }
         }
     }

@@ -85,7 +85,13 @@ pub fn schema_to_json(name: &str, schema: &TableSchema, changed: Version) -> Val
         })
         .collect();
     let key: Vec<&str> = schema.key_columns().map(|column| column.name.as_str()).collect();
-    json!({"table": name, "changed": changed.0, "columns": columns, "key": key})
+    let mut document = json!({"table": name, "changed": changed.0, "columns": columns, "key": key});
+    if !schema.checks.is_empty() {
+        let checks =
+            schema.checks.iter().map(|check| json!({"name": check.name, "expression": check.expression}));
+        document["checks"] = checks.collect();
+    }
+    document
 }
 
 /// The first value of an array.

@@ -70,9 +70,9 @@ pub mod view;
 pub use api::*;
 pub use asof::AsOf;
 pub use asof_mvcc::column_type;
-pub use asof_mvcc::{Column, ColumnType, CommitTime, NestedField, TableSchema, Unit, Version};
+pub use asof_mvcc::{Check, Column, ColumnType, CommitTime, NestedField, TableSchema, Unit, Version};
 pub use error::{Error, ErrorKind, Result};
-pub use options::{Options, Upkeep};
+pub use options::{CheckRows, Options, Upkeep};
 
 /// The one arrow of the workspace.
 pub use arrow;

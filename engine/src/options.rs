@@ -1,6 +1,9 @@
 //! How a database is opened; every default is a named constant.
 
 use crate::clock::{Clock, SystemClock};
+use crate::error::Result;
+use arrow::record_batch::RecordBatch;
+use asof_mvcc::TableSchema;
 use asof_wal::{Disk, LogOptions, RealDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,10 +91,21 @@ pub struct Options {
     pub time_zone: jiff::tz::TimeZone,
     /// Sizes of the log's segments, and how long a process keeps its turn; `wait` overrules what it says of waiting.
     pub log: LogOptions,
+    /// Who evaluates checks; without it, tables that have some are not written.
+    pub checks: Option<Arc<dyn CheckRows>>,
     /// The disk.
     pub disk: Arc<dyn Disk>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Evaluates the checks of tables: whoever knows their language.
+pub trait CheckRows: std::fmt::Debug + Send + Sync {
+    /// An error where a check of a schema cannot be evaluated on rows of it.
+    fn validate(&self, schema: &TableSchema) -> Result<()>;
+
+    /// An error that names the check and a row where a row does not fulfil one. The batch has the columns of the schema.
+    fn check(&self, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<()>;
 }
 
 impl Default for Options {
@@ -114,6 +128,7 @@ impl Default for Options {
             text_section_bytes: TEXT_SECTION_BYTES_DEFAULT,
             time_zone: jiff::tz::TimeZone::UTC,
             log: LogOptions::default(),
+            checks: None,
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock),
         }

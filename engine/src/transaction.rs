@@ -12,6 +12,7 @@ use crate::key_range::key_range;
 use crate::load::held::Held;
 use crate::load::spill::Spill;
 use crate::load::{LoadedFiles, Loader};
+use crate::options::CheckRows;
 use crate::replace::{difference_by_key, difference_of_rows};
 use crate::snapshot::Snapshot;
 use crate::store::encode::array_bytes;
@@ -178,13 +179,46 @@ impl Transaction {
         self.dropped.iter().any(|(dropped, _)| *dropped == id)
     }
 
+    /// Who evaluates the checks of tables.
+    fn checks(&self, table: &str) -> Result<Arc<dyn CheckRows>> {
+        self.database.inner.options.checks.clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "table {table} has checks, which are in SQL: write it with asof, or open the database with what \
+                     evaluates them (Options::checks)"
+                ),
+            )
+        })
+    }
+
+    /// Refuses rows that do not fulfil the table's checks.
+    fn check_rows(&self, table: &str, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<()> {
+        match schema.checks.is_empty() || rows.num_rows() == 0 {
+            true => Ok(()),
+            false => {
+                self.checks(table)?.check(schema, rows).map_err(|error| error.at(format!("table {table}")))
+            }
+        }
+    }
+
     /// Changes a table's schema.
     pub fn alter_table(&mut self, table: &str, alteration: Alteration) -> Result<()> {
         let entry = self.table(table)?;
         let (id, next_column_id) = (entry.id, entry.next_column_id);
+        let adds_check = matches!(alteration, Alteration::AddCheck(_));
         let (schema, what) = altered(entry.newest_schema(), alteration, next_column_id)?;
         check_defaults(&schema)?;
         let (schema, working) = (Arc::new(schema), self.working());
+        if !schema.checks.is_empty() {
+            let checks = self.checks(table)?;
+            checks.validate(&schema)?;
+            if adds_check {
+                for part in self.table_as_changed(table)?.parts(ScanOptions::default())? {
+                    part.read()?.try_for_each(|rows| checks.check(&schema, &rows?))?;
+                }
+            }
+        }
         match self.spilled.get_mut(&id) {
             Some(Spilled::Keyed(spill)) => spill.set_schema(schema.clone()),
             Some(Spilled::Appended(loader, digest)) => {
@@ -245,6 +279,7 @@ impl Transaction {
         for batch in rows {
             let batch =
                 conform(&batch?, &schema, &schema.key).map_err(|error| error.at(format!("table {table}")))?;
+            self.check_rows(table, &schema, &batch)?;
             loader.push(&batch)?;
         }
         let files = loader.finish()?;
@@ -338,6 +373,7 @@ impl Transaction {
             return Ok(());
         }
         self.check_not_loaded(id, table)?;
+        self.check_rows(table, &schema, &rows)?;
         let mut bytes = rows.columns().iter().map(array_bytes).sum::<usize>();
         let writes = self.writes.entry(id).or_default();
         if !schema.has_key() {
@@ -467,6 +503,7 @@ impl Transaction {
         } else {
             let difference = difference_of_rows(&schema, &rows, current)?;
             let counts = difference.counts;
+            self.check_rows(table, &schema, &difference.put)?;
             let writes = self.writes.entry(id).or_default();
             if difference.put.num_rows() > 0 {
                 writes.append(schema, difference.put);
@@ -747,6 +784,19 @@ fn altered(
             let index = schema.index_of(&from)?;
             schema.columns[index].name = to.clone();
             format!("rename column {from} to {to}")
+        }
+        Alteration::AddCheck(check) => {
+            let what = format!("add check {}", check.name);
+            schema.checks.push(check);
+            what
+        }
+        Alteration::DropCheck(name) => {
+            let before = schema.checks.len();
+            schema.checks.retain(|check| check.name != name);
+            if schema.checks.len() == before {
+                return Err(Error::not_found(format!("there is no check '{name}'")));
+            }
+            format!("drop check {name}")
         }
         Alteration::WidenColumn { name, to } => {
             let index = schema.index_of(&name)?;

@@ -21,7 +21,7 @@ pub use conflict::{RecentWrites, Refusal};
 pub use key::{KeyBytes, KeyError, Keys, decode_row_id};
 pub use memtable::{FileId, MemBatch, Memtable, Selection, Slot};
 pub use read_set::{KeyRange, ReadSet, TableReads};
-pub use schema::{Column, SchemaError, TableSchema};
+pub use schema::{Check, Column, SchemaError, TableSchema};
 pub use timeline::Timeline;
 pub use version::{CommitTime, Version};
 pub use write_set::{Expect, KeyWrite, Put, TableWrites, WriteError};

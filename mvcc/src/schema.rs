@@ -48,6 +48,15 @@ impl Column {
     }
 }
 
+/// A condition that every row of a table fulfils: it is not false. What it means is known to whoever evaluates it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// The condition, in SQL.
+    pub expression: String,
+}
+
 /// The columns and key of a table, as of one or more versions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableSchema {
@@ -55,6 +64,8 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
     /// Ids of the key columns in key order; empty for a table without a key.
     pub key: Vec<u32>,
+    /// What rows have to fulfil.
+    pub checks: Vec<Check>,
     derived: Derived,
 }
 
@@ -109,7 +120,7 @@ pub enum SchemaError {
 impl TableSchema {
     /// A schema of columns that have their ids, and ids of key columns, unchecked.
     pub fn of(columns: Vec<Column>, key: Vec<u32>) -> TableSchema {
-        TableSchema { columns, key, derived: Derived::default() }
+        TableSchema { columns, key, checks: Vec::new(), derived: Derived::default() }
     }
 
     /// A new table's schema: ids are given in order from 1, key columns become not null.
@@ -148,6 +159,14 @@ impl TableSchema {
             }
             if self.columns[..index].iter().any(|other| other.name == column.name) {
                 return Err(SchemaError::DuplicateColumn(column.name.clone()));
+            }
+        }
+        for (index, check) in self.checks.iter().enumerate() {
+            if check.name.is_empty() {
+                return Err(SchemaError::NotAllowed("a check has no name".to_string()));
+            }
+            if self.checks[..index].iter().any(|other| other.name == check.name) {
+                return Err(SchemaError::NotAllowed(format!("the check '{}' is named twice", check.name)));
             }
         }
         for column in self.key_columns() {
@@ -220,6 +239,9 @@ impl fmt::Display for TableSchema {
         if self.has_key() {
             let names: Vec<String> = self.key_columns().map(|column| quote_name(&column.name)).collect();
             write!(f, ", primary key ({})", names.join(", "))?;
+        }
+        for check in &self.checks {
+            write!(f, ", constraint {} check ({})", quote_name(&check.name), check.expression)?;
         }
         Ok(())
     }

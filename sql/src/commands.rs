@@ -205,6 +205,9 @@ fn create_statement(name: &str, schema: &TableSchema) -> String {
         let key: Vec<String> = schema.key_columns().map(|column| quoted(&column.name)).collect();
         lines.push(format!("  PRIMARY KEY ({})", key.join(", ")));
     }
+    for check in &schema.checks {
+        lines.push(format!("  CONSTRAINT {} CHECK ({})", quoted(&check.name), check.expression));
+    }
     format!("CREATE TABLE {name} (\n{}\n)", lines.join(",\n"))
 }
 

@@ -7,6 +7,7 @@
 //! Invariant of absence: only this crate knows DataFusion, and only it has an asynchronous runtime, which does not show.
 
 mod catalog;
+mod checks;
 mod clause;
 mod commands;
 mod condition;
@@ -24,6 +25,7 @@ mod system;
 mod table;
 mod write;
 
+pub use checks::Checks;
 pub use condition::Condition;
 pub use error::{Error, Place, Result};
 pub use outcome::{Outcome, Rows};

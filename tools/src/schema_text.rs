@@ -6,7 +6,7 @@
 use crate::{Error, Result, Status};
 use asof_engine::arrow::array::ArrayRef;
 use asof_engine::column_type::{quote_name, split_outside_parentheses, take_name};
-use asof_engine::{Alteration, Column, ColumnType, TableSchema, text};
+use asof_engine::{Alteration, Check, Column, ColumnType, TableSchema, Transaction, text};
 
 /// A table as typed: its columns and the names of its key columns.
 #[derive(Debug, PartialEq)]
@@ -15,11 +15,24 @@ pub struct Definition {
     pub columns: Vec<Column>,
     /// The key columns in key order; empty for a table without a key.
     pub key: Vec<String>,
+    /// What rows have to fulfil.
+    pub checks: Vec<Check>,
 }
 
-/// Reads `col type [not null] [default VALUE] [primary key], .., primary key (col, ..)`.
+impl Definition {
+    /// Makes the table.
+    pub fn create(self, transaction: &mut Transaction, table: &str) -> Result<()> {
+        transaction.create_table(table, self.columns, &self.key)?;
+        for check in self.checks {
+            transaction.alter_table(table, Alteration::AddCheck(check))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads `col type [not null] [default VALUE] [primary key], .., primary key (col, ..), constraint NAME check (SQL)`.
 pub fn parse_definition(typed: &str) -> Result<Definition> {
-    let mut definition = Definition { columns: Vec::new(), key: Vec::new() };
+    let mut definition = Definition { columns: Vec::new(), key: Vec::new(), checks: Vec::new() };
     let mut key_given = false;
     for item in split_outside_parentheses(typed) {
         let words = Words::new(typed, item);
@@ -28,6 +41,10 @@ pub fn parse_definition(typed: &str) -> Result<Definition> {
                 return Err(words.error("there are two primary keys"));
             }
             (definition.key, key_given) = (names, true);
+            continue;
+        }
+        if let Some(check) = words.clone().take_check()? {
+            definition.checks.push(check);
             continue;
         }
         let (column, is_key) = words.clone().take_column()?;
@@ -44,7 +61,7 @@ pub fn parse_definition(typed: &str) -> Result<Definition> {
     Ok(definition)
 }
 
-/// Reads `add col type .. | drop col | rename col to col | widen col [to] type`, several with commas.
+/// Reads `add col type .. | add constraint NAME check (SQL) | drop col | drop constraint NAME | rename col to col | widen col [to] type`, several with commas.
 pub fn parse_alterations(typed: &str) -> Result<Vec<Alteration>> {
     split_outside_parentheses(typed)
         .into_iter()
@@ -72,6 +89,10 @@ pub fn write_definition(schema: &TableSchema) -> String {
         let names: Vec<String> = schema.key_columns().map(|column| quote_name(&column.name)).collect();
         lines.push(format!("primary key ({})", names.join(", ")));
     }
+    let checks = schema.checks.iter();
+    lines.extend(
+        checks.map(|check| format!("constraint {} check ({})", quote_name(&check.name), check.expression)),
+    );
     lines.join(",\n")
 }
 
@@ -190,6 +211,21 @@ impl<'a> Words<'a> {
         names.collect::<Result<_>>().map(Some)
     }
 
+    /// Takes `constraint name check (condition)`: no type is called so.
+    fn take_check(mut self) -> Result<Option<Check>> {
+        if !self.take_word("constraint") {
+            return Ok(None);
+        }
+        let Ok(name) = self.take_name("the name of a check") else { return Ok(None) };
+        if !self.take_word("check") || !self.rest.starts_with('(') {
+            return Ok(None);
+        }
+        match self.rest[1..].strip_suffix(')') {
+            Some(inside) => Ok(Some(Check { name, expression: inside.trim().to_string() })),
+            None => Err(self.error("a parenthesis does not end")),
+        }
+    }
+
     /// Takes `name type [not null|null] [default VALUE] [primary key]`.
     fn take_column(mut self) -> Result<(Column, bool)> {
         let name = self.take_name("a column's name")?;
@@ -260,13 +296,23 @@ impl<'a> Words<'a> {
         }
         let alteration = match verb {
             Some("add") => {
+                if let Some(check) = self.clone().take_check()? {
+                    return Ok(Alteration::AddCheck(check));
+                }
                 let (column, is_key) = self.clone().take_column()?;
                 if is_key {
                     return Err(self.error("a column that is added cannot become the primary key"));
                 }
                 return Ok(Alteration::AddColumn(column));
             }
-            Some("drop") => Alteration::DropColumn(self.take_name("a column's name")?),
+            Some("drop") => {
+                let name = self.take_name("a column's name")?;
+                // `drop constraint` drops the column of that name.
+                match name == "constraint" && !self.is_empty() {
+                    true => Alteration::DropCheck(self.take_name("the name of a check")?),
+                    false => Alteration::DropColumn(name),
+                }
+            }
             Some("rename") => {
                 let from = self.take_name("a column's name")?;
                 if !self.take_word("to") {

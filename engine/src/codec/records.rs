@@ -10,7 +10,7 @@ use crate::manifest::DataFileRecord;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Field, Schema};
-use asof_mvcc::{Column, ColumnType, CommitTime, FileId, Keys, Table, TableId, TableSchema, Version};
+use asof_mvcc::{Check, Column, ColumnType, CommitTime, FileId, Keys, Table, TableId, TableSchema, Version};
 use bincode::{BorrowDecode, Decode, Encode};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -41,6 +41,10 @@ pub struct ColumnRecord {
     default: Option<Vec<u8>>,
 }
 
+/// The type of what is not a column but a check: its name, and as its default the condition. A release that knows no
+/// checks refuses a schema with a type that it does not know.
+const CHECK_TYPE: &str = "check";
+
 /// A schema on disk.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct SchemaRecord {
@@ -62,7 +66,24 @@ impl SchemaRecord {
                 encode_columns(&batch.expect("one array of one value is a batch"))
             }),
         });
-        SchemaRecord { columns: columns.collect(), key: schema.key.clone() }
+        let checks = schema.checks.iter().map(|check| ColumnRecord {
+            id: 0,
+            name: check.name.clone(),
+            column_type: CHECK_TYPE.to_string(),
+            nullable: true,
+            default: Some(check.expression.clone().into_bytes()),
+        });
+        SchemaRecord { columns: columns.chain(checks).collect(), key: schema.key.clone() }
+    }
+
+    /// The checks among the columns.
+    fn checks(&self) -> Result<Vec<Check>> {
+        let checks = self.columns.iter().filter(|record| record.column_type == CHECK_TYPE).map(|record| {
+            let expression = String::from_utf8(record.default.clone().unwrap_or_default());
+            let expression = expression.map_err(|_| Error::corrupt("a check on disk is no text"))?;
+            Ok(Check { name: record.name.clone(), expression })
+        });
+        checks.collect()
     }
 
     /// The schema, checked.
@@ -70,6 +91,7 @@ impl SchemaRecord {
         let columns = self
             .columns
             .iter()
+            .filter(|record| record.column_type != CHECK_TYPE)
             .map(|record| {
                 let column_type = ColumnType::parse(&record.column_type)
                     .map_err(|error| Error::corrupt(format!("a schema on disk is damaged: {error}")))?;
@@ -92,7 +114,8 @@ impl SchemaRecord {
                 })
             })
             .collect::<Result<_>>()?;
-        let schema = TableSchema::of(columns, self.key.clone());
+        let mut schema = TableSchema::of(columns, self.key.clone());
+        schema.checks = self.checks()?;
         schema.validate().map_err(|error| Error::corrupt(format!("a schema on disk is damaged: {error}")))?;
         if schema.key.iter().any(|id| schema.column(*id).is_none()) {
             return Err(Error::corrupt("a schema on disk names a key column that it does not have"));

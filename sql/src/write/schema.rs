@@ -9,7 +9,7 @@ use crate::moment::constant;
 use crate::names::{Found, normal, plain};
 use crate::scope::Scope;
 use asof_engine::arrow::array::ArrayRef;
-use asof_engine::{Alteration, Column, Counts, TableSchema};
+use asof_engine::{Alteration, Check, Column, Counts, TableSchema};
 use datafusion::common::DFSchema;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{
@@ -53,7 +53,7 @@ impl Writer<'_> {
             }
             _ => plain(&found),
         };
-        let (mut columns, mut key) = self.columns(&create.columns)?;
+        let (mut columns, mut key, mut checks) = self.columns(&create.columns)?;
         for constraint in &create.constraints {
             match constraint {
                 TableConstraint::PrimaryKey(primary) if key.is_empty() => {
@@ -67,6 +67,9 @@ impl Writer<'_> {
                         })
                         .collect::<Result<Vec<_>>>()?;
                 }
+                TableConstraint::Check(check) => {
+                    checks.push((check.name.as_ref().map(normal), check.expr.as_ref().clone()));
+                }
                 TableConstraint::PrimaryKey(_) => {
                     return Err(Error::new("there are two primary keys").at(constraint.span().start));
                 }
@@ -77,7 +80,7 @@ impl Writer<'_> {
             if columns.is_empty() {
                 return Err(Error::new("a table needs at least one column").at(place));
             }
-            self.transaction.lock().create_table(&name, columns, &key)?;
+            self.make(&name, columns, &key, checks)?;
             return Ok(Counts::default());
         };
         let rows = self.query(&self.names, *query)?;
@@ -91,9 +94,20 @@ impl Writer<'_> {
             ))
             .at(place));
         }
-        self.transaction.lock().create_table(&name, columns, &key)?;
+        self.make(&name, columns, &key, checks)?;
         let schema = self.schema_of(&name)?;
         self.load(&name, &schema, rows)
+    }
+
+    /// Makes a table with checks; those without a name get one.
+    fn make(&self, name: &str, columns: Vec<Column>, key: &[String], checks: Vec<NamedCheck>) -> Result<()> {
+        let mut transaction = self.transaction.lock();
+        transaction.create_table(name, columns, key)?;
+        for check in checks {
+            let check = check_of(&*transaction.schema(name)?, check);
+            transaction.alter_table(name, Alteration::AddCheck(check))?;
+        }
+        Ok(())
     }
 
     /// Fills a table that was just made.
@@ -146,10 +160,11 @@ impl Writer<'_> {
     }
 
     /// Columns as they are written, and the key where a column says that it is.
-    fn columns(&self, definitions: &[ColumnDef]) -> Result<(Vec<Column>, Vec<String>)> {
-        let (mut columns, mut key) = (Vec::new(), Vec::new());
+    fn columns(&self, definitions: &[ColumnDef]) -> Result<(Vec<Column>, Vec<String>, Vec<NamedCheck>)> {
+        let (mut columns, mut key, mut checks) = (Vec::new(), Vec::new(), Vec::new());
         for definition in definitions {
             let (column, is_key) = self.column(definition)?;
+            checks.extend(column_checks(definition));
             if is_key && !key.is_empty() {
                 return Err(Error::new(
                     "there are two primary keys; name all key columns in one: PRIMARY KEY (a, b)",
@@ -161,7 +176,7 @@ impl Writer<'_> {
             }
             columns.push(column);
         }
-        Ok((columns, key))
+        Ok((columns, key, checks))
     }
 
     fn column(&self, definition: &ColumnDef) -> Result<(Column, bool)> {
@@ -175,6 +190,8 @@ impl Writer<'_> {
                 ColumnOption::Null => column.nullable = true,
                 ColumnOption::NotNull => column.nullable = false,
                 ColumnOption::PrimaryKey(_) => (column.nullable, is_key) = (false, true),
+                // Its conditions are the table's.
+                ColumnOption::Check(_) => {}
                 ColumnOption::Default(value) => column.default = self.default_of(value, &column)?,
                 ColumnOption::Comment(_) => {
                     return Err(
@@ -244,7 +261,24 @@ impl Writer<'_> {
                 if is_key {
                     return Err(Error::new("a column that is added cannot be the key"));
                 }
-                vec![Alteration::AddColumn(column)]
+                let mut alterations = vec![Alteration::AddColumn(column)];
+                let checks = column_checks(column_def).into_iter();
+                alterations.extend(checks.map(|check| Alteration::AddCheck(check_of(&schema, check))));
+                alterations
+            }
+            AlterTableOperation::AddConstraint { constraint: TableConstraint::Check(check), .. } => {
+                let check = (check.name.as_ref().map(normal), check.expr.as_ref().clone());
+                vec![Alteration::AddCheck(check_of(&schema, check))]
+            }
+            AlterTableOperation::AddConstraint { constraint, .. } => {
+                return Err(unsupported_constraint(constraint));
+            }
+            AlterTableOperation::DropConstraint { name, if_exists, .. } => {
+                let name = normal(name);
+                if *if_exists && schema.checks.iter().all(|check| check.name != name) {
+                    return Ok(Vec::new());
+                }
+                vec![Alteration::DropCheck(name)]
             }
             AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
                 let names = column_names.iter().map(normal).filter(|name| !*if_exists || has(name));
@@ -284,9 +318,31 @@ impl Writer<'_> {
     }
 }
 
+/// A check as it is written: its name, if it has one, and its condition.
+type NamedCheck = (Option<String>, Expr);
+
+/// The checks that the definition of a column holds.
+fn column_checks(definition: &ColumnDef) -> Vec<NamedCheck> {
+    let checks = definition.options.iter().filter_map(|option| match &option.option {
+        ColumnOption::Check(check) => {
+            let name = check.name.as_ref().or(option.name.as_ref()).map(normal);
+            Some((name, check.expr.as_ref().clone()))
+        }
+        _ => None,
+    });
+    checks.collect()
+}
+
+/// A check under its name, or under one that no other check of the table has.
+fn check_of(schema: &TableSchema, (name, expression): NamedCheck) -> Check {
+    let is_free = |name: &String| schema.checks.iter().all(|check| check.name != *name);
+    let made = || (1..).map(|number| format!("check_{number}")).find(is_free).expect("numbers do not end");
+    Check { name: name.unwrap_or_else(made), expression: expression.to_string() }
+}
+
 fn unsupported_constraint(constraint: &TableConstraint) -> Error {
     Error::new(format!(
-        "the constraint {constraint} is not supported: there are PRIMARY KEY, NOT NULL and DEFAULT"
+        "the constraint {constraint} is not supported: there are PRIMARY KEY, NOT NULL, CHECK and DEFAULT"
     ))
     .at(constraint.span().start)
 }

@@ -29,6 +29,8 @@ fn describe(alteration: &Alteration) -> String {
         Alteration::DropColumn(name) => format!("drop {name}"),
         Alteration::RenameColumn { from, to } => format!("rename {from} to {to}"),
         Alteration::WidenColumn { name, to } => format!("widen {name} to {to}"),
+        Alteration::AddCheck(check) => format!("add check {}", check.name),
+        Alteration::DropCheck(name) => format!("drop check {name}"),
     }
 }
 

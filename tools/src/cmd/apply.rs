@@ -408,9 +408,9 @@ fn perform(transaction: &mut Transaction, operation: &Operation) -> Result<()> {
                         "the field 'key' and the schema's primary key differ; give one of them",
                     ));
                 }
-                _ => definition.key,
+                _ => definition.key.clone(),
             };
-            transaction.create_table(table, definition.columns, &key)?;
+            schema_text::Definition { key, ..definition }.create(transaction, table)?;
         }
     }
     Ok(())

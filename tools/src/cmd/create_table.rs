@@ -12,7 +12,7 @@ pub fn run(args: CreateTableArgs, context: &Context) -> Result {
     }
     let database = context.open_or_create(&args.database)?;
     let mut transaction = database.begin()?;
-    transaction.create_table(&args.table, definition.columns, &definition.key)?;
+    definition.create(&mut transaction, &args.table)?;
     let committed = transaction.commit(commit_options("create-table", &args.table, &args.commit))?;
     print::committed(context, &committed, &format!("create table {}", args.table))?;
     Ok(Status::Done)
@@ -22,7 +22,7 @@ pub fn run(args: CreateTableArgs, context: &Context) -> Result {
 fn dry_run(args: &CreateTableArgs, definition: schema_text::Definition, context: &Context) -> Result {
     if asof_engine::Database::exists(&args.database, &context.options())? {
         let mut transaction = context.open(&args.database)?.begin()?;
-        transaction.create_table(&args.table, definition.columns, &definition.key)?;
+        definition.create(&mut transaction, &args.table)?;
     } else {
         asof_engine::TableSchema::new(definition.columns, &definition.key)
             .map_err(asof_engine::Error::from)?;
