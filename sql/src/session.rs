@@ -20,6 +20,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
 use datafusion::sql::sqlparser::ast::{self, TransactionIsolationLevel, TransactionMode};
+use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -155,10 +156,27 @@ impl Session {
         if let Some(command) = commands::parse(statement)? {
             return self.run_command(command, statement);
         }
-        let rewritten = rewrite(&statement.tokens, self.known.marked.len())?;
+        let first = self.known.marked.len();
+        let rewritten = rewrite(&statement.tokens, first)?;
         let whole = rewritten.whole;
         self.known.marked.extend(rewritten.marked);
-        let mut parser = DFParserBuilder::new(rewritten.tokens).with_dialect(&DIALECT).build()?;
+        let outcome = self.run_tokens(rewritten.tokens, whole.as_ref(), statement);
+        // Views keep the clauses of their queries; of other statements they have done their work.
+        let made_view =
+            crate::script::starts_with(&statement.tokens, &["create"]) && self.known.views.len() >= views;
+        if !made_view || outcome.is_err() {
+            self.known.marked.truncate(first);
+        }
+        outcome
+    }
+
+    fn run_tokens(
+        &mut self,
+        tokens: Vec<TokenWithSpan>,
+        whole: Option<&Moment>,
+        statement: &Statement,
+    ) -> Result<Outcome> {
+        let mut parser = DFParserBuilder::new(tokens).with_dialect(&DIALECT).build()?;
         let mut parsed = parser.parse_statements().map_err(|error| {
             let error = Error::from(error);
             // A mark is nothing that was typed.
@@ -169,14 +187,14 @@ impl Session {
             return Err(Error::new("expected one statement").at(statement.start()));
         };
         match parsed {
-            ParsedStatement::Statement(parsed) => self.run_statement(*parsed, statement, whole.as_ref()),
+            ParsedStatement::Statement(parsed) => self.run_statement(*parsed, statement, whole),
             ParsedStatement::Explain(explain) => match *explain.statement {
                 ParsedStatement::Statement(inner) if matches!(*inner, ast::Statement::Query(_)) => {
                     let explain = datafusion::sql::parser::ExplainStatement {
                         statement: Box::new(ParsedStatement::Statement(inner)),
                         ..explain
                     };
-                    self.query(ParsedStatement::Explain(explain), whole.as_ref())
+                    self.query(ParsedStatement::Explain(explain), whole)
                 }
                 _ => Err(Error::new("EXPLAIN is for queries").at(statement.start())),
             },
@@ -185,9 +203,9 @@ impl Session {
                     return Err(Error::new("files are out of reach: allow them with --allow-files")
                         .at(statement.start()));
                 }
-                self.with_files(other, whole.as_ref())
+                self.with_files(other, whole)
             }
-            ParsedStatement::Reset(_) => self.apply_setting(parsed, whole.as_ref()),
+            ParsedStatement::Reset(_) => self.apply_setting(parsed, whole),
         }
     }
 
@@ -411,7 +429,8 @@ impl Session {
             }
             let transaction = open.transaction.clone();
             let names = self.names(whole)?;
-            let write = write::Writer { session: self, names, transaction, alone: false };
+            let current = self.names(None)?;
+            let write = write::Writer { session: self, names, current, transaction, alone: false };
             let done = write.run(parsed)?;
             if let Some(open) = &mut self.open {
                 open.statements.push(statement.text.clone());
@@ -424,12 +443,19 @@ impl Session {
             let transaction = self.database.begin()?;
             let snapshot = self.database.snapshot(transaction.read_version())?;
             let transaction = Arc::new(Mutex::new(transaction));
-            let mut names = self.names_at(snapshot, Some(transaction.clone()));
+            let current = self.names_at(snapshot, Some(transaction.clone()));
+            let mut names = current.clone();
             if let Some(moment) = whole {
                 let version = names.version(&Scope::new(names.clone()), moment)?;
                 names = self.names_at(self.database.snapshot(version)?, None);
             }
-            let write = write::Writer { session: self, names, transaction: transaction.clone(), alone: true };
+            let write = write::Writer {
+                session: self,
+                names,
+                current,
+                transaction: transaction.clone(),
+                alone: true,
+            };
             write.run(parsed.clone())?;
             drop(write);
             let transaction = Arc::try_unwrap(transaction)

@@ -34,7 +34,7 @@ impl Writer<'_> {
             return Err(Error::new("write CREATE TABLE t AS SELECT * FROM other WHERE false").at(place));
         }
         let found = reference(&create.name)?;
-        let name = match self.names.find(&found)? {
+        let name = match self.current.find(&found)? {
             Found::Table(name) => {
                 if create.if_not_exists {
                     return Ok(Counts::default());
@@ -226,7 +226,7 @@ impl Writer<'_> {
 
     pub(super) fn drop_tables(&self, names: &[ObjectName], if_exists: bool) -> Result<Done> {
         for name in names {
-            let found = self.names.find(&reference(name)?)?;
+            let found = self.current.find(&reference(name)?)?;
             match found {
                 Found::Table(name) => self.transaction.lock().drop_table(&name)?,
                 _ if if_exists => {}

@@ -1,6 +1,6 @@
 //! Lists in columns, for people.
 
-use comfy_table::{Cell, CellAlignment, Row, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Row, Table, presets};
 
 /// A list with a heading and columns as wide as their widest cell.
 #[derive(Debug)]
@@ -23,9 +23,12 @@ impl Grid {
         grid
     }
 
-    /// A table with lines around: its headings, and whether each column's cells stand to the right.
+    /// A table with lines around: its headings, and whether each column's cells stand to the right. Cells that do not fit a
+    /// terminal have several lines.
     pub fn boxed(headings: Vec<(String, bool)>) -> Grid {
-        Grid::with_preset(headings, presets::UTF8_FULL_CONDENSED)
+        let mut grid = Grid::with_preset(headings, presets::UTF8_FULL_CONDENSED);
+        grid.table.set_content_arrangement(ContentArrangement::Dynamic);
+        grid
     }
 
     fn with_preset(headings: Vec<(String, bool)>, preset: &str) -> Grid {

@@ -9,6 +9,7 @@ mod output;
 mod reading;
 mod salvage;
 mod schemas;
+mod sql;
 mod statuses;
 pub mod support;
 mod tags;
