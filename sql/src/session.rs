@@ -162,9 +162,8 @@ impl Session {
         self.known.marked.extend(rewritten.marked);
         let outcome = self.run_tokens(rewritten.tokens, whole.as_ref(), statement);
         // Views keep the clauses of their queries; of other statements they have done their work.
-        let made_view =
-            crate::script::starts_with(&statement.tokens, &["create"]) && self.known.views.len() >= views;
-        if !made_view || outcome.is_err() {
+        let may_be_view = crate::script::starts_with(&statement.tokens, &["create"]);
+        if !may_be_view || outcome.is_err() {
             self.known.marked.truncate(first);
         }
         outcome
