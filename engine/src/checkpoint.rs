@@ -19,12 +19,12 @@ use crate::files::io_error;
 use crate::garbage::collect_garbage;
 use crate::history::ids::hash_id;
 use crate::layout::CHECKPOINT_LOCK;
-use crate::manifest::{self, DataFileRecord, FileMeasures, Manifest, SumsRecord};
+use crate::manifest::{self, DataFileRecord, FileMeasures, Manifest, SumsRecord, VariableRecord};
 use crate::state::State;
 use crate::store::data_writer::FileKind;
 use crate::store::ends::Ends;
 use crate::store::output::{Output, OutputRow};
-use crate::sums::settled;
+use crate::sums::{ColumnSums, settled};
 use arrow::array::RecordBatch;
 use asof_mvcc::{Column, FileId, Memtable, Selection, Table, Version};
 use asof_wal::planted::{Bug, planted};
@@ -133,7 +133,7 @@ fn write_files(
     let old = state.generation.manifest();
     let mut output = Output::new(inner, old)?;
     let catalog = state.catalog();
-    let mut sums = Vec::new();
+    let (mut sums, mut variable) = (Vec::new(), Vec::new());
     let mut deaths: HashMap<FileId, u64> = HashMap::new();
     let mut loaded: Vec<DataFileRecord> = Vec::new();
     for table in catalog.all().filter(|table| table.schemas[0].0 <= version) {
@@ -141,6 +141,7 @@ fn write_files(
             loaded.extend(state.loaded_files(table.id, version).iter().map(|file| (**file).clone()));
         }
         let mut settled_before = state.generation.sums(table.id);
+        let mut bits = state.generation.variable_bits(table.id);
         let memtable = state.memtable(table.id);
         let touched =
             memtable.as_ref().is_some_and(|memtable| memtable.read().last_change(version).is_some());
@@ -161,15 +162,20 @@ fn write_files(
                 }
             }
             let changes = state.generation.changes(table.id).append(&tail.entries)?;
+            bits = tail.columns.iter().map(|column| (column.id, column.cells.variable_bits)).collect();
+            let bytes = |column: &ColumnSums| (column.id, column.cells.csv_bytes, column.cells.json_bytes);
             settled_before = SumsRecord {
                 table: table.id,
                 changes,
                 rows: tail.rows,
-                columns: tail.columns,
+                columns: tail.columns.iter().map(bytes).collect(),
                 next_row_id: state.memory.read().next_row_ids.get(&table.id).copied().unwrap_or(0),
             };
         }
         sums.push(settled_before);
+        if !bits.is_empty() {
+            variable.push(VariableRecord { table: table.id, columns: bits });
+        }
     }
     let commits: Vec<_> = {
         let memory = state.memory.read();
@@ -216,6 +222,7 @@ fn write_files(
         copies: copies::kept(old, output.copies),
         ids_files,
         tags,
+        variable,
         ..old.clone()
     })
 }

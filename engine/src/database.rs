@@ -20,7 +20,7 @@ use crate::state::State;
 use crate::sync::{Mutex, MutexGuard};
 use crate::transaction::Transaction;
 use crate::upkeep::{Guard, Signals};
-use crate::view::ViewCache;
+use crate::view::{ArrowSizes, ViewCache};
 use asof_mvcc::conflict::REMEMBERED_BYTES_DEFAULT;
 use asof_mvcc::{CommitTime, RecentWrites, Version};
 use asof_wal::{Access, Disk, LockKind, Log, LogOptions, OpenMode, Position};
@@ -54,6 +54,7 @@ pub(crate) struct Inner {
     /// Commits that wait to be checked and logged.
     pub(crate) commits: CommitQueue,
     views: OnceLock<Arc<ViewCache>>,
+    pub(crate) arrow_sizes: ArrowSizes,
     /// What commits and upkeep tell each other.
     pub(crate) signals: Arc<Signals>,
     /// What open transactions hold in memory.
@@ -200,6 +201,7 @@ impl Database {
             tags: Vec::new(),
             settings: Vec::new(),
             measures: Vec::new(),
+            variable: Vec::new(),
         };
         first.write(disk, &layout)?;
         Ok(true)
@@ -244,6 +246,7 @@ impl Database {
             published_sequence: AtomicU64::new(0),
             commits: CommitQueue::default(),
             views: OnceLock::new(),
+            arrow_sizes: ArrowSizes::default(),
             signals: Arc::default(),
             share: Arc::default(),
         };

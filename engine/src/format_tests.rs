@@ -12,7 +12,9 @@ use crate::history::changes::{ChangeEntry, ChangesFile};
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{encode_run, hash_id, read_run};
 use crate::layout::{HISTORY_DIR, IDS_DIR, Layout};
-use crate::manifest::{CopiesRecord, DataFileRecord, EndsFileRecord, FileMeasures, Manifest, SumsRecord};
+use crate::manifest::{
+    CopiesRecord, DataFileRecord, EndsFileRecord, FileMeasures, Manifest, SumsRecord, VariableRecord,
+};
 use crate::store::bloom;
 use crate::store::details::{self, GroupDetails, PageZone};
 use crate::store::directory::{self, Directory};
@@ -228,6 +230,7 @@ fn sample_manifest() -> Manifest {
         settings: vec![("name".into(), "value".into())],
         measures: vec![FileMeasures { file: 3, runs: 1, dead: 4 }],
         copies: vec![sample_copies()],
+        variable: vec![VariableRecord { table: 1, columns: vec![(1, 0), (2, 40)] }],
     }
 }
 
@@ -343,9 +346,11 @@ fn a_manifest_is_as_shown_and_reads_back() {
 fn manifests_of_earlier_formats_are_read_without_what_came_later() {
     let first = include_bytes!("format_tests/manifest-1.bin");
     let second = include_bytes!("format_tests/manifest-2.bin");
-    let sample = || Manifest { copies: Vec::new(), ..sample_manifest() };
-    for (bytes, expected) in
-        [(&first[..], Manifest { measures: Vec::new(), ..sample() }), (&second[..], sample())]
+    let third = include_bytes!("format_tests/manifest-3.bin");
+    let of_third = || Manifest { variable: Vec::new(), ..sample_manifest() };
+    let of_second = || Manifest { copies: Vec::new(), ..of_third() };
+    let of_first = || Manifest { measures: Vec::new(), ..of_second() };
+    for (bytes, expected) in [(&first[..], of_first()), (&second[..], of_second()), (&third[..], of_third())]
     {
         let manifest = Manifest::from_bytes(bytes, "a manifest").unwrap();
         let ends_files = manifest.ends_files.clone();
@@ -394,7 +399,8 @@ fn an_entry_of_the_commit_index_is_as_shown_and_leads_to_its_header() {
 #[test]
 fn an_entry_of_changes_is_as_shown_and_reads_back() {
     let (disk, layout, sim) = disk();
-    let entry = ChangeEntry { version: Version(9), rows: 3, csv_bytes: 13, json_bytes: 19 };
+    let entry =
+        ChangeEntry { version: Version(9), rows: 3, csv_bytes: 13, json_bytes: 19, variable_bits: 40 };
     let changes = ChangesFile::new(disk.clone(), layout.clone(), DATABASE, 1, 0);
     assert_eq!(changes.append(&[entry]).unwrap(), 1);
     let shown = check("changes", &sim.read(&layout.changes(1)).unwrap());
@@ -407,7 +413,7 @@ fn an_entry_of_changes_is_as_shown_and_reads_back() {
 #[test]
 fn entries_of_changes_out_of_order_are_damage_to_who_relies_on_their_order() {
     let (disk, layout, _) = disk();
-    let entry = |version| ChangeEntry { version: Version(version), rows: version, ..ChangeEntry::default() };
+    let entry = |version| ChangeEntry { version: Version(version), rows: version, ..ChangeEntry::EMPTY };
     let changes = ChangesFile::new(disk.clone(), layout.clone(), DATABASE, 1, 0);
     let entries: Vec<_> = [1, 2, 3, 9, 8, 12].map(entry).to_vec();
     assert_eq!(changes.append(&entries).unwrap(), 6);

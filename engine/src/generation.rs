@@ -341,6 +341,12 @@ impl Generation {
         found.unwrap_or(SumsRecord { table, ..SumsRecord::default() })
     }
 
+    /// The variable bits of a table's columns, by id, as far as they are settled.
+    pub fn variable_bits(&self, table: TableId) -> Vec<(u32, u64)> {
+        let found = self.manifest().variable.iter().find(|variable| variable.table == table);
+        found.map_or_else(Vec::new, |variable| variable.columns.clone())
+    }
+
     /// The settled changes of a table.
     pub fn changes(&self, table: TableId) -> Arc<ChangesFile> {
         let open = || {

@@ -6,6 +6,7 @@ use crate::compact::run::debt_bytes;
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{hex, io_error};
+use crate::history::changes::ChangeEntry;
 use crate::history::ids::read_run;
 use crate::json::{commits_schema, commits_to_batch};
 use crate::layout::{CLASSES, DATA_DIR, DIRS, LOG_DIR, Layout, class_of, manifest_number};
@@ -16,6 +17,7 @@ use crate::store::data_file::DataFile;
 use crate::store::ends;
 use crate::sums::sizes_at;
 use crate::text::cell_bytes;
+use crate::variable_bits::variable_bits;
 use crate::view::{Format, View, ViewKey, render};
 use arrow::array::Array;
 use asof_mvcc::{FileId, Keys, Version};
@@ -512,7 +514,7 @@ impl Verifier<'_> {
         version: Version,
     ) -> Result<()> {
         let schema = table.schema_at(version);
-        let (mut rows, mut csv, mut json) = (0, 0, 0);
+        let (mut rows, mut csv, mut json, mut bits) = (0, 0, 0, 0);
         let mut last = Keys::default();
         for chunk in row_versions(state, table, &schema.columns, Life::VisibleAt(version))? {
             let chunk = chunk?;
@@ -539,15 +541,20 @@ impl Verifier<'_> {
                 let (c, j) = cell_bytes(column, chunk.rows.column(index), schema.columns.len() == 1);
                 csv += c;
                 json += j;
+                bits += variable_bits(chunk.rows.column(index), 0..chunk.len());
             }
         }
         let sums = sizes_at(state, table, version)?;
-        if (sums.rows, sums.csv_bytes, sums.json_bytes) != (rows, csv, json) {
+        if sums.variable_bits == ChangeEntry::UNKNOWN {
+            bits = sums.variable_bits;
+        }
+        let found = (sums.rows, sums.csv_bytes, sums.json_bytes, sums.variable_bits);
+        if found != (rows, csv, json, bits) {
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 format!(
-                    "sums of table {} at version {version}: expected {rows} rows, {csv} and {json} bytes, found {}, {} and {}",
-                    table.name, sums.rows, sums.csv_bytes, sums.json_bytes
+                    "sums of table {} at version {version}: expected {rows} rows, {csv} and {json} bytes, {bits} bits, found {}, {}, {} and {}",
+                    table.name, sums.rows, sums.csv_bytes, sums.json_bytes, sums.variable_bits
                 ),
             ));
         }

@@ -65,6 +65,7 @@ mod test_rows;
 pub mod text;
 mod transaction;
 mod upkeep;
+mod variable_bits;
 pub mod view;
 
 pub use api::*;

@@ -16,8 +16,8 @@ use std::io::ErrorKind as IoErrorKind;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"ASOFMANI";
-/// The first format had no measures of data files, the second no copies.
-const FORMAT: u32 = 3;
+/// The first format had no measures of data files, the second no copies, the third no variable bits.
+const FORMAT: u32 = 4;
 
 /// A place in the log, on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -156,6 +156,15 @@ pub struct SumsRecord {
     pub next_row_id: u64,
 }
 
+/// More of the running sums of a table at the checkpoint's version.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct VariableRecord {
+    /// The table.
+    pub table: TableId,
+    /// For each column id: bits of all its values beside what every value of its type takes.
+    pub columns: Vec<(u32, u64)>,
+}
+
 /// What a database consists of at a checkpoint.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Manifest {
@@ -197,6 +206,8 @@ pub struct Manifest {
     pub measures: Vec<FileMeasures>,
     /// Copies files.
     pub copies: Vec<CopiesRecord>,
+    /// Variable bits of tables; of those that a release which did not count them settled last there are none.
+    pub variable: Vec<VariableRecord>,
 }
 
 impl Manifest {
@@ -209,8 +220,9 @@ impl Manifest {
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Manifest> {
         match unframe_of(bytes, MAGIC, 1..=FORMAT, file)? {
             // The same without the lists at the end: an empty one is a count of zero.
-            (1, body) => decode(&[body, &[0; 16]].concat(), file),
-            (2, body) => decode(&[body, &[0; 8]].concat(), file),
+            (1, body) => decode(&[body, &[0; 24]].concat(), file),
+            (2, body) => decode(&[body, &[0; 16]].concat(), file),
+            (3, body) => decode(&[body, &[0; 8]].concat(), file),
             (_, body) => decode(body, file),
         }
     }

@@ -4,6 +4,7 @@ use crate::adapt::{adapt, conform};
 use crate::api::{RowVersion, ScanOptions, TableInfo};
 use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
+use crate::history::changes::ChangeEntry;
 use crate::resolve::{did_you_mean, nearest_names};
 use crate::scan::parts::Part;
 use crate::scan::{Life, Scan, dead_among, row_versions, wanted};
@@ -12,7 +13,7 @@ use crate::store::chunk::{Chunk, Chunks};
 use crate::store::group_scan::{Choice, DeadRows, Detail, GroupTask};
 use crate::sums::{rows_at, sizes_at};
 use crate::text;
-use crate::view::{Format, View, ViewKey};
+use crate::view::{Format, Told, ToldValues, View, ViewKey, render, render_arrow};
 use arrow::array::RecordBatch;
 use asof_mvcc::{Catalog, Column, CommitTime, Keys, Table, TableId, TableSchema, Version};
 use std::sync::Arc;
@@ -200,16 +201,16 @@ impl Snapshot {
         Ok(Some(RecordBatch::try_new(schema.to_arrow(), chunk.rows.columns().to_vec())?.slice(0, 1)))
     }
 
-    /// The exact size of a table as a file. From metadata alone for CSV and JSON Lines.
+    /// The exact size of a table as a file. From metadata alone, but for a Parquet file that cannot be stitched.
     pub fn view_size(&self, table: &str, format: Format) -> Result<u64> {
         let entry = self.find(table)?;
-        match self.text_size(&entry, format)? {
+        match self.size_from_sums(&entry, format)? {
             Some(size) => Ok(size),
             None => Ok(self.view(table, format)?.size()),
         }
     }
 
-    fn text_size(&self, table: &Table, format: Format) -> Result<Option<u64>> {
+    fn size_from_sums(&self, table: &Table, format: Format) -> Result<Option<u64>> {
         let schema = table.schema_at(self.version);
         let sums = || sizes_at(&self.state, table, self.version);
         Ok(match format {
@@ -221,8 +222,19 @@ impl Snapshot {
                 let sums = sums()?;
                 Some(text::file_size_jsonl(schema, sums.rows, &[sums.json_bytes]))
             }
-            Format::Parquet | Format::Arrow => None,
+            Format::Arrow => Some(self.inner.arrow_sizes.size(schema, self.told(table)?)?),
+            Format::Parquet => None,
         })
+    }
+
+    /// What running sums tell of a table's rows in Arrow files.
+    fn told(&self, table: &Table) -> Result<Told> {
+        let sums = sizes_at(&self.state, table, self.version)?;
+        let values = match sums.variable_bits {
+            ChangeEntry::UNKNOWN => ToldValues::JsonBytes(sums.json_bytes),
+            bits => ToldValues::Bits(bits),
+        };
+        Ok(Told { rows: sums.rows, values })
     }
 
     /// The number of the layout of data files that the version is read from.
@@ -248,18 +260,27 @@ impl Snapshot {
             format,
             layout: 0,
         };
-        if let Some(size) = self.text_size(&entry, format)? {
+        let size = self.size_from_sums(&entry, format)?;
+        if let (Some(size), Format::Csv | Format::JsonLines) = (size, format) {
             let (rows, cache) = (self.rows_of(&entry)?, self.inner.views().clone());
             let sections = (rows, self.inner.options.text_section_bytes);
             let view = View::text(cache, key, size, (&self.state, entry, self.version), sections);
             return Ok(Arc::new(view));
         }
+        let told = match size {
+            Some(size) => Some((self.told(&entry)?, size)),
+            None => None,
+        };
         let snapshot = self.clone();
         let name = table.to_string();
-        let render = Box::new(move |out: &mut dyn std::io::Write| {
-            crate::view::render(format, &schema, snapshot.scan(&name, ScanOptions::default())?, out)
+        let render_rows = Box::new(move |out: &mut dyn std::io::Write| {
+            let rows = snapshot.scan(&name, ScanOptions::default())?;
+            match told {
+                Some(told) => render_arrow(&schema, rows, told, out),
+                None => render(format, &schema, rows, out),
+            }
         });
-        View::new(self.inner.views().clone(), key, None, render).map(Arc::new)
+        View::new(self.inner.views().clone(), key, size, render_rows).map(Arc::new)
     }
 }
 

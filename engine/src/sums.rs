@@ -1,6 +1,7 @@
-//! Running sums: after each version that changed a table, its rows and the bytes of its cells as CSV
-//! and as JSON. Up to the manifest they lie in the changes file; for later versions they are computed
-//! here when first needed, from the rows born and dead, and settled by the next checkpoint.
+//! Running sums: after each version that changed a table, its rows, the bytes of its cells as CSV and as JSON, and the
+//! variable bits of its values, which tell how long Arrow files are. Up to the manifest they lie in the changes file; for
+//! later versions they are computed here when first needed, from the rows born and dead, and settled by the next
+//! checkpoint. Where the manifest is of a release that did not count one of them, columns are counted anew.
 //!
 //! Rows that lie in a damaged file cannot be counted when they end. The sums of bytes are unknown then, until a later
 //! change finds all rows of the table readable and counts them anew: damage of one table keeps nobody from settling.
@@ -11,6 +12,8 @@ use crate::history::changes::ChangeEntry;
 use crate::scan::{Life, unordered_row_versions};
 use crate::state::State;
 use crate::text::{cell_bytes, cell_bytes_of_rows};
+use crate::variable_bits::{is_variable, variable_bits};
+use arrow::array::{Array, ArrayRef};
 use asof_mvcc::{Column, Table, TableSchema, Version};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -23,16 +26,71 @@ pub struct SumsTail {
     at: Version,
     /// Rows alive.
     pub rows: u64,
-    /// For each column id: bytes as CSV and as JSON; none while they are unknown.
-    pub columns: Vec<(u32, u64, u64)>,
+    /// Those of each column; none while they are unknown.
+    pub columns: Vec<ColumnSums>,
     /// One entry for each version that changed the table.
     pub entries: Vec<ChangeEntry>,
 }
 
-/// What one version adds and removes: rows, and per column CSV and JSON bytes.
+/// The running sums of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnSums {
+    /// The column's id.
+    pub id: u32,
+    /// What its cells take.
+    pub cells: CellSums,
+}
+
+/// What cells take together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CellSums {
+    /// Bytes as CSV.
+    pub csv_bytes: u64,
+    /// Bytes as JSON.
+    pub json_bytes: u64,
+    /// Variable bits.
+    pub variable_bits: u64,
+}
+
+impl CellSums {
+    /// Those of all of a column's cells; `one_column` where the table has no other.
+    fn of(column: &Column, array: &ArrayRef, one_column: bool) -> CellSums {
+        let (csv_bytes, json_bytes) = cell_bytes(column, array, one_column);
+        CellSums { csv_bytes, json_bytes, variable_bits: variable_bits(array, 0..array.len()) }
+    }
+
+    /// Those of some rows.
+    fn of_rows(column: &Column, array: &ArrayRef, one_column: bool, rows: &[u32]) -> CellSums {
+        let (csv_bytes, json_bytes) = cell_bytes_of_rows(column, array, one_column, rows);
+        let variable_bits = variable_bits(array, rows.iter().map(|row| *row as usize));
+        CellSums { csv_bytes, json_bytes, variable_bits }
+    }
+
+    fn each(self, other: CellSums, combine: impl Fn(u64, u64) -> u64) -> CellSums {
+        CellSums {
+            csv_bytes: combine(self.csv_bytes, other.csv_bytes),
+            json_bytes: combine(self.json_bytes, other.json_bytes),
+            variable_bits: combine(self.variable_bits, other.variable_bits),
+        }
+    }
+
+    fn plus(self, other: CellSums) -> CellSums {
+        self.each(other, u64::wrapping_add)
+    }
+
+    fn minus(self, other: CellSums) -> CellSums {
+        self.each(other, u64::wrapping_sub)
+    }
+
+    fn times(self, rows: u64) -> CellSums {
+        self.each(CellSums::default(), |one, _| one * rows)
+    }
+}
+
+/// What one version adds and removes: rows, and what their cells take, column by column. Sums below zero wrap around.
 struct Delta {
     rows: i64,
-    columns: Vec<(i64, i64)>,
+    columns: Vec<CellSums>,
 }
 
 /// The table as the last change at or before a version left it; `None` before its first.
@@ -52,13 +110,13 @@ pub fn entry_at(state: &State, table: &Table, version: Version) -> Result<Option
 
 /// The same with its bytes, for which all rows are read where sums do not have them.
 pub fn sizes_at(state: &State, table: &Table, version: Version) -> Result<ChangeEntry> {
-    let mut entry = rows_at(state, table, version)?.unwrap_or_default();
-    if !entry.has_bytes() {
-        let columns = &table.schema_at(version).columns;
-        let columns = count(state, table, columns, version, columns.len() == 1)?;
-        (entry.csv_bytes, entry.json_bytes) = total(&columns);
+    let entry = rows_at(state, table, version)?.unwrap_or(ChangeEntry::EMPTY);
+    if entry.has_bytes() {
+        return Ok(entry);
     }
-    Ok(entry)
+    let columns = &table.schema_at(version).columns;
+    let columns = count(state, table, columns, version, columns.len() == 1)?;
+    Ok(entry_of(entry.version, entry.rows, &columns))
 }
 
 /// The same without its bytes. Where the entry itself is damaged, rows are counted, and the table counts as changed by
@@ -69,8 +127,7 @@ pub fn rows_at(state: &State, table: &Table, version: Version) -> Result<Option<
             log::error!("rows of table {} are counted: {error}", table.name);
             let chunks = unordered_row_versions(state, table, &[], Life::VisibleAt(version))?;
             let rows = chunks.map(|chunk| Ok(chunk?.len() as u64)).sum::<Result<u64>>()?;
-            let unknown = ChangeEntry::UNKNOWN;
-            Ok(Some(ChangeEntry { version, rows, csv_bytes: unknown, json_bytes: unknown }))
+            Ok(Some(unknown_entry(version, rows)))
         }
         entry => entry,
     }
@@ -100,10 +157,16 @@ fn tail_of(state: &State, table: &Table) -> Arc<Mutex<SumsTail>> {
 /// The running sums as the manifest has them.
 fn unsettled(state: &State, table: &Table) -> SumsTail {
     let settled = state.generation.sums(table.id);
+    let variable = state.generation.variable_bits(table.id);
+    let columns = settled.columns.iter().map(|&(id, csv_bytes, json_bytes)| {
+        let known = variable.iter().find(|(known, _)| *known == id);
+        let variable_bits = known.map_or(ChangeEntry::UNKNOWN, |(_, bits)| *bits);
+        ColumnSums { id, cells: CellSums { csv_bytes, json_bytes, variable_bits } }
+    });
     SumsTail {
         at: state.generation.version(),
         rows: settled.rows,
-        columns: settled.columns,
+        columns: columns.collect(),
         entries: Vec::new(),
     }
 }
@@ -151,36 +214,45 @@ fn settle_unknown(state: &State, table: &Table, epoch: &[Version], tail: &mut Su
     for version in epoch {
         let net = memtable.as_ref().and_then(|memtable| memtable.read().last_change(*version));
         tail.rows = settled.wrapping_add_signed(net.map_or(0, |(_, net)| net));
-        let (csv_bytes, json_bytes) = match tail.rows {
-            0 => (0, 0),
-            _ => (ChangeEntry::UNKNOWN, ChangeEntry::UNKNOWN),
-        };
-        tail.entries.push(ChangeEntry { version: *version, rows: tail.rows, csv_bytes, json_bytes });
+        tail.entries.push(match tail.rows {
+            0 => ChangeEntry { version: *version, ..ChangeEntry::EMPTY },
+            rows => unknown_entry(*version, rows),
+        });
     }
 }
 
-/// Bytes of all columns as CSV and as JSON.
-fn total(columns: &[(u32, u64, u64)]) -> (u64, u64) {
-    columns.iter().fold((0, 0), |(csv, json), (_, c, j)| (csv + c, json + j))
+fn entry_of(version: Version, rows: u64, columns: &[ColumnSums]) -> ChangeEntry {
+    let cells = columns.iter().fold(CellSums::default(), |sum, column| sum.plus(column.cells));
+    let CellSums { csv_bytes, json_bytes, variable_bits } = cells;
+    ChangeEntry { version, rows, csv_bytes, json_bytes, variable_bits }
 }
 
-/// Counts the bytes of columns in all rows that a version shows; `one_column` where the table has no other.
+fn unknown_entry(version: Version, rows: u64) -> ChangeEntry {
+    let unknown = ChangeEntry::UNKNOWN;
+    ChangeEntry { version, rows, csv_bytes: unknown, json_bytes: unknown, variable_bits: unknown }
+}
+
+/// Counts what columns take in all rows that a version shows; `one_column` where the table has no other.
 fn count(
     state: &State,
     table: &Table,
     columns: &[Column],
     version: Version,
     one_column: bool,
-) -> Result<Vec<(u32, u64, u64)>> {
-    let mut sums: Vec<_> = columns.iter().map(|column| (column.id, 0, 0)).collect();
+) -> Result<Vec<ColumnSums>> {
+    let mut sums: Vec<_> = columns.iter().map(none_of).collect();
     for chunk in unordered_row_versions(state, table, columns, Life::VisibleAt(version))? {
         let chunk = chunk?;
-        for ((_, csv, json), (index, column)) in sums.iter_mut().zip(columns.iter().enumerate()) {
-            let (c, j) = cell_bytes(column, chunk.rows.column(index), one_column);
-            (*csv, *json) = (*csv + c, *json + j);
+        for (sum, (index, column)) in sums.iter_mut().zip(columns.iter().enumerate()) {
+            sum.cells = sum.cells.plus(CellSums::of(column, chunk.rows.column(index), one_column));
         }
     }
     Ok(sums)
+}
+
+/// The sums of a column without rows.
+fn none_of(column: &Column) -> ColumnSums {
+    ColumnSums { id: column.id, cells: CellSums::default() }
 }
 
 fn settle_epoch(
@@ -207,13 +279,13 @@ fn settle_epoch(
                 }
             }
             for (version, rows) in rows_of {
-                let empty = || Delta { rows: 0, columns: vec![(0, 0); schema.columns.len()] };
+                let empty = || Delta { rows: 0, columns: vec![CellSums::default(); schema.columns.len()] };
                 let delta = deltas.entry(version).or_insert_with(empty);
                 delta.rows += sign * rows.len() as i64;
                 for (index, column) in schema.columns.iter().enumerate() {
-                    let (csv, json) = cell_bytes_of_rows(column, chunk.rows.column(index), one_column, &rows);
-                    delta.columns[index].0 += sign * csv as i64;
-                    delta.columns[index].1 += sign * json as i64;
+                    let cells = CellSums::of_rows(column, chunk.rows.column(index), one_column, &rows);
+                    let sum = &mut delta.columns[index];
+                    *sum = if sign > 0 { sum.plus(cells) } else { sum.minus(cells) };
                 }
             }
         }
@@ -221,30 +293,29 @@ fn settle_epoch(
     for version in epoch {
         if let Some(delta) = deltas.get(version) {
             tail.rows = tail.rows.wrapping_add_signed(delta.rows);
-            for ((_, csv, json), (csv_delta, json_delta)) in tail.columns.iter_mut().zip(&delta.columns) {
-                *csv = csv.wrapping_add_signed(*csv_delta);
-                *json = json.wrapping_add_signed(*json_delta);
+            for (column, delta) in tail.columns.iter_mut().zip(&delta.columns) {
+                column.cells = column.cells.plus(*delta);
             }
         }
-        let (csv_bytes, json_bytes) = total(&tail.columns);
-        tail.entries.push(ChangeEntry { version: *version, rows: tail.rows, csv_bytes, json_bytes });
+        tail.entries.push(entry_of(*version, tail.rows, &tail.columns));
     }
     Ok(())
 }
 
 /// The sums of the rows alive at `before`, under the schema that follows: kept columns keep theirs, added ones have
-/// their default in every row, and where a value's text changes the rows are counted again.
+/// their default in every row, and where a value's text changes, or its variable bits were not counted, the rows are
+/// counted again.
 fn columns_under(
     state: &State,
     table: &Table,
     schema: &TableSchema,
     before: Version,
     tail: &SumsTail,
-) -> Result<Vec<(u32, u64, u64)>> {
+) -> Result<Vec<ColumnSums>> {
     let old = table.schema_at(before);
     let one_column = schema.columns.len() == 1;
     if tail.rows == 0 {
-        return Ok(schema.columns.iter().map(|column| (column.id, 0, 0)).collect());
+        return Ok(schema.columns.iter().map(none_of).collect());
     }
     if tail.columns.is_empty() {
         return count(state, table, &schema.columns, before, one_column);
@@ -252,26 +323,33 @@ fn columns_under(
     let mut sums = Vec::with_capacity(schema.columns.len());
     let mut recounted: Vec<Column> = Vec::new();
     for column in &schema.columns {
-        let known = tail.columns.iter().find(|(id, ..)| *id == column.id);
+        let known = tail.columns.iter().find(|known| known.id == column.id);
         let same_text = one_column == (old.columns.len() == 1)
             && old.column(column.id).is_some_and(|other| other.column_type == column.column_type);
+        let known = known.map(|known| match is_variable(&column.column_type.to_arrow()) {
+            true => *known,
+            false => ColumnSums { cells: CellSums { variable_bits: 0, ..known.cells }, ..*known },
+        });
         sums.push(match known {
-            Some(known) if same_text => *known,
+            Some(known) if same_text && known.cells.variable_bits != ChangeEntry::UNKNOWN => known,
             Some(_) => {
                 recounted.push(column.clone());
-                (column.id, 0, 0)
+                none_of(column)
             }
             None => {
-                let (csv, json) = cell_bytes(column, &default_array(column, 1)?, one_column);
-                (column.id, csv * tail.rows, json * tail.rows)
+                let one = CellSums::of(column, &default_array(column, 1)?, one_column);
+                ColumnSums { id: column.id, cells: one.times(tail.rows) }
             }
         });
     }
     if !recounted.is_empty() {
-        for (id, csv, json) in count(state, table, &recounted, before, one_column)? {
-            let sum = sums.iter_mut().find(|(known, ..)| *known == id).expect("it was pushed above");
-            (sum.1, sum.2) = (csv, json);
+        for counted in count(state, table, &recounted, before, one_column)? {
+            let sum = sums.iter_mut().find(|known| known.id == counted.id);
+            *sum.expect("it was pushed above") = counted;
         }
     }
     Ok(sums)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,12 @@
 //! A past state as a file.
 //!
-//! [`render`] turns rows into the bytes of a file. A [`View`] is such a file with its exact size: CSV and JSON Lines
-//! know it from running sums and are rendered section by section as they are read, Parquet is stitched of data files
-//! where it can be, and others are rendered to know it. Rendered bytes lie in a [`ViewCache`]. Invariant: a view's size
-//! and bytes never change, and bytes that do not have the expected size are an error, not a file.
+//! [`render`] turns rows into the bytes of a file. A [`View`] is such a file with its exact size: CSV, JSON Lines and
+//! Arrow know it from running sums, and are rendered section by section as they are read, or as a whole when they are
+//! opened; Parquet is stitched of data files where it can be, and others are rendered to know it. Rendered bytes lie in
+//! a [`ViewCache`]. Invariant: a view's size and bytes never change, and bytes that do not have the expected size are an
+//! error, not a file.
 
+mod arrow_file;
 mod cache;
 mod carried;
 mod diff;
@@ -19,10 +21,12 @@ mod stitched;
 mod tests;
 mod text_file;
 
+pub(crate) use arrow_file::{ArrowSizes, Told, ToldValues};
 pub use cache::{Render, ViewCache, ViewKey};
 pub use diff::render_diff;
 pub use digest::SHA256_HEX_BYTES;
 pub use log::{LogExtent, LogFile};
+pub(crate) use render::render_arrow;
 pub use render::{RENDERER_REVISION, render};
 pub use stitched::Composition;
 

@@ -462,19 +462,19 @@ fn what_would_write_is_refused() {
 }
 
 #[test]
-fn stat_of_text_renders_nothing_and_of_parquet_only_once() {
+fn stat_renders_nothing_and_gathers_what_a_parquet_file_is_made_of_only_once() {
     let place = Place::new();
     let view = view_of(&place.example());
     let directory = inode(&view, "version/3");
-    for (name, renders) in [
+    for (name, gathers) in [
         ("orders.csv", false),
         ("orders.jsonl", false),
         ("orders.schema.json", false),
         ("orders.parquet", true),
-        ("orders.arrow", true),
+        ("orders.arrow", false),
     ] {
         let first = view.lookup(directory, OsStr::new(name)).unwrap();
-        assert_eq!(matches!(first, Answer::Later(_)), renders, "{name}");
+        assert_eq!(matches!(first, Answer::Later(_)), gathers, "{name}");
         first.wait().unwrap();
         let second = view.lookup(directory, OsStr::new(name)).unwrap();
         assert!(matches!(second, Answer::Now(_)), "{name}");

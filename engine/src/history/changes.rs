@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-/// Bytes of an entry: version u64, rows u64, CSV bytes u64, JSON bytes u64, zero u64, zero u32, CRC-32 u32 (which
-/// covers the database id, the table and the entry's number too).
+/// Bytes of an entry: version u64, rows u64, CSV bytes u64, JSON bytes u64, variable bits and one u64 (0 where they are
+/// unknown), zero u32, CRC-32 u32 (which covers the database id, the table and the entry's number too).
 pub const ENTRY_BYTES: usize = 48;
 
 /// Entries read at once: about 4 KiB.
@@ -22,7 +22,7 @@ const PAGE_ENTRIES: u64 = 85;
 const PAGES_MAX: usize = 256;
 
 /// A table after one version that changed it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeEntry {
     /// The version.
     pub version: Version,
@@ -32,11 +32,17 @@ pub struct ChangeEntry {
     pub csv_bytes: u64,
     /// Bytes of all values as JSON, without names and punctuation.
     pub json_bytes: u64,
+    /// Bits of all values beside what every value of their types takes ([`crate::variable_bits`]).
+    pub variable_bits: u64,
 }
 
 impl ChangeEntry {
-    /// In place of bytes that are unknown: rows that ended could not be read to be counted.
+    /// In place of bytes that are unknown: rows that ended could not be read to be counted. In place of variable bits
+    /// too where a release that did not count them wrote the entry.
     pub const UNKNOWN: u64 = u64::MAX;
+    /// Of a table without rows.
+    pub const EMPTY: ChangeEntry =
+        ChangeEntry { version: Version::ZERO, rows: 0, csv_bytes: 0, json_bytes: 0, variable_bits: 0 };
 
     /// Whether its sums of bytes are known.
     pub fn has_bytes(&self) -> bool {
@@ -117,6 +123,7 @@ impl ChangesFile {
             rows: long(8),
             csv_bytes: long(16),
             json_bytes: long(24),
+            variable_bits: long(32).checked_sub(1).unwrap_or(ChangeEntry::UNKNOWN),
         })
     }
 
@@ -181,7 +188,9 @@ impl ChangesFile {
         let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
         for (number, entry) in (self.count..).zip(entries) {
             let start = bytes.len();
-            for value in [entry.version.0, entry.rows, entry.csv_bytes, entry.json_bytes, 0] {
+            // One more than that of unknown ones is 0.
+            let variable = entry.variable_bits.wrapping_add(1);
+            for value in [entry.version.0, entry.rows, entry.csv_bytes, entry.json_bytes, variable] {
                 bytes.extend_from_slice(&value.to_le_bytes());
             }
             bytes.extend_from_slice(&[0; 4]);

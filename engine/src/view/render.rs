@@ -3,19 +3,18 @@
 //! The bytes depend on the rows, the schema and, for Parquet and Arrow, the version of the writer
 //! ([`RENDERER_REVISION`]): never on how the rows came in batches, nor on what lies under nulls.
 
-use super::{Format, parquet_file};
-use crate::codec::columns::{decode_columns, encode_columns};
+use super::arrow_file::Told;
+use super::{Format, arrow_file, parquet_file};
 use crate::error::Result;
 use crate::text::{CsvRows, JsonRows, write_csv_header};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use asof_mvcc::TableSchema;
 use std::io::{self, Write};
 
 /// Raised with every change to the bytes of any format, so that no cache serves older ones.
-pub const RENDERER_REVISION: u32 = 1;
+pub const RENDERER_REVISION: u32 = 2;
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -32,6 +31,21 @@ pub fn render(
 ) -> Result<u64> {
     let mut out = Sink { out, bytes: 0, error: None };
     let result = write(format, schema, batches, &mut out);
+    out.own_error_first(result)?;
+    Ok(out.bytes)
+}
+
+/// Writes a table as an Arrow file of the size that [`arrow_file::ArrowSizes`] told from what is told of its rows, and
+/// gives it.
+pub(crate) fn render_arrow(
+    schema: &TableSchema,
+    batches: impl Iterator<Item = Result<RecordBatch>>,
+    (told, size): (Told, u64),
+    out: &mut dyn Write,
+) -> Result<u64> {
+    let mut out = Sink { out, bytes: 0, error: None };
+    let written = arrow_file::write(schema, batches, Some((told, size)), &mut out);
+    let result = written.and_then(|()| Ok(out.flush()?));
     out.own_error_first(result)?;
     Ok(out.bytes)
 }
@@ -62,7 +76,7 @@ fn write(
             }
             out.write_all(&buffer)?;
         }
-        Format::Arrow => write_arrow(schema, batches, out)?,
+        Format::Arrow => arrow_file::write(schema, batches, None, out)?,
         Format::Parquet => parquet_file::write(schema, batches, out)?,
     }
     Ok(out.flush()?)
@@ -84,24 +98,6 @@ fn write_lines(
     Ok(())
 }
 
-/// An Arrow IPC file, uncompressed, so that readers map it into memory.
-fn write_arrow(
-    schema: &TableSchema,
-    batches: impl Iterator<Item = Result<RecordBatch>>,
-    out: &mut Sink,
-) -> Result<()> {
-    let arrow_schema = schema.to_arrow();
-    let options = IpcWriteOptions::default();
-    let mut writer = FileWriter::try_new_with_options(out, &arrow_schema, options)?;
-    for batch in Rechunked::new(batches, arrow_schema.clone()) {
-        // What lies under nulls would show in the file; a column block has nothing there.
-        let batch = batch?;
-        let rows = batch.num_rows();
-        writer.write(&decode_columns(&encode_columns(&batch), &arrow_schema, rows)?)?;
-    }
-    Ok(writer.finish()?)
-}
-
 /// Where the bytes go: counts them, and remembers the error that a writer in between would wrap.
 pub(super) struct Sink<'a> {
     out: &'a mut dyn Write,
@@ -110,6 +106,11 @@ pub(super) struct Sink<'a> {
 }
 
 impl Sink<'_> {
+    /// Bytes written so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The error of the destination itself, where there was one.
     fn own_error_first(&mut self, result: Result<()>) -> Result<()> {
         match (self.error.take(), result) {

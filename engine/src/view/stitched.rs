@@ -3,16 +3,17 @@
 //! as its pages are at most, which is filled when it is first read: pages that are shown whole are the data file's own,
 //! the others' values are written plain. What a slot does not need is padding, a hole.
 //!
-//! Size needs metadata alone; the footer, how many rows of a row group are shown. Invariants: bytes never change
-//! while a stitched file is open, and two of one layout have the same bytes; a slot is filled once; a table that cannot
-//! be stitched (a row group shown in part has a nested column, of which a slot's length is not known before) is not.
-//! Times in seconds, which Parquet does not have, are milliseconds in slots.
+//! Size needs metadata alone; the footer, how many rows of a row group are shown, and how many values the lists of these
+//! have, for which their slots are filled. Invariants: bytes never change while a stitched file is open, and two of one
+//! layout have the same bytes; a slot is filled once; a table that cannot be stitched (a data file does not tell how
+//! long the texts of a row group are that is shown in part) is not. Times in seconds, which Parquet does not have, are milliseconds in slots.
 
 mod encode;
 mod footer;
 mod gather;
 mod group;
 mod page;
+mod room;
 
 use super::cache::{Hold, ViewCache};
 use crate::error::{Error, Result};
@@ -23,15 +24,16 @@ use crate::store::data_file::DataFile;
 use arrow::datatypes::Field;
 use asof_mvcc::{Column, Table, TableSchema, Version};
 use bytes::Bytes;
-use encode::encode;
-use footer::Footer;
+use encode::{Leaf, encode, encode_default};
+use footer::{Footer, Pages};
 use gather::gather;
 use group::{Group, Run};
-use page::{Padding, PageKind, padding};
+use page::{PageKind, padding};
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A stitched file.
 pub(super) struct Stitched {
@@ -83,7 +85,8 @@ enum Source {
 /// Where a column of a row group of which not all rows are shown comes to lie.
 struct Slot {
     start: u64,
-    bytes: u64,
+    /// Bytes of its leaves, one after the other.
+    rooms: Vec<u64>,
     /// Which of the columns.
     column: usize,
     filling: Filling,
@@ -92,7 +95,7 @@ struct Slot {
 
 /// What a slot is filled with.
 enum Filling {
-    /// The values of the rows that are shown, as one page.
+    /// The values of the rows that are shown, as one page for each leaf.
     Values(Arc<Group>),
     /// Pages that are shown whole as they lie in the data file, and the values of others.
     Pages(Arc<Group>, ChunkPages),
@@ -109,11 +112,27 @@ struct ChunkPages {
 }
 
 /// What a slot was filled with.
-enum Content {
-    /// Pages of values, then padding.
-    Memory { values: Bytes, padding: Padding, copied: u64, _hold: Hold },
-    /// It lies in the scratch file, at its own offset.
-    Scratch { values: u64, copied: u64 },
+struct Content {
+    place: Place,
+    /// Bytes of its pages of values, and how many of these are a data file's own.
+    bytes: u64,
+    copied: u64,
+    /// What each leaf has.
+    leaves: Vec<Pages>,
+}
+
+/// Where the content of a slot lies.
+enum Place {
+    /// Pages and headers of padding, and where in the slot: there are zeros between them.
+    Memory { pieces: Vec<(u64, Bytes)>, _hold: Hold },
+    /// The scratch file, at the slot's own offset.
+    Scratch,
+}
+
+impl Slot {
+    fn bytes(&self) -> u64 {
+        self.rooms.iter().sum()
+    }
 }
 
 impl Stitched {
@@ -164,18 +183,14 @@ impl Stitched {
             }
         }
         for slot in &self.slots {
-            composition.slots += slot.bytes;
-            let (values, copied) = match slot.content.get() {
-                None => continue,
-                Some(Content::Memory { values, copied, .. }) => (values.len() as u64, *copied),
-                Some(Content::Scratch { values, copied }) => {
-                    composition.spilled += values;
-                    (*values, *copied)
-                }
-            };
-            composition.filled += slot.bytes;
-            composition.filled_copied += copied;
-            composition.padding += slot.bytes - values;
+            composition.slots += slot.bytes();
+            let Some(content) = slot.content.get() else { continue };
+            if let Place::Scratch = content.place {
+                composition.spilled += content.bytes;
+            }
+            composition.filled += slot.bytes();
+            composition.filled_copied += content.copied;
+            composition.padding += slot.bytes() - content.bytes;
         }
         composition
     }
@@ -227,15 +242,11 @@ impl Stitched {
                 Source::File(file, start) => {
                     these.copy_from_slice(&file.bytes(start + skip, count)?);
                 }
-                Source::Slot(slot) => match self.filled(&self.slots[*slot])? {
-                    Content::Scratch { .. } => self.scratch()?.read_exact_at(these, at)?,
-                    Content::Memory { values, padding, .. } => {
-                        let behind = (values.len() as u64).saturating_sub(skip).min(count as u64) as usize;
-                        copy_within(values, 0, these, skip);
-                        these[behind..].fill(0);
-                        for (header, place) in padding {
-                            copy_within(header, values.len() as u64 + place, these, skip);
-                        }
+                Source::Slot(slot) => match &self.filled(&self.slots[*slot])?.place {
+                    Place::Scratch => self.scratch()?.read_exact_at(these, at)?,
+                    Place::Memory { pieces, .. } => {
+                        these.fill(0);
+                        pieces.iter().for_each(|(place, bytes)| copy_within(bytes, *place, these, skip));
                     }
                 },
             }
@@ -257,8 +268,9 @@ impl Stitched {
             for chosen in pool::ahead(width, groups.into_iter(), |group| group.chosen().map(drop)) {
                 chosen??;
             }
+            self.fill_counted(width)?;
             let length = self.size - self.parts.last().map_or(0, |footer| footer.start);
-            Ok(self.footer.bytes(length as usize)?.into())
+            Ok(self.footer.bytes(length as usize, &|slot, leaf| self.leaf(slot, leaf))?.into())
         })
     }
 
@@ -267,49 +279,77 @@ impl Stitched {
         slot.content.get_or_make(|| self.fill(slot))
     }
 
+    /// Fills slots of which nothing else tells how many values they have, on several threads.
+    fn fill_counted(&self, width: usize) -> Result<()> {
+        let slots = self.footer.slots_to_fill();
+        let next = AtomicUsize::new(0);
+        let fill = || {
+            while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.filled(&self.slots[*slot])?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..width.min(slots.len())).map(|_| scope.spawn(fill)).collect();
+            let own = fill();
+            others.into_iter().fold(own, |all, other| match other.join() {
+                Ok(filled) => all.and(filled),
+                Err(_) => Err(Error::invalid("a thread that fills a Parquet file panicked")),
+            })
+        })
+    }
+
+    /// What a leaf of a slot has.
+    fn leaf(&self, slot: usize, leaf: usize) -> Result<Pages> {
+        Ok(self.filled(&self.slots[slot])?.leaves.get(leaf).copied().unwrap_or_default())
+    }
+
     fn fill(&self, slot: &Slot) -> Result<Content> {
-        let (values, copied) = self.pages_of(slot)?;
-        let left = slot.bytes.checked_sub(values.len() as u64);
-        let padding = left.and_then(padding).ok_or_else(|| {
-            Error::corrupt(format!(
-                "column '{}' takes {} bytes where there is room for {}; this is a bug in asof",
-                self.columns[slot.column].0.name,
-                values.len(),
-                slot.bytes
-            ))
-        })?;
-        let bytes = values.len() as u64;
-        if let Some(_hold) = self.cache.hold(bytes) {
-            return Ok(Content::Memory { values, padding, copied, _hold });
+        let (leaves, copied) = self.pages_of(slot)?;
+        let pages = |leaf: &Leaf| Pages { values: leaf.values, bytes: leaf.bytes.len() as i64 };
+        let known = leaves.iter().map(pages).collect();
+        let (mut pieces, mut leaves, mut at, mut bytes) = (Vec::new(), leaves.into_iter(), 0, 0);
+        for room in &slot.rooms {
+            let pages = leaves.next().map(|leaf| leaf.bytes).unwrap_or_default();
+            let length = pages.len() as u64;
+            bytes += length;
+            let padding = room.checked_sub(length).and_then(padding).ok_or_else(|| {
+                let column = &self.columns[slot.column].0.name;
+                Error::corrupt(format!(
+                    "column '{column}' takes {length} bytes where there is room for {room}; this is a bug in asof"
+                ))
+            })?;
+            pieces.push((at, pages));
+            pieces.extend(padding.into_iter().map(|(header, behind)| (at + length + behind, header.into())));
+            at += room;
         }
-        let file = self.scratch()?;
-        file.write_all_at(&values, slot.start)?;
-        for (header, behind) in padding {
-            file.write_all_at(&header, slot.start + bytes + behind)?;
-        }
-        Ok(Content::Scratch { values: bytes, copied })
+        let place = match self.cache.hold(bytes) {
+            Some(_hold) => Place::Memory { pieces, _hold },
+            None => {
+                let file = self.scratch()?;
+                for (place, bytes) in pieces {
+                    file.write_all_at(&bytes, slot.start + place)?;
+                }
+                Place::Scratch
+            }
+        };
+        Ok(Content { place, bytes, copied, leaves: known })
     }
 
     /// The pages of a slot, and how many bytes of them are a data file's own.
-    fn pages_of(&self, slot: &Slot) -> Result<(Bytes, u64)> {
+    fn pages_of(&self, slot: &Slot) -> Result<(Vec<Leaf>, u64)> {
         let (column, field) = &self.columns[slot.column];
         let data_type = field.data_type();
         match &slot.filling {
             Filling::Values(group) => Ok((encode(field, &group.values(column, data_type)?)?, 0)),
             Filling::Rows(values) => Ok((encode(field, values)?, 0)),
             Filling::Default(group) => {
-                let rows = group.chosen()?.count;
-                Ok((
-                    encode::encode_default(column, field, rows)?
-                        .into_iter()
-                        .flat_map(|leaf| leaf.bytes)
-                        .collect(),
-                    0,
-                ))
+                let leaves = encode_default(column, field, group.chosen()?.count)?;
+                Ok((leaves.into_iter().map(Leaf::from).collect(), 0))
             }
             Filling::Pages(group, chunk) => {
                 let file = &group.task.file;
-                let mut out = Vec::with_capacity(slot.bytes as usize);
+                let mut out = Vec::with_capacity(slot.bytes() as usize);
                 let mut copied = 0;
                 let mut copy = |range: Range<u64>, out: &mut Vec<u8>| -> Result<()> {
                     copied += range.end - range.start;
@@ -330,7 +370,8 @@ impl Stitched {
                         Run::Rows(values) => page::append_plain(&values, PageKind::Second, &mut out)?,
                     }
                 }
-                Ok((out.into(), copied))
+                let values = group.chosen()?.count as i64;
+                Ok((vec![Leaf { bytes: out.into(), values }], copied))
             }
         }
     }

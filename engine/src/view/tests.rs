@@ -2,6 +2,8 @@ use super::*;
 use crate::codec::columns::{decode_columns, encode_columns};
 use crate::error::{Error, ErrorKind};
 use crate::test_rows::{arbitrary_batch, batch_of_json, schema_of};
+use crate::text::cell_bytes;
+use crate::variable_bits::variable_bits;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, TimeUnit};
 use asof_mvcc::{Column, ColumnType, Version};
@@ -48,6 +50,69 @@ fn files_do_not_show_how_rows_came_in_batches() {
             rendered(format, &schema, std::slice::from_ref(&whole)) == rendered(format, &schema, &pieces),
             "{format:?}"
         );
+    }
+}
+
+/// The rows as an Arrow file of the size that is told by how many there are and the bits of their values.
+fn sized_arrow(schema: &TableSchema, batches: &[RecordBatch]) -> Vec<u8> {
+    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    let columns = batches.iter().flat_map(|batch| batch.columns());
+    let bits = columns.map(|column| variable_bits(column, 0..column.len())).sum();
+    let told = Told { rows, values: ToldValues::Bits(bits) };
+    let size = ArrowSizes::default().size(schema, told).unwrap();
+    let mut out = Vec::new();
+    let batches = batches.iter().cloned().map(Ok);
+    assert_eq!(render_arrow(schema, batches, (told, size), &mut out).unwrap(), size);
+    assert_eq!(out.len() as u64, size);
+    out
+}
+
+#[test]
+fn the_size_of_an_arrow_file_is_told_by_its_rows_and_its_values_whatever_batches_they_make() {
+    for rows in [0, 1, 7, 8191, 8192, 8193, 50_000] {
+        let batch = numbers(rows);
+        let (schema, batches) = (schema_of(&batch), [batch]);
+        let sized = sized_arrow(&schema, &batches);
+        let without = rendered(Format::Arrow, &schema, &batches).len();
+        let filler = sized.len() - without;
+        // Two bitmaps of nulls that no column has, and texts that do not fill their last 64 bytes.
+        let most = rows.div_ceil(8192) * (2 * 1024 + 64) + 64;
+        assert!(filler <= most, "{filler} bytes of filler behind {rows} rows");
+        assert_eq!(read_arrow(sized).iter().map(RecordBatch::num_rows).sum::<usize>(), rows);
+    }
+}
+
+#[test]
+fn an_arrow_file_of_other_rows_than_were_told_or_without_room_for_them_is_an_error() {
+    let batch = numbers(10);
+    let schema = schema_of(&batch);
+    let bits = variable_bits(batch.column(1), 0..10);
+    let json = (0..2).map(|at| cell_bytes(&schema.columns[at], batch.column(at), false).1).sum();
+    let sizes = ArrowSizes::default();
+    let write = |told, size| {
+        let mut out = Vec::new();
+        render_arrow(&schema, [Ok(batch.clone())].into_iter(), (told, size), &mut out)
+    };
+    for right in [ToldValues::Bits(bits), ToldValues::JsonBytes(json)] {
+        let right = Told { rows: 10, values: right };
+        let size = sizes.size(&schema, right).unwrap();
+        assert_eq!(write(right, size).unwrap(), size);
+        let error = write(right, size / 2).unwrap_err();
+        assert!(error.to_string().contains("room for"), "{error}");
+    }
+    let most = u64::MAX - 1;
+    for (rows, values) in [
+        (10, ToldValues::Bits(bits + 8)),
+        (10, ToldValues::Bits(most)),
+        (most, ToldValues::Bits(most)),
+        (10, ToldValues::JsonBytes(json + 1)),
+        (10, ToldValues::JsonBytes(most)),
+        (11, ToldValues::Bits(bits)),
+    ] {
+        let wrong = Told { rows, values };
+        let error = write(wrong, sizes.size(&schema, wrong).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{wrong}: {error}");
+        assert!(error.to_string().contains("sums tell"), "{error}");
     }
 }
 
@@ -158,6 +223,8 @@ proptest! {
         if batch.num_rows() > 0 {
             let read = read_arrow(rendered(Format::Arrow, &schema, std::slice::from_ref(&batch)));
             prop_assert_eq!(&read[0], &batch);
+            let twice = [batch.clone(), batch.clone()];
+            prop_assert_eq!(&read_arrow(sized_arrow(&schema, &twice))[0].slice(batch.num_rows(), batch.num_rows()), &batch);
             if !schema.columns.iter().any(|column| column.column_type.to_string().contains("(s")) {
                 let read = read_parquet(rendered(Format::Parquet, &schema, std::slice::from_ref(&batch)));
                 for (read, written) in read[0].columns().iter().zip(batch.columns()) {
@@ -166,6 +233,25 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn arrow_files_of_several_record_batches_have_the_size_they_were_told(batch in arbitrary_batch()) {
+        let schema = schema_of(&batch);
+        let times = 17_000usize.checked_div(batch.num_rows()).unwrap_or(0);
+        let read = read_arrow(sized_arrow(&schema, &vec![batch.clone(); times]));
+        let mut rows = 0;
+        for part in read {
+            for row in [0, part.num_rows() - 1] {
+                prop_assert_eq!(part.slice(row, 1), batch.slice((rows + row) % batch.num_rows(), 1));
+            }
+            rows += part.num_rows();
+        }
+        prop_assert_eq!(rows, times * batch.num_rows());
     }
 }
 

@@ -16,6 +16,7 @@ mod isolation;
 mod list_append;
 mod load;
 mod model;
+mod nested_files;
 mod readers;
 mod scans;
 mod spill;

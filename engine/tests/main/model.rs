@@ -6,10 +6,10 @@
 use crate::support::{DB, TestClock, options};
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use asof_engine::arrow::util::display::{ArrayFormatter, FormatOptions};
-use asof_engine::view::Format;
+use asof_engine::view::{Format, render};
 use asof_engine::{
     Alteration, Column, ColumnType, CommitOptions, Committed, Database, DiffKind, Options, ScanOptions,
-    Transaction, Version,
+    Snapshot, Transaction, Version,
 };
 use asof_wal::sim::{Fault, SimDisk};
 use std::collections::BTreeMap;
@@ -446,6 +446,7 @@ impl World {
                 );
                 let size = snapshot.view_size(name, Format::Csv).expect("sizes are known");
                 assert_eq!(size, text.len() as u64, "size of {name} at version {version}");
+                check_arrow_size(&snapshot, name, version);
                 let rows = snapshot.table(name).expect("the table is there").rows;
                 let scanned: usize = snapshot
                     .scan(name, ScanOptions { columns: Some(Vec::new()), ..ScanOptions::default() })
@@ -506,6 +507,19 @@ impl World {
 }
 
 /// The rows of a batch, each as a text.
+/// The size of a table of one record batch as an Arrow file is what that takes, and no more than what rounding leaves.
+fn check_arrow_size(snapshot: &Snapshot, name: &str, version: u64) {
+    let size = snapshot.view_size(name, Format::Arrow).expect("sizes are known");
+    let schema = snapshot.schema(name).expect("the table is there");
+    let rows = snapshot.scan(name, ScanOptions::default()).expect("it can be scanned");
+    let mut rendered = Vec::new();
+    let taken = render(Format::Arrow, &schema, rows, &mut rendered).expect("it is rendered");
+    // Bitmaps of nulls where there are none, and the last 64 bytes of texts.
+    let filler_max = 64 * (3 * schema.columns.len() as u64 + 1);
+    let fits = (taken..=taken + filler_max).contains(&size);
+    assert!(fits, "{size} bytes of {name} at version {version}, which take {taken}");
+}
+
 fn lines_of(batch: &RecordBatch) -> Vec<String> {
     // A line has its version, which tells the time.
     let without_times =

@@ -511,6 +511,7 @@ fn everything_that_reads_such_files_reads_what_was_written() {
         ("many", Model::new(&[("id", "int64"), ("half", "float64"), ("word", "text")]), true),
         ("empty", kinds(), true),
         ("pages", kinds(), true),
+        ("lists", nested(), true),
     ] {
         model.create(&mut txn, name, keyed);
         tables.insert(name, model);
@@ -535,6 +536,8 @@ fn everything_that_reads_such_files_reads_what_was_written() {
     // More than one page: of a version that hides few rows, whole pages are copied.
     let rows = (0..2_500).map(|id| kinds_row(id as i128, id)).collect();
     tables.get_mut("pages").unwrap().upsert(&mut txn, "pages", rows);
+    let rows = (0..1_500).map(|id| nested_row(id as i128, id)).collect();
+    tables.get_mut("lists").unwrap().upsert(&mut txn, "lists", rows);
     commit(txn, &tables);
 
     // Updates, nulls, deletes.
@@ -553,6 +556,11 @@ fn everything_that_reads_such_files_reads_what_was_written() {
     tables.get_mut("many").unwrap().upsert(&mut txn, "many", rows);
     let pages = tables.get_mut("pages").unwrap();
     pages.upsert(&mut txn, "pages", vec![kinds_row(3, 7), null_row(pages, 5), kinds_row(2_499, 1)]);
+    let lists = tables.get_mut("lists").unwrap();
+    let mut rows = vec![nested_row(3, 7), null_row(lists, 5), nested_row(1_499, 1), nested_row(1_500, 0)];
+    let Cell::List(words) = &mut rows[3][2] else { panic!("a list of texts") };
+    words.push(text(&"long ".repeat(20_000)));
+    lists.upsert(&mut txn, "lists", rows);
     commit(txn, &tables);
 
     // Other schemas: a column dropped, one renamed, one widened, one added.
@@ -605,8 +613,8 @@ fn everything_that_reads_such_files_reads_what_was_written() {
     assert!(!agreed && printed.ends_with(&format!("0 readings agree, {READINGS} differ\n")), "{printed}");
 }
 
-/// Readings of one state of one table: nine of Parquet, three of each other form.
-const READINGS: usize = 18;
+/// Readings of one state of one table: nine of Parquet, ten of Arrow, three of each other form.
+const READINGS: usize = 25;
 
 /// Reads the files of a directory with every reader; whether all agree with what was written, and what is printed.
 fn compare(files: &Path) -> (bool, String) {

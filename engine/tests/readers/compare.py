@@ -398,8 +398,41 @@ def arrow_duckdb(path, columns):
         return connection.sql("SELECT * FROM file").to_arrow_table()
 
 
+def arrow_file(path, columns):
+    with pa.OSFile(path) as source:
+        return pyarrow.ipc.open_file(source).read_all()
+
+
+def arrow_stream(path, columns):
+    """As a stream, which knows nothing of the footer and ends where the batches do."""
+    with pa.OSFile(path) as source:
+        source.seek(64)
+        table = pyarrow.ipc.open_stream(source).read_all()
+    return table
+
+
+def arrow_dataset(path, columns):
+    return pyarrow.dataset.dataset(path, format="ipc").to_table()
+
+
+def arrow_pandas(path, columns):
+    return pa.Table.from_pandas(pandas.read_feather(path, dtype_backend="pyarrow"), preserve_index=False)
+
+
 def arrow_polars(path, columns):
     return polars.read_ipc(path).to_arrow()
+
+
+def arrow_polars_bytes(path, columns):
+    return polars.read_ipc(Path(path).read_bytes()).to_arrow()
+
+
+def arrow_polars_lazy(path, columns):
+    return polars.scan_ipc(path).collect().to_arrow()
+
+
+def arrow_polars_streamed(path, columns):
+    return polars.scan_ipc(path).collect(engine="streaming").to_arrow()
 
 
 def csv_pyarrow(path, columns):
@@ -463,7 +496,18 @@ READERS = {
         "DataFusion": parquet_datafusion,
         "ClickHouse": parquet_clickhouse,
     },
-    "arrow": {"pyarrow": arrow_pyarrow, "DuckDB": arrow_duckdb, "Polars": arrow_polars},
+    "arrow": {
+        "pyarrow": arrow_file,
+        "pyarrow, memory map": arrow_pyarrow,
+        "pyarrow, stream": arrow_stream,
+        "pyarrow, dataset": arrow_dataset,
+        "DuckDB": arrow_duckdb,
+        "Polars": arrow_polars,
+        "Polars, bytes": arrow_polars_bytes,
+        "Polars, lazy": arrow_polars_lazy,
+        "Polars, streaming": arrow_polars_streamed,
+        "pandas": arrow_pandas,
+    },
     "csv": {"pyarrow": csv_pyarrow, "DuckDB": csv_duckdb, "Polars": csv_polars},
     "jsonl": {"Python": jsonl_python, "DuckDB": jsonl_duckdb, "Polars": jsonl_polars},
 }

@@ -271,34 +271,13 @@ impl FileSystem {
             inode.found_at(version);
             return Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?));
         }
-        let enter = move |this: &FileSystem, node, size| {
-            let inode = Inode::of_table(node, size, info.changed_time, &info.name, version);
-            this.inodes.enter(inode)
-        };
         let size = match file {
             TableFile::Schema => files::schema_json(&snapshot, &table)?.len() as u64,
             TableFile::Digest(format) => files::digest_line_bytes(&table, format),
-            TableFile::Rows(format @ (Format::Csv | Format::JsonLines)) => {
-                snapshot.view_size(&table, format)?
-            }
-            TableFile::Rows(format) => {
-                // The size is known once it is rendered.
-                let this = self.clone();
-                return Ok(Answer::Later(Work::new(node.inode(), move || {
-                    if let Some(inode) = this.inodes.enter_known(&node) {
-                        inode.found_at(version);
-                        return this.found(&inode, IMMUTABLE_TTL);
-                    }
-                    let view = snapshot.view(&table, format)?;
-                    let inode = enter(&this, node, view.size());
-                    inode.remember_view(&view);
-                    this.recent.keep(&view);
-                    this.found(&inode, IMMUTABLE_TTL)
-                })));
-            }
+            TableFile::Rows(format) => snapshot.view_size(&table, format)?,
         };
-        let inode = enter(self, node, size);
-        Ok(Answer::Now(self.found(&inode, IMMUTABLE_TTL)?))
+        let inode = Inode::of_table(node, size, info.changed_time, &info.name, version);
+        Ok(Answer::Now(self.found(&self.inodes.enter(inode), IMMUTABLE_TTL)?))
     }
 
     /// A Parquet file is stitched of data files, and another one when rows come to lie in others: its name is asked for

@@ -3,7 +3,7 @@
 use super::super::parquet_file::in_milliseconds;
 use super::page::{PageKind, append_plain, is_known};
 use crate::adapt::default_array;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::data_writer::parquet_error;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema};
@@ -21,19 +21,31 @@ pub(super) struct Encoded {
     pub(super) chunk: ColumnChunkMetaData,
 }
 
-/// Values of a flat column as one plain page; nothing where there are none.
-pub(super) fn encode(field: &Field, values: &[ArrayRef]) -> Result<Bytes> {
+/// Values of a column as one plain page for each leaf; nothing where there are none.
+pub(super) fn encode(field: &Field, values: &[ArrayRef]) -> Result<Vec<Leaf>> {
     if values.iter().all(|array| array.is_empty()) {
-        return Ok(Bytes::new());
+        return Ok(Vec::new());
     }
     if is_known(field.data_type()) {
         let mut out = Vec::new();
         append_plain(values, PageKind::First, &mut out)?;
-        return Ok(out.into());
+        let rows = values.iter().map(|array| array.len() as i64).sum();
+        return Ok(vec![Leaf { bytes: out.into(), values: rows }]);
     }
-    let mut leaves = encode_leaves(field, values, false)?;
-    let leaf = leaves.pop().filter(|_| leaves.is_empty());
-    leaf.map(|leaf| leaf.bytes).ok_or_else(|| Error::invalid("a flat column has one leaf"))
+    Ok(encode_leaves(field, values, false)?.into_iter().map(Leaf::from).collect())
+}
+
+/// Pages of a leaf.
+pub(super) struct Leaf {
+    pub(super) bytes: Bytes,
+    /// Values, nulls and empty lists among them.
+    pub(super) values: i64,
+}
+
+impl From<Encoded> for Leaf {
+    fn from(Encoded { bytes, chunk }: Encoded) -> Leaf {
+        Leaf { bytes, values: chunk.num_values() }
+    }
 }
 
 /// A column's default in some rows, as chunks of one page each, a chunk for each leaf.
@@ -43,7 +55,7 @@ pub(super) fn encode_default(column: &Column, field: &Field, rows: usize) -> Res
 }
 
 /// Values of a column as chunks of one page each, a chunk for each leaf.
-pub(super) fn encode_leaves(field: &Field, values: &[ArrayRef], dictionary: bool) -> Result<Vec<Encoded>> {
+fn encode_leaves(field: &Field, values: &[ArrayRef], dictionary: bool) -> Result<Vec<Encoded>> {
     let properties = WriterProperties::builder()
         .set_dictionary_enabled(dictionary)
         .set_compression(Compression::UNCOMPRESSED)

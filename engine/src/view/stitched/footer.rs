@@ -23,8 +23,26 @@ const FILLER_BYTES: usize = 16;
 /// A row group of the file.
 pub(super) struct FileGroup {
     pub(super) rows: Rows,
-    /// Chunks, and whether each is as if all rows were shown that may be.
-    pub(super) chunks: Vec<(ColumnChunkMetaData, bool)>,
+    pub(super) chunks: Vec<FileChunk>,
+}
+
+/// A column chunk of the file.
+pub(super) struct FileChunk {
+    pub(super) metadata: ColumnChunkMetaData,
+    pub(super) values: Values,
+}
+
+/// How many values a chunk has, nulls and empty lists among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    /// As many as its metadata say.
+    Told,
+    /// So many for each row.
+    PerRow(u64),
+    /// What a leaf of a slot is filled with, at most as many and as long as the metadata say: lists hold as many as they
+    /// will. Nothing of it is padding: there are readers (arrow-rs 59) that look for the end of the last list behind the
+    /// last value, and do not skip padding there.
+    Filled { slot: usize, leaf: usize },
 }
 
 /// Rows of a row group of the file.
@@ -51,6 +69,17 @@ impl Rows {
     }
 }
 
+/// What a leaf of a slot was filled with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pages {
+    /// Values, nulls and empty lists among them.
+    pub(super) values: i64,
+    pub(super) bytes: i64,
+}
+
+/// Tells what a leaf of a slot was filled with.
+pub(super) type PagesOf<'a> = dyn Fn(usize, usize) -> Result<Pages> + 'a;
+
 /// What a footer is made of.
 pub(super) struct Footer {
     pub(super) groups: Vec<FileGroup>,
@@ -71,13 +100,26 @@ impl Footer {
         })
     }
 
-    /// How long it is.
-    pub(super) fn length(&self) -> Result<usize> {
-        Ok(self.encode(|rows| Ok(rows.max()), FILLER_BYTES, "")?.len())
+    /// Slots that have to be filled to know how many values they have, and how long.
+    pub(super) fn slots_to_fill(&self) -> Vec<usize> {
+        let chunks = self.groups.iter().flat_map(|group| &group.chunks);
+        let mut slots: Vec<usize> = chunks
+            .filter_map(|chunk| match chunk.values {
+                Values::Filled { slot, .. } => Some(slot),
+                _ => None,
+            })
+            .collect();
+        slots.dedup();
+        slots
     }
 
-    /// Its bytes, so many. Every row group is asked which rows are shown.
-    pub(super) fn bytes(&self, length: usize) -> Result<Vec<u8>> {
+    /// How long it is.
+    pub(super) fn length(&self) -> Result<usize> {
+        Ok(self.encode(|rows| Ok(rows.max()), None, FILLER_BYTES, "")?.len())
+    }
+
+    /// Its bytes, so many. Every row group is asked which rows are shown, and `filled` about leaves of slots.
+    pub(super) fn bytes(&self, length: usize, filled: &PagesOf<'_>) -> Result<Vec<u8>> {
         let found = self.groups.iter().map(|group| group.rows.count()).sum::<Result<usize>>()?;
         if found as u64 != self.rows {
             return Err(Error::corrupt(format!(
@@ -85,17 +127,18 @@ impl Footer {
                 self.what, self.rows
             )));
         }
-        let without = self.encode(Rows::count, 0, "")?.len();
+        let without = self.encode(Rows::count, Some(filled), 0, "")?.len();
         let wrong =
             || Error::corrupt("a footer does not have the length it was told to have; this is a bug in asof");
         let (spaces, suffix) = length.checked_sub(without).and_then(filler).ok_or_else(wrong)?;
-        let bytes = self.encode(Rows::count, spaces, suffix)?;
+        let bytes = self.encode(Rows::count, Some(filled), spaces, suffix)?;
         if bytes.len() == length { Ok(bytes) } else { Err(wrong()) }
     }
 
     fn encode(
         &self,
         count: impl Fn(&Rows) -> Result<usize>,
+        filled: Option<&PagesOf<'_>>,
         filler_bytes: usize,
         key_suffix: &str,
     ) -> Result<Vec<u8>> {
@@ -107,7 +150,7 @@ impl Footer {
                 continue;
             }
             rows_of_file += rows;
-            groups.push(self.row_group(group, rows, groups.len())?);
+            groups.push(self.row_group(group, rows, filled, groups.len())?);
         }
         let mut properties = WriterProperties::builder().build();
         add_encoded_arrow_schema_to_metadata(&self.schema, &mut properties);
@@ -121,12 +164,29 @@ impl Footer {
         Ok(footer)
     }
 
-    fn row_group(&self, group: &FileGroup, rows: usize, place: usize) -> Result<RowGroupMetaData> {
-        let with_rows = |(chunk, is_slot): &(ColumnChunkMetaData, bool)| match is_slot {
-            false => Ok(chunk.clone()),
-            true => chunk.clone().into_builder().set_num_values(rows as i64).build().map_err(parquet_error),
+    fn row_group(
+        &self,
+        group: &FileGroup,
+        rows: usize,
+        filled: Option<&PagesOf<'_>>,
+        place: usize,
+    ) -> Result<RowGroupMetaData> {
+        let with_values = |FileChunk { metadata, values }: &FileChunk| {
+            let chunk = metadata.clone().into_builder();
+            let chunk = match (*values, filled) {
+                (Values::PerRow(values), _) => {
+                    chunk.set_num_values((rows as u64).saturating_mul(values) as i64)
+                }
+                (Values::Filled { slot, leaf }, Some(filled)) => {
+                    let Pages { values, bytes } = filled(slot, leaf)?;
+                    let chunk = chunk.set_total_compressed_size(bytes).set_total_uncompressed_size(bytes);
+                    chunk.set_num_values(values)
+                }
+                _ => return Ok(metadata.clone()),
+            };
+            chunk.build().map_err(parquet_error)
         };
-        let chunks = group.chunks.iter().map(with_rows).collect::<Result<Vec<_>>>()?;
+        let chunks = group.chunks.iter().map(with_values).collect::<Result<Vec<_>>>()?;
         let bytes = chunks.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
         let first = chunks.first().map(|chunk| chunk.byte_range().0 as i64);
         let mut metadata = RowGroupMetaData::builder(self.descriptor.clone())

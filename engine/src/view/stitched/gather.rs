@@ -1,23 +1,24 @@
 //! Gathers what a stitched file is made of, from metadata alone.
 
 use super::super::parquet_file::{file_type, in_milliseconds};
-use super::encode::{Encoded, encode_default, encode_leaves};
-use super::footer::{FileGroup, Footer, Rows};
+use super::encode::{Encoded, encode_default};
+use super::footer::{FileChunk, FileGroup, Footer, Rows, Values};
 use super::group::{Group, Shown};
-use super::page::{HEADER_BYTES_MAX, PADDING_BYTES_MIN, is_known, plain_bytes_max};
+use super::page::{is_known, plain_bytes_max};
+use super::room::{Count, LeafSums, Room, text_bytes_max};
 use super::{ChunkPages, Filling, Part, Slot, Source};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::once::Once;
 use crate::scan::{memory_rows, visible_groups};
 use crate::state::State;
 use crate::store::data_writer::parquet_error;
 use crate::store::details::GroupDetails;
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use asof_mvcc::{Column, Table, TableSchema, Version};
 use bytes::Bytes;
 use parquet::arrow::{ArrowSchemaConverter, PARQUET_FIELD_ID_META_KEY};
-use parquet::basic::{Compression, Encoding, Type};
+use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr, SchemaDescriptor};
 use std::collections::HashMap;
@@ -103,9 +104,6 @@ struct Builder<'a> {
     layout: blake3::Hasher,
 }
 
-/// Chunks of a row group, and whether each is a slot.
-type Chunks = Vec<(ColumnChunkMetaData, bool)>;
-
 impl Builder<'_> {
     fn push(&mut self, bytes: u64, source: Source) -> u64 {
         let start = self.end;
@@ -114,42 +112,53 @@ impl Builder<'_> {
         start
     }
 
-    /// Adds a slot of pages of a leaf: its place, and what it says of itself in the footer.
+    /// Adds a slot of a column's pages: its place, and what it says of itself in the footer.
     fn push_slot(
         &mut self,
         column: usize,
-        leaf: ColumnDescPtr,
-        bytes: u64,
-        rows: usize,
+        rooms: Vec<Room>,
         filling: Filling,
         source: Option<&ColumnChunkMetaData>,
-    ) -> Result<(ColumnChunkMetaData, bool)> {
-        self.layout.update(&bytes.to_le_bytes());
+    ) -> Result<Vec<FileChunk>> {
+        for room in &rooms {
+            self.layout.update(&room.bytes.to_le_bytes());
+        }
         if let Filling::Pages(group, _) = &filling {
             let copied = group.pages.iter().map(|shown| u8::from(*shown == Shown::All));
             self.layout.update(&copied.collect::<Vec<u8>>());
         }
-        let start = self.push(bytes, Source::Slot(self.slots.len()));
-        let mut chunk = ColumnChunkMetaData::builder(leaf)
-            .set_num_values(rows as i64)
-            .set_total_compressed_size(bytes as i64)
-            .set_total_uncompressed_size(bytes as i64);
-        chunk = match (&filling, source) {
-            (Filling::Pages(_, pages), Some(source)) => {
-                let dictionary = pages.dictionary.end - pages.dictionary.start;
-                chunk
-                    .set_encodings(source.encodings().chain([Encoding::PLAIN, Encoding::RLE]).collect())
-                    .set_compression(source.compression())
-                    .set_dictionary_page_offset((dictionary > 0).then_some(start as i64))
-                    .set_data_page_offset((start + dictionary) as i64)
-            }
-            _ => chunk
-                .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
-                .set_compression(Compression::UNCOMPRESSED)
-                .set_data_page_offset(start as i64),
-        };
-        self.slots.push(Slot { start, bytes, column, filling, content: Once::default() });
-        Ok((chunk.build().map_err(parquet_error)?, true))
+        let lengths: Vec<u64> = rooms.iter().map(|room| room.bytes).collect();
+        let slot = self.slots.len();
+        let start = self.push(lengths.iter().sum(), Source::Slot(slot));
+        let (mut chunks, mut at) = (Vec::with_capacity(rooms.len()), start);
+        for (leaf, room) in rooms.into_iter().enumerate() {
+            let (values, told) = match room.values {
+                Count::PerRow(values) => (Values::PerRow(values), 0),
+                Count::AtMost(values) => (Values::Filled { slot, leaf }, values),
+            };
+            let mut chunk = ColumnChunkMetaData::builder(room.leaf)
+                .set_num_values(told as i64)
+                .set_total_compressed_size(room.bytes as i64)
+                .set_total_uncompressed_size(room.bytes as i64);
+            chunk = match (&filling, source) {
+                (Filling::Pages(_, pages), Some(source)) => {
+                    let dictionary = pages.dictionary.end - pages.dictionary.start;
+                    chunk
+                        .set_encodings(source.encodings().chain([Encoding::PLAIN, Encoding::RLE]).collect())
+                        .set_compression(source.compression())
+                        .set_dictionary_page_offset((dictionary > 0).then_some(at as i64))
+                        .set_data_page_offset((at + dictionary) as i64)
+                }
+                _ => chunk
+                    .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
+                    .set_compression(Compression::UNCOMPRESSED)
+                    .set_data_page_offset(at as i64),
+            };
+            chunks.push(FileChunk { metadata: chunk.build().map_err(parquet_error)?, values });
+            at += room.bytes;
+        }
+        self.slots.push(Slot { start, rooms: lengths, column, filling, content: Once::default() });
+        Ok(chunks)
     }
 
     /// Adds a row group of a data file, as far as it is shown; `false` where that cannot be stitched.
@@ -162,7 +171,7 @@ impl Builder<'_> {
         let (footer, place) = file.footer_of(group.task.group)?;
         let metadata = footer.row_group(place);
         let of_file = leaves_of(metadata.schema_descr(), footer.column_count());
-        let mut chunks = Chunks::with_capacity(self.descriptor.num_columns());
+        let mut chunks = Vec::with_capacity(self.descriptor.num_columns());
         for index in 0..self.columns.len() {
             let leaves = self.leaves[index].clone();
             let Some((root, _)) = footer.column(self.columns[index].0.id) else {
@@ -179,78 +188,92 @@ impl Builder<'_> {
                     let chunk = metadata.column(their);
                     let (offset, bytes) = chunk.byte_range();
                     let start = self.push(bytes, Source::File(file.clone(), offset));
-                    chunks.push((moved(chunk, self.descriptor.column(leaf), offset, start, true)?, false));
+                    let metadata = moved(chunk, self.descriptor.column(leaf), offset, start, true)?;
+                    chunks.push(FileChunk { metadata, values: Values::Told });
                 }
                 continue;
             }
-            let data_type = self.columns[index].1.data_type();
-            if leaves.len() != 1 || theirs.len() != 1 || data_type.is_nested() {
+            if leaves.len() != theirs.len() {
                 return Ok(false);
             }
-            let (leaf, their) = (self.descriptor.column(leaves.start), theirs.start);
-            let chunk = metadata.column(their);
-            let details = file.details(group.task.group)?;
-            let copied = (alike && is_known(data_type))
-                .then(|| pages_copied(&group, details, their, chunk, &leaf))
-                .flatten();
-            let (bytes, filling) = match copied {
-                Some((bytes, pages)) => (bytes, Filling::Pages(group.clone(), pages)),
-                None => {
-                    let bytes = text_bytes_max(&leaf, chunk)
-                        .zip(plain_bytes_max(&leaf, group.rows_max as u64))
-                        .map(|(text, plain)| text + plain);
-                    let Some(bytes) = bytes else { return Ok(false) };
-                    (bytes, Filling::Values(group.clone()))
-                }
+            let sources = leaves.map(|leaf| self.descriptor.column(leaf)).zip(theirs.clone());
+            let sources = sources.map(|(leaf, their)| (leaf, metadata.column(their)));
+            let data_type = self.columns[index].1.data_type();
+            let slot = if data_type.is_nested() {
+                let rooms = sources.map(|(leaf, source)| Room::of_lists(leaf, source, &group));
+                rooms.collect::<Option<Vec<Room>>>().map(|rooms| (rooms, Filling::Values(group.clone())))
+            } else {
+                let mut sources = sources;
+                let Some((leaf, source)) = sources.next() else { return Ok(false) };
+                let details = file.details(group.task.group)?;
+                let copied = (alike && is_known(data_type))
+                    .then(|| pages_copied(&group, details, theirs.start, source, &leaf))
+                    .flatten();
+                let (bytes, filling) = match copied {
+                    Some((bytes, pages)) => (Some(bytes), Filling::Pages(group.clone(), pages)),
+                    None => {
+                        let bytes = text_bytes_max(&leaf, source)
+                            .zip(plain_bytes_max(&leaf, group.rows_max as u64))
+                            .and_then(|(text, plain)| text.checked_add(plain));
+                        (bytes, Filling::Values(group.clone()))
+                    }
+                };
+                bytes.map(|bytes| (vec![Room::new(leaf, bytes, Count::PerRow(1))], filling))
             };
-            let bytes = bytes + 2 * PADDING_BYTES_MIN + HEADER_BYTES_MAX;
-            chunks.push(self.push_slot(index, leaf, bytes, group.rows_max, filling, Some(chunk))?);
+            let Some((rooms, filling)) = slot else { return Ok(false) };
+            let source = metadata.columns().get(theirs.start);
+            chunks.extend(self.push_slot(index, rooms, filling, source)?);
         }
         let rows = if whole { Rows::Known(group.rows_max) } else { Rows::Of(group) };
         self.groups.push(FileGroup { rows, chunks });
         Ok(true)
     }
 
-    /// Adds a chunk of a column that a file does not have: its default in every row.
-    fn add_default(&mut self, index: usize, group: &Arc<Group>, chunks: &mut Chunks) -> Result<()> {
-        let is_flat = self.leaves[index].len() == 1;
-        let rows = match group.is_whole() || is_flat {
-            true => group.rows_max,
-            // How long chunks of nested values are, their number alone does not tell.
-            false => group.chosen()?.count,
-        };
-        let encoded = match self.defaults.get(&(index, rows)) {
-            Some(encoded) => encoded.clone(),
-            None => {
-                let (column, field) = &self.columns[index];
-                let encoded = Arc::new(encode_default(column, field, rows)?);
-                self.defaults.insert((index, rows), encoded.clone());
-                encoded
-            }
-        };
-        if group.is_whole() || !is_flat {
+    /// Adds chunks of a column that a file does not have: its default in every row.
+    fn add_default(&mut self, index: usize, group: &Arc<Group>, chunks: &mut Vec<FileChunk>) -> Result<()> {
+        if group.is_whole() {
+            let encoded = self.default_of(index, group.rows_max)?;
             return self.add_encoded(index, &encoded, chunks);
         }
-        // One value and runs of how many rows have it, which are shorter for fewer.
-        let leaf = self.descriptor.column(self.leaves[index].start);
-        let Some(Encoded { bytes, chunk }) = encoded.first() else { return Ok(()) };
-        let bytes = bytes.len() as u64 + 2 * PADDING_BYTES_MIN + HEADER_BYTES_MAX;
-        let slot = self.push_slot(index, leaf.clone(), bytes, rows, Filling::Default(group.clone()), None)?;
-        let start = self.slots.last().map_or(0, |slot| slot.start);
-        let (offset, _) = chunk.byte_range();
-        let mut described = moved(chunk, leaf, offset, start, false)?.into_builder();
-        described = described
-            .set_total_compressed_size(slot.0.compressed_size())
-            .set_total_uncompressed_size(slot.0.uncompressed_size());
-        chunks.push((described.build().map_err(parquet_error)?, true));
+        // The values of one row, and runs of how many rows have them.
+        let encoded = self.default_of(index, 1)?;
+        let all_null = self.columns[index].0.default.is_none();
+        let descriptor = self.descriptor.clone();
+        let leaves = self.leaves[index].clone().map(|leaf| descriptor.column(leaf));
+        let rooms = leaves.clone().zip(encoded.iter());
+        let rooms = rooms.map(|(leaf, one)| Room::of_default(leaf, one, group.rows_max as u64, all_null));
+        let slots = self.push_slot(index, rooms.collect(), Filling::Default(group.clone()), None)?;
+        for ((leaf, one), slot) in leaves.zip(encoded.iter()).zip(slots) {
+            let from = one.chunk.byte_range().0;
+            let start = slot.metadata.data_page_offset() as u64;
+            let metadata = moved(&one.chunk, leaf, from, start, false)?
+                .into_builder()
+                .set_num_values(slot.metadata.num_values())
+                .set_total_compressed_size(slot.metadata.compressed_size())
+                .set_total_uncompressed_size(slot.metadata.uncompressed_size());
+            let metadata = metadata.build().map_err(parquet_error)?;
+            chunks.push(FileChunk { metadata, values: slot.values });
+        }
         Ok(())
     }
 
-    fn add_encoded(&mut self, index: usize, encoded: &[Encoded], chunks: &mut Chunks) -> Result<()> {
+    /// A column's default in so many rows, as chunks.
+    fn default_of(&mut self, index: usize, rows: usize) -> Result<Arc<Vec<Encoded>>> {
+        if let Some(encoded) = self.defaults.get(&(index, rows)) {
+            return Ok(encoded.clone());
+        }
+        let (column, field) = &self.columns[index];
+        let encoded = Arc::new(encode_default(column, field, rows)?);
+        self.defaults.insert((index, rows), encoded.clone());
+        Ok(encoded)
+    }
+
+    fn add_encoded(&mut self, index: usize, encoded: &[Encoded], chunks: &mut Vec<FileChunk>) -> Result<()> {
         for (leaf, Encoded { bytes, chunk }) in self.leaves[index].clone().zip(encoded) {
             let (offset, _) = chunk.byte_range();
             let start = self.push(bytes.len() as u64, Source::Bytes(bytes.clone()));
-            chunks.push((moved(chunk, self.descriptor.column(leaf), offset, start, false)?, false));
+            let metadata = moved(chunk, self.descriptor.column(leaf), offset, start, false)?;
+            chunks.push(FileChunk { metadata, values: Values::Told });
         }
         Ok(())
     }
@@ -260,21 +283,17 @@ impl Builder<'_> {
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
         self.layout.update(&u64::MAX.to_le_bytes());
         self.layout.update(&(rows as u64).to_le_bytes());
-        let mut chunks = Chunks::with_capacity(self.descriptor.num_columns());
+        let mut chunks = Vec::with_capacity(self.descriptor.num_columns());
         for (index, (_, field)) in self.columns.iter().enumerate() {
             let values = batches.iter().map(|batch| in_milliseconds(batch.column(index), field.data_type()));
             let values = values.collect::<Result<Vec<ArrayRef>>>()?;
-            let leaf = self.descriptor.column(self.leaves[index].start);
-            if is_known(field.data_type())
-                && let Some(plain) = plain_bytes_max(&leaf, rows as u64)
-            {
-                let text: u64 = values.iter().map(text_bytes).sum();
-                let bytes = plain + text + 2 * PADDING_BYTES_MIN;
-                chunks.push(self.push_slot(index, leaf, bytes, rows, Filling::Rows(values), None)?);
-            } else {
-                let encoded = encode_leaves(field, &values, false)?;
-                self.add_encoded(index, &encoded, &mut chunks)?;
-            }
+            let leaves = self.leaves[index].clone().map(|leaf| self.descriptor.column(leaf));
+            let sums = LeafSums::of(&values, leaves.len());
+            let rooms = leaves.zip(sums).map(|(leaf, sums)| Room::of_values(leaf, sums, field.data_type()));
+            let rooms = rooms.collect::<Option<Vec<Room>>>().ok_or_else(|| {
+                Error::invalid(format!("column '{}' is too long for a Parquet file", field.name()))
+            })?;
+            chunks.extend(self.push_slot(index, rooms, Filling::Rows(values), None)?);
         }
         self.groups.push(FileGroup { rows: Rows::Known(rows), chunks });
         Ok(())
@@ -285,13 +304,13 @@ impl Builder<'_> {
     fn leave_out_statistics(&mut self) -> Result<()> {
         for leaf in 0..self.descriptor.num_columns() {
             let chunks = || self.groups.iter().filter_map(|group| group.chunks.get(leaf));
-            if chunks().all(|(chunk, _)| chunk.statistics().is_some()) {
+            if chunks().all(|chunk| chunk.metadata.statistics().is_some()) {
                 continue;
             }
             for group in &mut self.groups {
-                if let Some((chunk, _)) = group.chunks.get_mut(leaf) {
-                    *chunk =
-                        chunk.clone().into_builder().clear_statistics().build().map_err(parquet_error)?;
+                if let Some(FileChunk { metadata, .. }) = group.chunks.get_mut(leaf) {
+                    let without = metadata.clone().into_builder().clear_statistics();
+                    *metadata = without.build().map_err(parquet_error)?;
                 }
             }
         }
@@ -348,23 +367,6 @@ fn pages_copied(
         bytes += plain_bytes_max(descriptor, run)?;
     }
     Some((bytes, ChunkPages { dictionary: start..first, pages }))
-}
-
-/// How many bytes texts and binaries of a chunk take together; 0 of other types, none where that is not known.
-fn text_bytes_max(leaf: &ColumnDescPtr, chunk: &ColumnChunkMetaData) -> Option<u64> {
-    match (leaf.physical_type(), chunk.column_type()) {
-        (Type::BYTE_ARRAY, Type::BYTE_ARRAY) => u64::try_from(chunk.unencoded_byte_array_data_bytes()?).ok(),
-        (Type::BYTE_ARRAY, _) => None,
-        _ => Some(0),
-    }
-}
-
-/// The same of an array.
-fn text_bytes(array: &ArrayRef) -> u64 {
-    match array.data_type() {
-        DataType::Utf8 | DataType::Binary => array.to_data().buffers()[1].len() as u64,
-        _ => 0,
-    }
 }
 
 /// A chunk's metadata where it lies elsewhere; its statistics only where they are told to stay.

@@ -110,6 +110,11 @@ impl Group {
         Ok(Some(Group { task, pages, rows_max, chosen }))
     }
 
+    /// Rows of the row group, shown or not.
+    pub(super) fn rows(&self) -> usize {
+        self.task.file.groups[self.task.group].rows as usize
+    }
+
     /// Rows of each page but the last.
     pub(super) fn page_rows(&self) -> usize {
         page_rows(&self.task.file, self.task.group)
@@ -144,8 +149,7 @@ impl Group {
     /// The same, but not the values of pages that are shown whole, as metadata tell: in order of rows.
     pub(super) fn runs(&self, column: &Column, wanted: &DataType) -> Result<Vec<Run>> {
         let chosen = self.chosen()?;
-        let rows = self.task.file.groups[self.task.group].rows as usize;
-        let page_rows = self.page_rows();
+        let (rows, page_rows) = (self.rows(), self.page_rows());
         let rows_of = |pages: &Range<usize>| pages.start * page_rows..rows.min(pages.end * page_rows);
         let shown = |range: Range<usize>| match &chosen.mask {
             Some(mask) => mask.slice(range.start, range.len()),

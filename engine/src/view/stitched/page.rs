@@ -1,7 +1,7 @@
-//! Pages of a slot: values of a flat column as plain pages, and padding behind them.
+//! Pages of a slot: values of a flat column as plain pages, how long pages are at most, and padding behind them.
 //!
 //! Source of the encodings: the Parquet format's "Data Pages" and "Encodings". Headers are written in Thrift's compact
-//! protocol. Invariant: a page is no longer than [`plain_bytes_max`] of its values says.
+//! protocol. Invariant: a page is no longer than [`plain_bytes_max`] of its values says, one of the library's than [`nested_bytes_max`].
 
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder};
@@ -30,15 +30,45 @@ pub(super) enum PageKind {
 /// How many bytes the plain values of so many rows take at most, as one page, without the text and binary among them;
 /// none where that is not known.
 pub(super) fn plain_bytes_max(leaf: &ColumnDescPtr, rows: u64) -> Option<u64> {
-    let values = match leaf.physical_type() {
-        Type::BOOLEAN => rows.div_ceil(8),
-        Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => rows * 4,
-        Type::INT64 | Type::DOUBLE => rows * 8,
-        Type::INT96 => rows * 12,
-        Type::FIXED_LEN_BYTE_ARRAY => rows * u64::try_from(leaf.type_length()).ok()?,
-    };
     // Levels are one bit each, in runs: at most a byte of header for each byte of them.
-    Some(values + rows / 2 + HEADER_BYTES_MAX)
+    value_bytes_max(leaf, rows)?.checked_add(rows / 2 + HEADER_BYTES_MAX)
+}
+
+/// How many bytes so many values of a leaf take plain, without text and binary; none where that is not known.
+pub(super) fn value_bytes_max(leaf: &ColumnDescPtr, values: u64) -> Option<u64> {
+    let width = match leaf.physical_type() {
+        Type::BOOLEAN => return Some(values.div_ceil(8)),
+        Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => 4,
+        Type::INT64 | Type::DOUBLE => 8,
+        Type::INT96 => 12,
+        Type::FIXED_LEN_BYTE_ARRAY => u64::try_from(leaf.type_length()).ok()?,
+    };
+    values.checked_mul(width)
+}
+
+/// How many bytes the plain values of a leaf take at most as one page, where so many, in lists or without, are nulls,
+/// empty lists or values, at most so many of them values; without the text and binary among them. None where that is
+/// not known.
+pub(super) fn nested_bytes_max(leaf: &ColumnDescPtr, entries: u64, values: u64) -> Option<u64> {
+    let levels = |max: i16| packed_bytes_max(entries, bits_of(max as u64));
+    plain_bytes_max(leaf, 0)?
+        .checked_add(levels(leaf.max_rep_level())?)?
+        .checked_add(levels(leaf.max_def_level())?)?
+        .checked_add(value_bytes_max(leaf, values)?)
+}
+
+/// How many bytes so many numbers of some bits take at most as a hybrid of runs and packed bits, with their length: no run
+/// is of fewer than eight, and none takes more than a byte beside what these take packed.
+pub(super) fn packed_bytes_max(numbers: u64, bits: u64) -> Option<u64> {
+    match bits {
+        0 => Some(0),
+        bits => numbers.div_ceil(8).checked_mul(1 + bits)?.checked_add(size_of::<u32>() as u64),
+    }
+}
+
+/// Bits of a number.
+pub(super) fn bits_of(number: u64) -> u64 {
+    u64::from(number.checked_ilog2().map_or(0, |bits| bits + 1))
 }
 
 /// Whether [`append_plain`] knows values of a type.
@@ -69,7 +99,7 @@ pub(super) fn append_plain(arrays: &[ArrayRef], kind: PageKind, out: &mut Vec<u8
     };
     let nulls: usize = arrays.iter().map(|array| array.null_count()).sum();
     let levels = levels_of(arrays, rows, nulls);
-    let bits = matches!(arrays[0].data_type(), DataType::Boolean).then(|| bits_of(arrays));
+    let bits = matches!(arrays[0].data_type(), DataType::Boolean).then(|| boolean_bits(arrays));
     let values = match &bits {
         Some(bits) => bits.len(),
         None => arrays.iter().map(value_bytes).sum::<Result<usize>>()?,
@@ -169,7 +199,7 @@ fn stretches(array: &ArrayRef) -> Box<dyn Iterator<Item = (usize, usize)> + '_> 
 }
 
 /// The values of arrays of booleans, which go on from one array to the next.
-fn bits_of(arrays: &[ArrayRef]) -> Vec<u8> {
+fn boolean_bits(arrays: &[ArrayRef]) -> Vec<u8> {
     let mut bits = BooleanBufferBuilder::new(arrays.iter().map(|array| array.len()).sum());
     for array in arrays {
         for (from, to) in stretches(array) {
