@@ -81,6 +81,12 @@ pub enum Refusal {
     /// A name longer than 255 bytes.
     #[error("file name too long")]
     NameTooLong,
+    /// No data, or no hole, from there on.
+    #[error("nothing there")]
+    NoData,
+    /// A way to seek that is none of those the kernel leaves to a file system.
+    #[error("unknown way to seek")]
+    BadSeek,
     /// A number of an open file that is not open.
     #[error("not open")]
     NotOpen,

@@ -21,6 +21,8 @@ pub struct Inode {
     pub node: Node,
     /// Exact size of a file's content; 0 for directories.
     pub size: u64,
+    /// Bytes of the content that are holes, at least.
+    pub hole_bytes: u64,
     /// Its modification time; directories at the top take the newest commit's instead.
     pub time: CommitTime,
     /// Full name of the table it shows, if it does.
@@ -42,6 +44,7 @@ impl Inode {
             number: 0,
             node,
             size,
+            hole_bytes: 0,
             time,
             table: None,
             version: AtomicU64::new(0),

@@ -13,6 +13,7 @@ mod files;
 mod listing;
 mod logs;
 mod lookup;
+mod seek;
 
 use crate::attributes::{Attributes, GROWING_TTL, IMMUTABLE_TTL, MOVING_TTL, Permissions};
 use crate::error::Refusal;
@@ -208,6 +209,7 @@ impl FileSystem {
             inode: inode.number,
             kind,
             size,
+            hole_bytes: inode.hole_bytes,
             time,
             mode: match kind {
                 Kind::Directory => permissions.directory_mode,

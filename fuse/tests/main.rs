@@ -7,6 +7,7 @@ mod caches;
 mod diffs;
 mod digests;
 mod exerciser;
+mod holes;
 mod kernel;
 mod lifecycle;
 mod logs;

@@ -12,6 +12,7 @@ mod encode;
 mod footer;
 mod gather;
 mod group;
+mod holes;
 mod page;
 
 use super::cache::{Hold, ViewCache};

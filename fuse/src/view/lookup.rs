@@ -326,8 +326,9 @@ impl FileSystem {
         Ok(Answer::Later(Work::new(node(0).inode(), move || {
             let view = snapshot.view(&info.name, Format::Parquet)?;
             this.layouts.keep(place, view.layout());
-            let inode =
+            let mut inode =
                 Inode::of_table(node(view.layout()), view.size(), info.changed_time, &info.name, version);
+            inode.hole_bytes = view.hole_bytes_min();
             let inode = this.inodes.enter(inode);
             inode.found_at(version);
             inode.remember_view(&view);
