@@ -18,7 +18,7 @@ mod seek;
 use crate::attributes::{Attributes, GROWING_TTL, IMMUTABLE_TTL, MOVING_TTL, Permissions};
 use crate::error::Refusal;
 use crate::handles::Handles;
-use crate::nodes::{Inode, Inodes};
+use crate::nodes::{Inode, Inodes, LaidNames};
 use crate::recent::{KnownLayouts, RecentViews};
 use crate::requests::{RequestCounters, Requests};
 use crate::told::Told;
@@ -150,6 +150,16 @@ impl FileSystem {
         if let Err(error) = self.database.readable() {
             log::debug!("the newest state cannot be read: {error}");
         }
+    }
+
+    /// Takes note of what was committed. Where data files have another layout than at the last call, gives the names that
+    /// may lead elsewhere since then and that the kernel has to be told of; from the first call on it may believe such names
+    /// until it is told. To be called every moment from then on, and not while a request is answered.
+    pub fn follow(&self) -> Option<LaidNames> {
+        if let Err(error) = self.database.readable() {
+            log::debug!("the newest state cannot be read: {error}");
+        }
+        self.inodes.follow(self.database.snapshot(Version::ZERO).ok()?.layout())
     }
 
     /// What `stat` shows of an inode, and for how long.

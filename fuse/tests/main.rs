@@ -9,6 +9,7 @@ mod digests;
 mod exerciser;
 mod holes;
 mod kernel;
+mod layouts;
 mod lifecycle;
 mod logs;
 mod mutations;

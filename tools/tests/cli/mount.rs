@@ -3,6 +3,7 @@
 use super::support::*;
 use asof_engine::arrow::array::{ArrayRef, RecordBatch};
 use asof_engine::arrow::compute::concat_batches;
+use asof_engine::arrow::util::display::array_value_to_string;
 use asof_engine::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -60,6 +61,50 @@ fn the_mount_has_the_bytes_of_cat_until_a_signal_ends_it() {
         // It was made, so it is removed.
         assert!(!place.0.exists());
     }
+}
+
+#[test]
+fn parquet_files_are_as_long_as_told_while_other_processes_lay_out_data_files_anew() {
+    use std::os::unix::fs::MetadataExt;
+    let shop = shop();
+    let (mut child, place) = mount(&shop, &[]);
+    let paths: Vec<_> =
+        (1..=3).map(|version| place.0.join(format!("version/{version}/customers.parquet"))).collect();
+    let facts = |metadata: std::fs::Metadata| (metadata.ino(), metadata.len());
+    let told = || paths.iter().map(|path| facts(std::fs::metadata(path).unwrap())).collect::<Vec<_>>();
+    // Row groups may come in another order.
+    let rows_of = |path: &std::path::PathBuf| {
+        let columns = parquet_rows(std::fs::read(path).unwrap());
+        let row = |row| {
+            columns.iter().map(|column| array_value_to_string(column, row).unwrap()).collect::<Vec<_>>()
+        };
+        let mut rows: Vec<_> = (0..columns[0].len()).map(row).collect();
+        rows.sort();
+        rows
+    };
+    let rows = || paths.iter().map(rows_of).collect::<Vec<_>>();
+    let (expected, mut before) = (rows(), told());
+    for words in [&["checkpoint", "db"][..], &["compact", "db", "--execute"]] {
+        // The kernel knows all names by now, and answers by itself.
+        assert_eq!(told(), before);
+        shop.ok(words);
+        assert_eq!(rows(), expected, "{words:?}");
+        wait_until("stat tells of the file that is opened, which has as many bytes", || {
+            let opened = paths.iter().map(|path| {
+                let file = std::fs::File::open(path).unwrap();
+                let open = facts(file.metadata().unwrap());
+                assert_eq!(std::io::copy(&mut &file, &mut std::io::sink()).unwrap(), open.1);
+                open
+            });
+            let (opened, told) = (opened.collect::<Vec<_>>(), told());
+            let is_settled = opened == told;
+            before = told;
+            is_settled
+        });
+        assert_eq!(rows(), expected, "{words:?}");
+    }
+    interrupt(child.get());
+    assert_eq!(child.finish().status, 0);
 }
 
 #[test]
