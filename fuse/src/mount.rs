@@ -24,6 +24,7 @@ use parking_lot::{Condvar, Mutex};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Event loops unless said otherwise.
@@ -392,13 +393,21 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Follows the database until the session has ended, tells the kernel of names that may lead elsewhere since. The
-    /// kernel waits then for lookups in the same directory: nothing that answers requests
+    /// Follows the database until the session has ended, tells the kernel of names that may lead elsewhere since, and has
+    /// data files opened ahead. The kernel waits then for lookups in the same directory: nothing that answers requests
     /// waits for this.
     fn follow(&self, view: &Arc<FileSystem>, notifier: &Notifier) {
+        let (mut is_new, mut ahead) = (false, None::<JoinHandle<()>>);
         loop {
             if let Some(names) = view.follow() {
                 tell_kernel(notifier, names);
+                is_new = true;
+            }
+            if is_new && ahead.as_ref().is_none_or(JoinHandle::is_finished) {
+                let view = view.clone();
+                let thread = std::thread::Builder::new().name("asof-ahead".to_string());
+                ahead = thread.spawn(move || view.open_ahead()).ok();
+                is_new = false;
             }
             let mut phase = self.phase.lock();
             let goes_on = |phase: &mut Phase| !matches!(phase, Phase::Ended(_));

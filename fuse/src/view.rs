@@ -29,6 +29,9 @@ use logs::Logs;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Data files that are opened ahead, the newest: each is an open file.
+const OPENED_AHEAD_MAX: usize = 256;
+
 /// How a mount shows a database.
 #[derive(Clone, Debug)]
 pub struct FileSystemOptions {
@@ -160,6 +163,13 @@ impl FileSystem {
             log::debug!("the newest state cannot be read: {error}");
         }
         self.inodes.follow(self.database.snapshot(Version::ZERO).ok()?.layout())
+    }
+
+    /// Opens the data files of the layout ahead of who asks for sizes of Parquet files. It may take a while.
+    pub fn open_ahead(&self) {
+        if let Err(error) = self.database.open_ahead(OPENED_AHEAD_MAX) {
+            log::debug!("not all data files were opened ahead: {error}");
+        }
     }
 
     /// What `stat` shows of an inode, and for how long.

@@ -320,6 +320,28 @@ fn a_table_without_rows_is_a_file_without_row_groups() {
 }
 
 #[test]
+fn sizes_of_files_that_were_opened_ahead_are_told_without_reading() {
+    let (disk, cache) = (SimDisk::new(1), tempfile::tempdir().expect("a directory"));
+    let versions = history(&disk, 120_000, 13);
+    open(&disk, cache.path()).checkpoint().expect("a checkpoint");
+    let reads_of_data = |ahead: usize| {
+        let database = open(&disk, cache.path());
+        database.open_ahead(ahead).expect("files are opened");
+        let reads = || {
+            let files = database.counters().files;
+            ["data", "ends"].iter().filter_map(|class| files.get(class)).map(|file| file.reads).sum::<u64>()
+        };
+        let before = reads();
+        view(&database.snapshot(Version(versions.len() as u64 / 2)).expect("a version"));
+        reads() - before
+    };
+    let without = reads_of_data(0);
+    assert!(without > 2, "{without} reads");
+    // When rows died that may be shown is looked up for each version.
+    assert!(reads_of_data(256) <= 1, "{} reads instead of {without}", reads_of_data(256));
+}
+
+#[test]
 fn holes_are_zeros_as_many_as_metadata_promise_and_only_grow() {
     let (disk, cache) = (SimDisk::new(1), tempfile::tempdir().expect("a directory"));
     let versions = history(&disk, 120_000, 13);
