@@ -217,6 +217,16 @@ impl View {
         }
     }
 
+    /// Whether nobody has written to a file of the cache that it is read from, or cut one, since that was verified. If
+    /// somebody has, a new view is right.
+    pub fn is_intact(&self) -> bool {
+        match &self.body {
+            Body::Bytes(_) | Body::Stitched(_) => true,
+            Body::File(rendered) => rendered.file.get().is_none_or(|file| file.is_intact()),
+            Body::Text(text) => text.is_intact(),
+        }
+    }
+
     /// What of the file is rendered as one where a byte lies: others can be read meanwhile.
     pub fn part_at(&self, offset: u64) -> u64 {
         match &self.body {
