@@ -23,6 +23,14 @@ pub enum Error {
         /// The mount point.
         path: PathBuf,
     },
+    /// Nothing can be unmounted there.
+    #[error("cannot unmount {}: {reason}", path.display())]
+    Unreachable {
+        /// The directory.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Not a mount of asof.
     #[error("{} is not a mount of asof{found}", path.display())]
     NotOurs {

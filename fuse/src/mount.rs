@@ -168,8 +168,10 @@ pub fn mount_at_place(database: Database, place: Arc<Place>, options: MountOptio
 /// ended or, where that takes long, after a while.
 pub fn umount(directory: impl AsRef<Path>) -> Result<()> {
     let directory = directory.as_ref();
-    let path = mount_point::locate(directory)
-        .map_err(|error| Error::system(format!("finding {}", directory.display()), error))?;
+    let path = mount_point::locate(directory).map_err(|error| Error::Unreachable {
+        path: directory.to_path_buf(),
+        reason: mount_point::reason(directory, &error),
+    })?;
     match mount_table::mount_at(&path)? {
         Some(entry) if entry.is_ours() => {
             attach::detach(&entry, false)?;

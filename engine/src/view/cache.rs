@@ -4,9 +4,8 @@
 //! sections do. A name is made of all that the bytes depend on, so files never go stale; they go when the cache is full,
 //! those opened longest ago first (their time of access is when they were last opened). `NAME.points` tells where
 //! sections of a text file begin and what they are, whether the file itself is there or not. Invariants: bytes are served
-//! only after they were verified in this process, the whole file by its checksum or a section by its digest, and are verified
-//! again where the file was written to or cut since; what is
-//! damaged or torn is rendered again; one key is rendered once at a time; removing a file never breaks who has it open.
+//! only after they were verified in this process, the whole file by its checksum or a section by its digest, and again
+//! where the file was written to or cut since; what is damaged or torn is rendered again; one key is rendered once at a time; removing a file never breaks who has it open.
 //!
 //! Nothing here needs to survive a crash, so nothing is synced. This is the one place of the engine that uses files
 //! beside [`asof_wal::Disk`]: the cache is no part of a database.

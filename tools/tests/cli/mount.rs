@@ -161,6 +161,41 @@ fn a_mount_in_the_background_is_ready_when_the_command_returns() {
 }
 
 #[test]
+fn warnings_go_to_the_end_of_a_file_that_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let shop = shop();
+    let log = shop.path("mount.log");
+    let is_told = |times: usize| {
+        wait_until("the log tells why", || {
+            let lines = read(&log);
+            lines.lines().filter(|line| line.contains(" warn: version/99: there is no version 99")).count()
+                == times
+        });
+    };
+    for (round, quiet) in [&[][..], &["--quiet"]].into_iter().enumerate() {
+        let place = MountGuard(shop.path("mnt"));
+        shop.ok(&[&["mount", "db", "mnt", "--background", "--log", "mount.log"], quiet].concat());
+        assert!(!place.0.join("version/99").exists());
+        is_told(round + 1);
+        shop.ok(&["umount", "mnt"]);
+    }
+    let (mut child, place) = mount(&shop, &["--log", "mount.log"]);
+    assert!(!place.0.join("version/99").exists());
+    is_told(3);
+    interrupt(child.get());
+    let ran = child.finish();
+    assert_eq!(ran.status, 0);
+    assert!(!ran.stderr.contains("version 99"), "{}", ran.stderr);
+    let lines = read(&log);
+    assert!(lines.lines().all(|line| line.starts_with("20") && line[..26].contains('T')), "{lines}");
+    assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    for background in [&[][..], &["--background"]] {
+        let error = shop.fails(1, &[&["mount", "db", "mnt", "--log", "no/such/log"], background].concat());
+        assert!(error.contains("no/such/log") && error.contains("name another file"), "{error}");
+    }
+}
+
+#[test]
 fn a_failure_in_the_background_is_told_in_the_foreground() {
     let shop = shop();
     let error = shop.fails(3, &["mount", "db", "mnt", "--background", "--at", "no-such-tag"]);
@@ -180,6 +215,9 @@ fn what_cannot_be_mounted_at_is_named() {
     let error = shop.fails(1, &["mount", "db", "full"]);
     assert!(error.contains("full"), "{error}");
     shop.fails(1, &["mount", "db", "full/file"]);
-    shop.fails(1, &["mount", "db", "no/such/place"]);
+    let error = shop.fails(1, &["mount", "db", "no/such/place"]);
+    assert!(error.contains("no does not exist") && !error.contains("os error"), "{error}");
+    let error = shop.fails(1, &["umount", "no/such/place"]);
+    assert!(error.contains("no does not exist") && !error.contains("os error"), "{error}");
     shop.fails(3, &["umount", "full"]);
 }
