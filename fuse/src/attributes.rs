@@ -77,7 +77,7 @@ pub struct Attributes {
 
 impl Attributes {
     /// Blocks of 512 bytes: never 0 for a file that has bytes. Where there are holes, those that are sure are left out, and
-    /// [`BLOCKS_LEFT_OUT_MIN`] at least, for who copies files looks for holes only where blocks are missing.
+    /// two at least, for who copies files looks for holes only where blocks are missing.
     pub fn blocks(&self) -> u64 {
         let all = self.size.div_ceil(512);
         let left_out = match self.hole_bytes {

@@ -5,12 +5,14 @@
 //! those opened longest ago first (their time of access is when they were last opened). `NAME.points` tells where
 //! sections of a text file begin and what they are, whether the file itself is there or not. Invariants: bytes are served
 //! only after they were verified in this process, the whole file by its checksum or a section by its digest, and again
-//! where the file was written to or cut since; what is damaged or torn is rendered again; one key is rendered once at a time; removing a file never breaks who has it open.
+//! where the file was written to or cut since; what is damaged or torn is rendered again; one key is rendered once at a
+//! time; removing a file never breaks who has it open.
 //!
 //! Nothing here needs to survive a crash, so nothing is synced. This is the one place of the engine that uses files
 //! beside [`asof_wal::Disk`]: the cache is no part of a database.
 
 mod draft;
+mod temporary;
 
 pub(super) use draft::Draft;
 
@@ -20,18 +22,16 @@ use super::{Format, RENDERER_REVISION};
 use crate::error::{Error, ErrorKind, Result};
 use asof_mvcc::Version;
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, FileTimes, Metadata, OpenOptions, Permissions};
+use std::fs::{File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
+use temporary::{TEMPORARY_PREFIX, Temporary, remove_if_abandoned};
 
 /// Writes a file's bytes and says how many; called again whenever the bytes are needed and not cached.
 pub type Render = Box<dyn Fn(&mut dyn Write) -> Result<u64> + Send + Sync>;
@@ -196,7 +196,6 @@ const LOOK_AGAIN_AFTER: usize = 64;
 const LOOK_AGAIN_PART: usize = 16;
 /// Keys remembered before those without an open file are forgotten.
 const SLOTS_MAX: usize = 1024;
-const TEMPORARY_PREFIX: &str = "tmp-";
 const CHECKSUM_SUFFIX: &str = ".sum";
 const POINTS_SUFFIX: &str = ".points";
 /// Restart points of other versions that are read to find those of which most is known.
@@ -612,113 +611,6 @@ fn prepare(directory: &Path, is_ours_alone: bool) -> io::Result<()> {
         return refuse("others may write in it");
     }
     Ok(())
-}
-
-/// Removes a temporary file unless the process that writes it lives: that one holds its lock.
-fn remove_if_abandoned(path: &Path) {
-    let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) else { return };
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-/// A name for a file being written that no other one has.
-fn temporary_path(directory: &Path) -> PathBuf {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let (process, count) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-    directory.join(format!("{TEMPORARY_PREFIX}asof-{process}-{count}"))
-}
-
-/// A file being written, that goes when it is dropped without having got a name: at once where it has none meanwhile,
-/// which not every file system knows.
-struct Temporary {
-    file: File,
-    /// Its name until then, if it has one.
-    path: Option<PathBuf>,
-}
-
-impl Temporary {
-    fn create(directory: &Path) -> io::Result<Temporary> {
-        if let Ok(temporary) = Temporary::unnamed(directory) {
-            return Ok(temporary);
-        }
-        loop {
-            let path = temporary_path(directory);
-            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o400).open(&path) {
-                Ok(file) => {
-                    let temporary = Temporary { file, path: Some(path) };
-                    rustix::fs::flock(&temporary.file, FlockOperation::NonBlockingLockExclusive)?;
-                    return Ok(temporary);
-                }
-                // A process of the same number died here earlier.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// A file without a name in a directory.
-    fn unnamed(directory: &Path) -> io::Result<Temporary> {
-        let (flags, mode) = (OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR);
-        let temporary = Temporary { file: rustix::fs::open(directory, flags, mode)?.into(), path: None };
-        // What is not found there can neither be read nor get a name.
-        temporary.reader()?;
-        Ok(temporary)
-    }
-
-    /// A file that is nowhere but in memory.
-    fn in_memory() -> io::Result<Temporary> {
-        let file = rustix::fs::memfd_create("asof-view", rustix::fs::MemfdFlags::CLOEXEC)?;
-        Ok(Temporary { file: file.into(), path: None })
-    }
-
-    /// Another descriptor of the file, for reading alone.
-    fn reader(&self) -> io::Result<File> {
-        let Some(path) = &self.path else {
-            return File::open(self.descriptor());
-        };
-        let reader = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
-        let same = |a: Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        match same(reader.metadata()?, self.file.metadata()?) {
-            true => Ok(reader),
-            false => Err(io::Error::other("a temporary file was replaced by another")),
-        }
-    }
-
-    fn descriptor(&self) -> String {
-        format!("/proc/self/fd/{}", self.file.as_raw_fd())
-    }
-
-    /// Gives it its name, in the directory it was made in, in place of who has that.
-    fn rename(&mut self, to: &Path) -> io::Result<()> {
-        if self.path.is_none() {
-            let link =
-                |to: &Path| rustix::fs::linkat(CWD, self.descriptor(), CWD, to, AtFlags::SYMLINK_FOLLOW);
-            match link(to) {
-                Err(Errno::EXIST) => {
-                    // Only a name takes the place of another. Nobody takes it away meanwhile.
-                    rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive)?;
-                    let path = temporary_path(to.parent().unwrap_or(Path::new(".")));
-                    link(&path)?;
-                    self.path = Some(path);
-                }
-                linked => return Ok(linked?),
-            }
-        }
-        if let Some(path) = &self.path {
-            std::fs::rename(path, to)?;
-            self.path = None;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 /// A file that takes no more room in memory than there is.

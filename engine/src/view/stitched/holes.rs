@@ -60,7 +60,7 @@ impl Stitched {
             None => {
                 let spared = self.bytes_spared(slot, value_bytes[slot.column]);
                 let start = end - spared + PADDING_HEADERS_BYTES_MAX;
-                return if start < end { Vec::from([start..end]) } else { Vec::new() };
+                return Some(start..end).filter(|hole| !hole.is_empty()).into_iter().collect();
             }
         };
         let headers = padding(slot.bytes - values).unwrap_or_default();
