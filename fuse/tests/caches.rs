@@ -59,7 +59,7 @@ fn what_is_damaged_in_the_cache_during_a_mount_is_rendered_anew_when_it_is_opene
 }
 
 #[test]
-fn a_server_that_is_killed_leaves_no_half_made_files() {
+fn what_is_being_rendered_has_no_name() {
     let place = Place::new();
     let database = place.changed_numbers(30_000, 2, 3);
     let mount = place.mount(&database);
