@@ -327,6 +327,12 @@ impl Database {
         Ok(Transaction::new(self.clone(), self.snapshot(version)?, options))
     }
 
+    /// Opens data files that are not open yet, the newest first and up to so many in all, and reads what sizes of Parquet
+    /// files take: who asks for these next finds it in memory.
+    pub fn open_ahead(&self, files_max: usize) -> Result<()> {
+        self.inner.state().generation.open_ahead(files_max)
+    }
+
     /// Which version an as-of expression names.
     pub fn resolve(&self, asof: &AsOf) -> Result<Resolved> {
         crate::resolve::resolve(self, asof)

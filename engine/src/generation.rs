@@ -167,6 +167,23 @@ impl Generation {
         Ok(())
     }
 
+    /// Opens data files that are not open yet, the newest first and up to so many in all, with what is known of their row
+    /// groups and when their rows died. Those of which that fails are left to who needs them; gives the first error.
+    pub fn open_ahead(&self, files_max: usize) -> Result<()> {
+        let mut failed = None;
+        for record in self.manifest().data_files.iter().rev().take(files_max) {
+            let opened = self.open(record).and_then(|file| {
+                for group in 0..file.groups.len() {
+                    file.details(group)?;
+                    file.footer_of(group)?;
+                }
+                self.end_of(record.table, record.id, 0).map(drop)
+            });
+            failed = failed.or(opened.err());
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     /// When rows of a table's data files died, as far as ends files tell; `None` where the table has none.
     pub fn ends(&self, table: TableId) -> Option<&Arc<TableEnds>> {
         self.ends.get(&table)

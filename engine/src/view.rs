@@ -204,6 +204,33 @@ impl View {
         }
     }
 
+    /// The first stretch of nothing but zeros that ends behind an offset, as far as one is known without rendering
+    /// anything: what slots of a stitched file do not need.
+    pub fn hole_behind(&self, offset: u64) -> Option<std::ops::Range<u64>> {
+        match &self.body {
+            Body::Stitched(stitched) if offset < self.size => stitched.hole_behind(offset),
+            _ => None,
+        }
+    }
+
+    /// Bytes of such stretches, at least: the same for every file of this layout.
+    pub fn hole_bytes_min(&self) -> u64 {
+        match &self.body {
+            Body::Stitched(stitched) => stitched.hole_bytes_min(),
+            _ => 0,
+        }
+    }
+
+    /// Whether nobody has written to a file of the cache that it is read from, or cut one, since that was verified. If
+    /// somebody has, a new view is right.
+    pub fn is_intact(&self) -> bool {
+        match &self.body {
+            Body::Bytes(_) | Body::Stitched(_) => true,
+            Body::File(rendered) => rendered.file.get().is_none_or(|file| file.is_intact()),
+            Body::Text(text) => text.is_intact(),
+        }
+    }
+
     /// What of the file is rendered as one where a byte lies: others can be read meanwhile.
     pub fn part_at(&self, offset: u64) -> u64 {
         match &self.body {

@@ -91,7 +91,7 @@ macro_rules! refuse_by_error {
     };
 }
 
-refuse_by_error!(ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen);
+refuse_by_error!(ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen);
 
 fn system_time((seconds, nanoseconds): (i64, u32)) -> SystemTime {
     let whole = Duration::from_secs(seconds.unsigned_abs());
@@ -146,6 +146,7 @@ fn send_found(reply: ReplyEntry, found: Found) {
                 inode: 0,
                 kind: Kind::File,
                 size: 0,
+                hole_bytes: 0,
                 time: asof_engine::CommitTime(0),
                 mode: 0,
                 links: 0,
@@ -225,6 +226,22 @@ impl Filesystem for Adapter {
             self.answer(self.view.read(handle.0, offset, size), reply, |reply, bytes: Vec<u8>| {
                 reply.data(&bytes)
             });
+        });
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        _inode: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        guarded(|| match self.view.seek(handle.0, offset, whence) {
+            // Sizes are below 2^63.
+            Ok(found) => reply.offset(found as i64),
+            Err(refusal) => refuse(reply, &refusal),
         });
     }
 
@@ -359,18 +376,6 @@ impl Filesystem for Adapter {
         _events: PollEvents,
         _flags: PollFlags,
         reply: ReplyPoll,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn lseek(
-        &self,
-        _: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _to: i64,
-        _from: i32,
-        reply: ReplyLseek,
     ) {
         reply.error(Errno::ENOSYS);
     }

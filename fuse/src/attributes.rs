@@ -12,6 +12,9 @@ pub const GROWING_TTL: Duration = Duration::from_secs(1);
 /// For names that may lead elsewhere at any commit.
 pub const MOVING_TTL: Duration = Duration::ZERO;
 
+/// Blocks that a file with holes has less than its size says, at least: one more than what rounding up may add.
+const BLOCKS_LEFT_OUT_MIN: u64 = 2;
+
 /// Who may do what: owner and permission bits of all files and all directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permissions {
@@ -58,6 +61,8 @@ pub struct Attributes {
     pub kind: Kind,
     /// Exact size of the content.
     pub size: u64,
+    /// Bytes of it that are holes, at least.
+    pub hole_bytes: u64,
     /// All times.
     pub time: CommitTime,
     /// Permission bits.
@@ -71,9 +76,15 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Blocks of 512 bytes: never 0 for a file that has bytes.
+    /// Blocks of 512 bytes: never 0 for a file that has bytes. Where there are holes, those that are sure are left out, and
+    /// two at least, for who copies files looks for holes only where blocks are missing.
     pub fn blocks(&self) -> u64 {
-        self.size.div_ceil(512)
+        let all = self.size.div_ceil(512);
+        let left_out = match self.hole_bytes {
+            0 => 0,
+            bytes => (bytes / 512).max(BLOCKS_LEFT_OUT_MIN),
+        };
+        all.saturating_sub(left_out).max(all.min(1))
     }
 
     /// The time in seconds and nanoseconds since 1970. Version 0 has no time and is shown at 1970.
@@ -120,6 +131,7 @@ mod tests {
             inode: 1,
             kind: Kind::File,
             size: 513,
+            hole_bytes: 0,
             time: CommitTime(micros),
             mode: 0,
             links: 1,
@@ -130,5 +142,8 @@ mod tests {
         assert_eq!(at(-1).unix_time(), (-1, 999_999_000));
         assert_eq!(at(i64::MIN).unix_time(), (0, 0));
         assert_eq!(at(0).blocks(), 2);
+        let blocks = |size, hole_bytes| Attributes { size, hole_bytes, ..at(0) }.blocks();
+        assert_eq!((blocks(0, 0), blocks(1, 1), blocks(5120, 5120)), (0, 1, 1));
+        assert_eq!((blocks(5120, 0), blocks(5120, 1), blocks(5120, 1535), blocks(5120, 1536)), (10, 8, 8, 7));
     }
 }

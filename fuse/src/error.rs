@@ -23,6 +23,14 @@ pub enum Error {
         /// The mount point.
         path: PathBuf,
     },
+    /// Nothing can be unmounted there.
+    #[error("cannot unmount {}: {reason}", path.display())]
+    Unreachable {
+        /// The directory.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Not a mount of asof.
     #[error("{} is not a mount of asof{found}", path.display())]
     NotOurs {
@@ -81,6 +89,12 @@ pub enum Refusal {
     /// A name longer than 255 bytes.
     #[error("file name too long")]
     NameTooLong,
+    /// No data, or no hole, from there on.
+    #[error("nothing there")]
+    NoData,
+    /// A way to seek that is none of those the kernel leaves to a file system.
+    #[error("unknown way to seek")]
+    BadSeek,
     /// A number of an open file that is not open.
     #[error("not open")]
     NotOpen,

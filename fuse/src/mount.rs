@@ -12,16 +12,19 @@ use crate::attributes::Permissions;
 use crate::error::{Error, Result};
 use crate::mount_point::{self, Place};
 use crate::mount_table::{self, MountEntry};
+use crate::nodes::LaidNames;
 use crate::passthrough::Passthrough;
 use crate::pool::Pool;
 use crate::requests::Requests;
 use crate::view::{FileSystem, FileSystemOptions};
 use asof_engine::view::Format;
 use asof_engine::{AsOf, Database, Version};
-use fuser::{Session, SessionACL};
+use fuser::{INodeNo, Notifier, Session, SessionACL};
 use parking_lot::{Condvar, Mutex};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Event loops unless said otherwise.
@@ -33,6 +36,10 @@ pub const FORMATS_DEFAULT: [Format; 2] = [Format::Parquet, Format::Csv];
 /// How long a session may take to end after a clean unmount. It takes longer only where the mount also exists
 /// elsewhere (in another mount namespace, say), and then it is served on.
 const END_WAIT: Duration = Duration::from_secs(3);
+
+/// How often a mount looks for what other processes committed, and whether data files have another layout: so long a
+/// Parquet file's name may lead to what it was before.
+pub const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How to mount.
 #[derive(Clone, Debug)]
@@ -142,7 +149,7 @@ pub fn mount_at_place(database: Database, place: Arc<Place>, options: MountOptio
     let entry = attached.entry;
     let adapter = Adapter::new(view.clone(), pool);
     let passthrough = adapter.passthrough();
-    let served = serve(adapter, attached.device, allow_other, threads, entry.clone(), place);
+    let served = serve(adapter, attached.device, allow_other, threads, entry.clone(), place, view.clone());
     match served {
         Ok(shared) => {
             attach::raise_readahead(&entry);
@@ -161,8 +168,10 @@ pub fn mount_at_place(database: Database, place: Arc<Place>, options: MountOptio
 /// ended or, where that takes long, after a while.
 pub fn umount(directory: impl AsRef<Path>) -> Result<()> {
     let directory = directory.as_ref();
-    let path = mount_point::locate(directory)
-        .map_err(|error| Error::system(format!("finding {}", directory.display()), error))?;
+    let path = mount_point::locate(directory).map_err(|error| Error::Unreachable {
+        path: directory.to_path_buf(),
+        reason: mount_point::reason(directory, &error),
+    })?;
     match mount_table::mount_at(&path)? {
         Some(entry) if entry.is_ours() => {
             attach::detach(&entry, false)?;
@@ -200,6 +209,17 @@ fn file_system_options(database: &Database, options: MountOptions) -> Result<Fil
     Ok(FileSystemOptions { at, permissions, formats: options.formats })
 }
 
+/// Has the kernel forget names that may lead elsewhere.
+fn tell_kernel(notifier: &Notifier, names: LaidNames) {
+    for (directory, names) in names {
+        for name in names {
+            if let Err(error) = notifier.inval_entry(INodeNo(directory), OsStr::new(&*name)) {
+                log::debug!("the kernel was not told that '{name}' may lead elsewhere: {error}");
+            }
+        }
+    }
+}
+
 fn source_name(options: &MountOptions, database: &Path) -> String {
     let name = options.fs_name.clone().unwrap_or_else(|| format!("asof:{}", database.display()));
     name.chars().map(|character| if character.is_control() { '_' } else { character }).collect()
@@ -212,6 +232,7 @@ fn serve(
     threads: usize,
     entry: MountEntry,
     place: Arc<Place>,
+    view: Arc<FileSystem>,
 ) -> Result<Arc<Shared>> {
     let acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
     let mut config = fuser::Config::default();
@@ -226,11 +247,13 @@ fn serve(
         changed: Condvar::new(),
         unmounting: Mutex::new(()),
     });
-    let served = shared.clone();
-    std::thread::Builder::new()
-        .name("asof-mount".to_string())
-        .spawn(move || served.ended(session.run()))
-        .map_err(|error| Error::system("starting a thread", error))?;
+    let (served, followed, notifier) = (shared.clone(), shared.clone(), session.notifier());
+    let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        let started = std::thread::Builder::new().name(name.to_string()).spawn(run);
+        started.map(drop).map_err(|error| Error::system("starting a thread", error))
+    };
+    start("asof-mount", Box::new(move || served.ended(session.run())))?;
+    start("asof-follow", Box::new(move || followed.follow(&view, &notifier)))?;
     Ok(shared)
 }
 
@@ -370,6 +393,30 @@ impl Shared {
         }
         self.place.lock().take();
         self.changed.notify_all();
+    }
+
+    /// Follows the database until the session has ended, tells the kernel of names that may lead elsewhere since, and has
+    /// data files opened ahead. The kernel waits then for lookups in the same directory: nothing that answers requests
+    /// waits for this.
+    fn follow(&self, view: &Arc<FileSystem>, notifier: &Notifier) {
+        let (mut is_new, mut ahead) = (false, None::<JoinHandle<()>>);
+        loop {
+            if let Some(names) = view.follow() {
+                tell_kernel(notifier, names);
+                is_new = true;
+            }
+            if is_new && ahead.as_ref().is_none_or(JoinHandle::is_finished) {
+                let view = view.clone();
+                let thread = std::thread::Builder::new().name("asof-ahead".to_string());
+                ahead = thread.spawn(move || view.open_ahead()).ok();
+                is_new = false;
+            }
+            let mut phase = self.phase.lock();
+            let goes_on = |phase: &mut Phase| !matches!(phase, Phase::Ended(_));
+            if !self.changed.wait_while_for(&mut phase, goes_on, FOLLOW_INTERVAL).timed_out() {
+                return;
+            }
+        }
     }
 
     /// The session has ended. Where it failed, the mount may still be in the tree, dead.

@@ -83,7 +83,10 @@ fn make_directory(directory: &Path) -> Result<bool> {
         Ok(()) => Ok(true),
         // A dead mount point cannot even be looked at; `check` says what is wrong with it.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(Error::system(format!("making the directory {}", directory.display()), error)),
+        Err(error) => Err(Error::MountPoint {
+            path: directory.to_path_buf(),
+            reason: format!("it is not there and cannot be made: {}", reason(directory, &error)),
+        }),
     }
 }
 
@@ -117,10 +120,7 @@ fn is_mounted_on_demand(path: &Path) -> Result<bool> {
 /// canonical path. Into a place that is mounted on demand it does not look.
 pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
     let refuse = |reason: String| Error::MountPoint { path: directory.to_path_buf(), reason };
-    let path = locate(directory).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => refuse("it does not exist; make an empty directory there".to_string()),
-        _ => refuse(error.to_string()),
-    })?;
+    let path = locate(directory).map_err(|error| refuse(reason(directory, &error)))?;
     if let Some(entry) = mount_table::mount_at(&path)?.filter(MountEntry::is_ours) {
         return Err(match std::fs::metadata(&path) {
             Err(error) if is_dead(&error) => Error::Dead { path },
@@ -151,7 +151,7 @@ pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
     }
     let metadata = std::fs::metadata(&path).map_err(|error| match is_dead(&error) {
         true => refuse("a dead FUSE mount is there; end it with: fusermount3 -u or umount".to_string()),
-        false => refuse(error.to_string()),
+        false => refuse(reason(&path, &error)),
     })?;
     if !metadata.is_dir() {
         return Err(refuse("it is not a directory".to_string()));
@@ -162,7 +162,36 @@ pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
             "it is not empty (it holds '{}'); mount at an empty directory",
             entry.file_name().to_string_lossy().escape_debug()
         ))),
-        Err(error) => Err(refuse(error.to_string())),
+        Err(error) => Err(refuse(reason(&path, &error))),
+    }
+}
+
+/// Why a directory cannot be reached, and what to do: of the uppermost place on the way to it where that is so.
+pub fn reason(directory: &Path, error: &std::io::Error) -> String {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
+    let mut way: Vec<&Path> = absolute.ancestors().collect();
+    way.reverse();
+    let place = way.into_iter().find(|place| std::fs::metadata(place).is_err()).unwrap_or(&absolute);
+    let shown = place.display();
+    match error.kind() {
+        _ if is_dead(error) => {
+            format!(
+                "{shown} is a dead mount: the process that served it is gone; end it with: umount {shown}"
+            )
+        }
+        ErrorKind::NotFound if place == absolute => {
+            "it does not exist; make an empty directory there".to_string()
+        }
+        ErrorKind::NotFound => format!("{shown} does not exist; make it, or name another directory"),
+        ErrorKind::NotADirectory => "a part of its path is a file; name a directory".to_string(),
+        ErrorKind::PermissionDenied => {
+            "this user may not do that there; choose a directory of your own, or have its owner allow it"
+                .to_string()
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            "the file system there is read-only; choose a directory elsewhere, or make it first".to_string()
+        }
+        _ => format!("{error}; choose another directory"),
     }
 }
 
@@ -213,6 +242,29 @@ mod tests {
         let link = place.path().join("link");
         std::os::unix::fs::symlink(&inside, &link).unwrap();
         assert!(message(&link).contains("inside the database"));
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_told_with_what_to_do() {
+        let scratch = tempfile::tempdir().unwrap();
+        let database = scratch.path().join("database");
+        std::fs::create_dir(&database).unwrap();
+        std::fs::write(scratch.path().join("file"), "").unwrap();
+        let gone = scratch.path().join("gone");
+        for (name, make, expected) in [
+            ("gone", false, "it does not exist; make an empty directory there".to_string()),
+            ("gone/there", true, format!("{} does not exist; make it", gone.display())),
+            ("gone/there", false, format!("{} does not exist; make it", gone.display())),
+            ("file/there", true, "a part of its path is a file".to_string()),
+            ("file/there", false, "a part of its path is a file".to_string()),
+        ] {
+            let error = Place::take(&scratch.path().join(name), &database, make).unwrap_err().to_string();
+            assert!(error.contains(&expected) && !error.contains("os error"), "{name}: {error}");
+        }
+        let error = crate::umount(&gone).unwrap_err().to_string();
+        assert!(error.starts_with("cannot unmount ") && error.contains("does not exist"), "{error}");
+        let dead = std::io::Error::from_raw_os_error(libc::ENOTCONN);
+        assert!(reason(&gone, &dead).contains("dead mount"), "{}", reason(&gone, &dead));
     }
 
     #[test]

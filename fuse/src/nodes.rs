@@ -1,14 +1,16 @@
 //! The inodes that the kernel knows, with what it takes to answer for them later: their size, time and where to read
 //! them again.
 //!
-//! Invariant: a number belongs to one identity as long as the kernel may use it, that is until as many lookups are
-//! forgotten as were answered. The lock is held for map operations only, never over the engine's work.
+//! Invariants: a number belongs to one identity as long as the kernel may use it, that is until as many lookups are
+//! forgotten as were answered. A name that leads elsewhere after a new layout of the data files is believed only while it
+//! is on the list of those that the kernel is told of then. The lock is held for map operations only, never over the
+//! engine's work.
 
 use crate::tree::{Door, Node, ROOT_INODE};
 use asof_engine::view::View;
 use asof_engine::{CommitTime, Version};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -21,6 +23,8 @@ pub struct Inode {
     pub node: Node,
     /// Exact size of a file's content; 0 for directories.
     pub size: u64,
+    /// Bytes of the content that are holes, at least.
+    pub hole_bytes: u64,
     /// Its modification time; directories at the top take the newest commit's instead.
     pub time: CommitTime,
     /// Full name of the table it shows, if it does.
@@ -42,6 +46,7 @@ impl Inode {
             number: 0,
             node,
             size,
+            hole_bytes: 0,
             time,
             table: None,
             version: AtomicU64::new(0),
@@ -97,7 +102,19 @@ impl Inode {
 /// The inodes the kernel knows.
 #[derive(Debug)]
 pub struct Inodes {
-    known: Mutex<HashMap<u64, Known>>,
+    table: Mutex<Table>,
+}
+
+/// Names that lead elsewhere when data files have another layout, by the number of their directory.
+pub type LaidNames = HashMap<u64, HashSet<Box<str>>>;
+
+#[derive(Debug)]
+struct Table {
+    known: HashMap<u64, Known>,
+    /// The layout of data files that the names below are of; none where nobody follows.
+    layout: Option<u64>,
+    /// Those that the kernel believes until it is told of another layout.
+    laid: LaidNames,
 }
 
 #[derive(Debug)]
@@ -112,18 +129,18 @@ impl Inodes {
     pub fn new(mut root: Inode) -> Inodes {
         assert!(matches!(root.node, Node::Root | Node::State { door: Door::Root, .. }), "the root is a root");
         root.number = ROOT_INODE;
-        let known = Known { inode: Arc::new(root), lookups: 1 };
-        Inodes { known: Mutex::new(HashMap::from([(ROOT_INODE, known)])) }
+        let known = HashMap::from([(ROOT_INODE, Known { inode: Arc::new(root), lookups: 1 })]);
+        Inodes { table: Mutex::new(Table { known, layout: None, laid: HashMap::new() }) }
     }
 
     /// The inode of a number that the kernel was told.
     pub fn get(&self, number: u64) -> Option<Arc<Inode>> {
-        self.known.lock().get(&number).map(|known| known.inode.clone())
+        self.table.lock().known.get(&number).map(|known| known.inode.clone())
     }
 
     /// The inode of an identity if it is known, counting one lookup.
     pub fn enter_known(&self, node: &Node) -> Option<Arc<Inode>> {
-        let mut known = self.known.lock();
+        let known = &mut self.table.lock().known;
         let mut number = node.inode();
         loop {
             let found = known.get_mut(&number)?;
@@ -137,7 +154,7 @@ impl Inodes {
 
     /// Makes an inode known unless its identity is, counting one lookup.
     pub fn enter(&self, mut inode: Inode) -> Arc<Inode> {
-        let mut known = self.known.lock();
+        let known = &mut self.table.lock().known;
         let mut number = inode.node.inode();
         while let Some(found) = known.get_mut(&number) {
             if found.inode.is(&inode.node) {
@@ -157,18 +174,41 @@ impl Inodes {
         if number == ROOT_INODE {
             return;
         }
-        let mut known = self.known.lock();
-        if let Some(found) = known.get_mut(&number) {
+        let mut table = self.table.lock();
+        if let Some(found) = table.known.get_mut(&number) {
             found.lookups = found.lookups.saturating_sub(lookups);
             if found.lookups == 0 {
-                known.remove(&number);
+                table.known.remove(&number);
+                table.laid.remove(&number);
             }
         }
     }
 
+    /// Puts a name in a directory, found in a layout, on the list of those that the kernel is told of with the next one:
+    /// until then it may believe it. `false` where nobody follows, or that layout is followed no more.
+    pub fn believe(&self, directory: u64, name: &str, layout: u64) -> bool {
+        let mut table = self.table.lock();
+        let listed = table.layout == Some(layout) && table.known.contains_key(&directory);
+        if listed {
+            let names = table.laid.entry(directory).or_default();
+            if !names.contains(name) {
+                names.insert(name.into());
+            }
+        }
+        listed
+    }
+
+    /// Follows a layout from now on: where it is another than before, gives the names to tell the kernel of, with their
+    /// directories.
+    pub fn follow(&self, layout: u64) -> Option<LaidNames> {
+        let mut table = self.table.lock();
+        let is_new = table.layout.replace(layout) != Some(layout);
+        is_new.then(|| std::mem::take(&mut table.laid))
+    }
+
     /// How many inodes the kernel knows.
     pub fn len(&self) -> usize {
-        self.known.lock().len()
+        self.table.lock().known.len()
     }
 
     /// Never: the root is always known.
@@ -232,6 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_believed_until_the_layout_is_another_one() {
+        let inodes = inodes();
+        let directory = inodes.enter(commit(1)).number;
+        assert!(!inodes.believe(directory, "a", 7), "nobody follows");
+        assert!(inodes.follow(7).expect("the first").is_empty());
+        assert!(inodes.believe(directory, "a", 7) && inodes.believe(directory, "a", 7));
+        assert!(inodes.believe(ROOT_INODE, "b", 7));
+        assert!(!inodes.believe(directory, "c", 6), "another layout");
+        assert!(!inodes.believe(directory + 1, "d", 7), "nobody knows the directory");
+        assert!(inodes.follow(7).is_none());
+        let names = |name: &str| HashSet::from([name.into()]);
+        let told = HashMap::from([(ROOT_INODE, names("b")), (directory, names("a"))]);
+        assert_eq!(inodes.follow(8), Some(told));
+        assert!(!inodes.believe(directory, "a", 7) && inodes.believe(directory, "a", 8));
+        // What the kernel has forgotten it is not told of.
+        inodes.forget(directory, 1);
+        assert_eq!(inodes.follow(9), Some(HashMap::new()));
+    }
+
+    #[test]
     fn the_root_is_never_forgotten() {
         let inodes = inodes();
         inodes.forget(ROOT_INODE, u64::MAX);
@@ -244,7 +304,7 @@ mod tests {
         let (one, two) = (commit(1), commit(2));
         // Puts another identity where the second would go.
         let taken = Known { inode: Arc::new(one), lookups: 1 };
-        inodes.known.lock().insert(two.node.inode(), taken);
+        inodes.table.lock().known.insert(two.node.inode(), taken);
         assert!(inodes.enter_known(&two.node).is_none());
         let entered = inodes.enter(two);
         assert_eq!(entered.number, next(entered.node.inode()));

@@ -13,11 +13,12 @@ mod files;
 mod listing;
 mod logs;
 mod lookup;
+mod seek;
 
 use crate::attributes::{Attributes, GROWING_TTL, IMMUTABLE_TTL, MOVING_TTL, Permissions};
 use crate::error::Refusal;
 use crate::handles::Handles;
-use crate::nodes::{Inode, Inodes};
+use crate::nodes::{Inode, Inodes, LaidNames};
 use crate::recent::{KnownLayouts, RecentViews};
 use crate::requests::{RequestCounters, Requests};
 use crate::told::Told;
@@ -27,6 +28,9 @@ use asof_engine::{CommitTime, Database, Version};
 use logs::Logs;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Data files that are opened ahead, the newest: each is an open file.
+const OPENED_AHEAD_MAX: usize = 256;
 
 /// How a mount shows a database.
 #[derive(Clone, Debug)]
@@ -151,6 +155,23 @@ impl FileSystem {
         }
     }
 
+    /// Takes note of what was committed. Where data files have another layout than at the last call, gives the names that
+    /// may lead elsewhere since then and that the kernel has to be told of; from the first call on it may believe such names
+    /// until it is told. To be called every moment from then on, and not while a request is answered.
+    pub fn follow(&self) -> Option<LaidNames> {
+        if let Err(error) = self.database.readable() {
+            log::debug!("the newest state cannot be read: {error}");
+        }
+        self.inodes.follow(self.database.snapshot(Version::ZERO).ok()?.layout())
+    }
+
+    /// Opens the data files of the layout ahead of who asks for sizes of Parquet files. It may take a while.
+    pub fn open_ahead(&self) {
+        if let Err(error) = self.database.open_ahead(OPENED_AHEAD_MAX) {
+            log::debug!("not all data files were opened ahead: {error}");
+        }
+    }
+
     /// What `stat` shows of an inode, and for how long.
     pub fn attributes(&self, inode: u64) -> Result<(Attributes, Duration), Refusal> {
         RequestCounters::count(&self.requests.attributes);
@@ -208,6 +229,7 @@ impl FileSystem {
             inode: inode.number,
             kind,
             size,
+            hole_bytes: inode.hole_bytes,
             time,
             mode: match kind {
                 Kind::Directory => permissions.directory_mode,

@@ -170,8 +170,8 @@ fn tail_follows_a_log() {
         // One by one, and several between two looks: each line comes once, whole, in order.
         for version in before + 1..=before + 40 {
             commit_price(&database, version as f64);
-            if version % 4 == 0 {
-                for seen in version.max(before + 4) - 3..=version {
+            if (version - before).is_multiple_of(4) {
+                for seen in version - 3..=version {
                     is_of(lines.recv_timeout(PATIENCE).unwrap(), seen);
                 }
             }

@@ -94,6 +94,18 @@ impl Place {
         database
     }
 
+    /// The same after `commits` commits that each changed every `step`th row, so that row groups show a part of their rows
+    /// at most versions.
+    pub fn changed_numbers(&self, rows: i64, commits: i64, step: i64) -> Database {
+        let database = self.numbers(rows);
+        database.checkpoint().unwrap();
+        for commit in 1..=commits {
+            change_numbers(&database, rows, commit, step);
+        }
+        database.checkpoint().unwrap();
+        database
+    }
+
     pub fn mount(&self, database: &Database) -> Mount {
         self.mount_with(database, MountOptions::default())
     }
@@ -164,6 +176,17 @@ pub fn commit_at(transaction: Transaction, time: &str) -> Committed {
 pub fn commit_price(database: &Database, price: f64) -> Version {
     let mut transaction = database.begin().unwrap();
     transaction.upsert("orders", &orders(&[(2, Some("milk, fresh"), price)])).unwrap();
+    transaction.commit(CommitOptions::default()).unwrap().version
+}
+
+/// One more commit: changes every `step`th row of `numbers`.
+pub fn change_numbers(database: &Database, rows: i64, commit: i64, step: i64) -> Version {
+    let items: Vec<String> = (0..rows).map(|row| format!("{:x}", row * commit)).collect();
+    let changed = (commit % step..rows).step_by(step as usize);
+    let rows: Vec<_> =
+        changed.map(|row| (row, Some(items[row as usize].as_str()), (row + commit) as f64 / 3.0)).collect();
+    let mut transaction = database.begin().unwrap();
+    transaction.upsert("numbers", &orders(&rows)).unwrap();
     transaction.commit(CommitOptions::default()).unwrap().version
 }
 

@@ -538,6 +538,9 @@ pub struct MountArgs {
     /// What the mount table shows as the source [default: asof:DB]
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
+    /// Write warnings to the end of FILE, with their times, instead of standard error; --background has no other place
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 /// `umount`

@@ -81,16 +81,22 @@ impl Ready {
         }
     }
 
-    /// Tells the parent, and lets go of what belongs to its terminal.
-    pub fn tell(&self) -> Result<()> {
+    /// Tells the parent, and lets go of what belongs to its terminal. What goes to standard error goes to `errors` then, if
+    /// there is such a file: above all what is said by who panics.
+    pub fn tell(&self, errors: Option<&File>) -> Result<()> {
         std::env::set_current_dir("/")?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         (&self.pipe).write_all(READY)?;
-        for standard in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO, self.pipe.as_raw_fd()]
-        {
+        let places = [
+            (libc::STDIN_FILENO, &null),
+            (libc::STDOUT_FILENO, &null),
+            (libc::STDERR_FILENO, errors.unwrap_or(&null)),
+            (self.pipe.as_raw_fd(), &null),
+        ];
+        for (standard, file) in places {
             // SAFETY: both descriptors are open. What was open at `standard` is closed; for the pipe that is the end
             // of the word, and its number stays taken by /dev/null until `Ready` is dropped.
-            if unsafe { libc::dup2(null.as_raw_fd(), standard) } < 0 {
+            if unsafe { libc::dup2(file.as_raw_fd(), standard) } < 0 {
                 return Err(std::io::Error::last_os_error().into());
             }
         }

@@ -57,7 +57,7 @@ const REFUSED: [(&str, &str); 6] = [
     ("bind", "that is no mount of a database; leave out the type"),
 ];
 /// Options with a value, and those of `asof mount` they are.
-const VALUES: [(&str, &str); 8] = [
+const VALUES: [(&str, &str); 9] = [
     ("at", "--at"),
     ("uid", "--uid"),
     ("gid", "--gid"),
@@ -66,6 +66,7 @@ const VALUES: [(&str, &str); 8] = [
     ("cache_size", "--cache-size"),
     ("memory", "--memory"),
     ("tz", "--tz"),
+    ("log", "--log"),
 ];
 
 /// What `mount(8)` wants.
@@ -239,8 +240,8 @@ mod tests {
             Ok("--source /db --allow-other --uid=5 --gid=6 --mode=444 -- /db /mnt"),
         );
         check_translation(
-            "/db /mnt -o ro,formats=csv:parquet,cache_size=2GiB,at=tag:q3",
-            Ok("--source /db --formats=csv,parquet --cache-size=2GiB --at=tag:q3 -- /db /mnt"),
+            "/db /mnt -o ro,formats=csv:parquet,cache_size=2GiB,at=tag:q3,log=/l",
+            Ok("--source /db --formats=csv,parquet --cache-size=2GiB --at=tag:q3 --log=/l -- /db /mnt"),
         );
         check_translation(
             r#"/db /mnt -o at="2025-01-02T10:00[Europe,Paris]",ro,at=-1h"#,

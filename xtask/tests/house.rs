@@ -76,6 +76,7 @@ const ABSENCES: &[Absence] = &[
             ("view.rs", "hands out the sealed file behind a view"),
             ("view/cache.rs", "rendered files lie outside the database"),
             ("view/cache/draft.rs", "so do those that are being rendered"),
+            ("view/cache/temporary.rs", "and all that has no name yet"),
             ("view/stitched.rs", "what is filled of a stitched file lies outside the database"),
             ("inspect.rs", "the kernel's table of locks tells who holds a lease"),
             ("commit.rs", "the name of the user who commits"),

@@ -2,15 +2,17 @@
 //!
 //! A file in it is served as it lies there, so its checksum stands beside it, in `NAME.sum`, or the digests of its
 //! sections do. A name is made of all that the bytes depend on, so files never go stale; they go when the cache is full,
-//! those opened longest ago first (their modification time is when they were last opened). `NAME.points` tells where
+//! those opened longest ago first (their time of access is when they were last opened). `NAME.points` tells where
 //! sections of a text file begin and what they are, whether the file itself is there or not. Invariants: bytes are served
-//! only after they were verified in this process, the whole file by its checksum or a section by its digest; what is
-//! damaged or torn is rendered again; one key is rendered once at a time; removing a file never breaks who has it open.
+//! only after they were verified in this process, the whole file by its checksum or a section by its digest, and again
+//! where the file was written to or cut since; what is damaged or torn is rendered again; one key is rendered once at a
+//! time; removing a file never breaks who has it open.
 //!
 //! Nothing here needs to survive a crash, so nothing is synced. This is the one place of the engine that uses files
 //! beside [`asof_wal::Disk`]: the cache is no part of a database.
 
 mod draft;
+mod temporary;
 
 pub(super) use draft::Draft;
 
@@ -20,17 +22,16 @@ use super::{Format, RENDERER_REVISION};
 use crate::error::{Error, ErrorKind, Result};
 use asof_mvcc::Version;
 use parking_lot::Mutex;
-use rustix::fs::FlockOperation;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
+use temporary::{TEMPORARY_PREFIX, Temporary, remove_if_abandoned};
 
 /// Writes a file's bytes and says how many; called again whenever the bytes are needed and not cached.
 pub type Render = Box<dyn Fn(&mut dyn Write) -> Result<u64> + Send + Sync>;
@@ -91,8 +92,43 @@ fn is_view_name(name: &str) -> bool {
 pub(super) struct SealedFile {
     pub(super) file: File,
     pub(super) size: u64,
+    /// What it was when its bytes were known to be right.
+    stamp: OnceLock<Stamp>,
     /// Its room in memory, where it has no other.
     _held: Option<Hold>,
+}
+
+/// What changes where a file is written to: its length, and when that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    written: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Stamp> {
+        let metadata = file.metadata()?;
+        Ok(Stamp { bytes: metadata.len(), written: (metadata.mtime(), metadata.mtime_nsec()) })
+    }
+}
+
+impl SealedFile {
+    /// A file whose bytes are not known to be right yet.
+    fn new(file: File, size: u64) -> SealedFile {
+        SealedFile { file, size, stamp: OnceLock::new(), _held: None }
+    }
+
+    /// Takes note that nobody has a reason to write to it from now on.
+    pub(super) fn seal(&self) -> io::Result<()> {
+        let stamp = Stamp::of(&self.file)?;
+        self.stamp.get_or_init(|| stamp);
+        Ok(())
+    }
+
+    /// Whether nobody has written to it since it was sealed, or cut it.
+    pub(super) fn is_intact(&self) -> bool {
+        self.stamp.get().is_none_or(|stamp| Stamp::of(&self.file).is_ok_and(|now| now == *stamp))
+    }
 }
 
 /// Where a file can be rendered, best first.
@@ -160,7 +196,6 @@ const LOOK_AGAIN_AFTER: usize = 64;
 const LOOK_AGAIN_PART: usize = 16;
 /// Keys remembered before those without an open file are forgotten.
 const SLOTS_MAX: usize = 1024;
-const TEMPORARY_PREFIX: &str = "tmp-";
 const CHECKSUM_SUFFIX: &str = ".sum";
 const POINTS_SUFFIX: &str = ".points";
 /// Restart points of other versions that are read to find those of which most is known.
@@ -246,7 +281,7 @@ impl ViewCache {
             slots.entry(key.clone()).or_default().clone()
         };
         let mut open = slot.lock();
-        if let Some(file) = open.upgrade() {
+        if let Some(file) = open.upgrade().filter(|file| file.is_intact()) {
             check_size(key, expected, file.size)?;
             return Ok(file);
         }
@@ -263,17 +298,20 @@ impl ViewCache {
     pub(super) fn open_verified(&self, key: &ViewKey, expected: Option<u64>) -> Option<SealedFile> {
         let path = self.directory.as_ref()?.join(key.file_name());
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path).ok()?;
-        let verified = Checksum::read(&path).filter(|checksum| {
-            expected.is_none_or(|expected| checksum.size == expected)
-                && checksum.is_of(&file).unwrap_or(false)
-        });
-        let Some(checksum) = verified else {
+        let verify = || {
+            let checksum = Checksum::read(&path)?;
+            let sealed = SealedFile::new(file, checksum.size);
+            // Before it is read: what is written meanwhile may not have been.
+            sealed.seal().ok()?;
+            let is_expected = expected.is_none_or(|expected| checksum.size == expected);
+            (is_expected && checksum.is_of(&sealed.file).unwrap_or(false)).then_some(sealed)
+        };
+        let Some(sealed) = verify() else {
             log::warn!("{} is damaged and is rendered again", path.display());
             return None;
         };
-        // Best effort: it only tells which files were used last.
-        let _ = file.set_modified(SystemTime::now());
-        Some(SealedFile { file, size: checksum.size, _held: None })
+        note_opened(&sealed.file);
+        Some(sealed)
     }
 
     /// Renders into the cache, also after making room there; where that has no room or cannot be written, elsewhere.
@@ -342,12 +380,16 @@ impl ViewCache {
             check_size(key, expected, out.bytes)?;
             Ok((out.bytes, out.hasher.finalize()))
         })();
-        Ok(rendered.map(|(size, hash)| {
-            if room == Room::Kept && size <= self.bytes_max {
-                self.publish(key, &mut temporary, size, Some(&Checksum { size, hash }));
-            }
-            SealedFile { file: sealed, size, _held: held }
-        }))
+        let (size, hash) = match rendered {
+            Ok(rendered) => rendered,
+            Err(error) => return Ok(Err(error)),
+        };
+        let sealed = SealedFile { _held: held, ..SealedFile::new(sealed, size) };
+        sealed.seal()?;
+        if room == Room::Kept && size <= self.bytes_max {
+            self.publish(key, &mut temporary, size, Some(&Checksum { size, hash }));
+        }
+        Ok(Ok(sealed))
     }
 
     /// Gives a rendered file its name. Where that fails it is served all the same.
@@ -384,7 +426,8 @@ impl ViewCache {
     /// The text file of a key that is in use, or a new one.
     pub(super) fn text(&self, key: &ViewKey, size: u64, new: impl FnOnce() -> TextFile) -> Arc<TextFile> {
         let mut texts = self.texts.lock();
-        let known = texts.get(key).and_then(Weak::upgrade).filter(|text| text.size() == size);
+        let known = texts.get(key).and_then(Weak::upgrade);
+        let known = known.filter(|text| text.size() == size && text.is_intact());
         known.unwrap_or_else(|| {
             if texts.len() >= SLOTS_MAX {
                 texts.retain(|_, text| text.strong_count() > 0);
@@ -400,8 +443,10 @@ impl ViewCache {
         let path = self.directory.as_ref()?.join(key.file_name());
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path).ok()?;
         let metadata = file.metadata().ok()?;
-        let _ = file.set_modified(SystemTime::now());
-        (metadata.is_file() && metadata.len() == size).then_some(SealedFile { file, size, _held: None })
+        note_opened(&file);
+        let sealed = SealedFile::new(file, size);
+        sealed.seal().ok()?;
+        (metadata.is_file() && metadata.len() == size).then_some(sealed)
     }
 
     /// Where sections of a file of this size begin, if that was kept.
@@ -443,9 +488,7 @@ impl ViewCache {
         (&file).take(POINTS_BYTES_MAX).read_to_end(&mut bytes).ok()?;
         let points = restart_points::decode(name, &bytes);
         match points {
-            Some(_) => {
-                let _ = file.set_modified(SystemTime::now());
-            }
+            Some(_) => note_opened(&file),
             None => log::warn!("{} is damaged and is made again", path.display()),
         }
         points
@@ -489,7 +532,7 @@ impl ViewCache {
             } else if is_view_name(name.strip_suffix(POINTS_SUFFIX).unwrap_or(&name))
                 && let Ok(metadata) = entry.metadata()
             {
-                files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), name));
+                files.push((metadata.accessed().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), name));
             }
         }
         let mut bytes: u64 = files.iter().map(|(_, len, _)| len).sum();
@@ -512,6 +555,11 @@ impl ViewCache {
         }
         *self.usage.lock() = Usage { files: files.len(), bytes, added_since: 0 };
     }
+}
+
+/// Best effort: it only tells which files were used last.
+fn note_opened(file: &File) {
+    let _ = file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
 }
 
 fn check_size(key: &ViewKey, expected: Option<u64>, size: u64) -> Result<()> {
@@ -563,75 +611,6 @@ fn prepare(directory: &Path, is_ours_alone: bool) -> io::Result<()> {
         return refuse("others may write in it");
     }
     Ok(())
-}
-
-/// Removes a temporary file unless the process that writes it lives: that one holds its lock.
-fn remove_if_abandoned(path: &Path) {
-    let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) else { return };
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-/// A file being written, that goes when it is dropped without having got a name.
-struct Temporary {
-    file: File,
-    path: Option<PathBuf>,
-}
-
-impl Temporary {
-    fn create(directory: &Path) -> io::Result<Temporary> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let (process, count) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-            let path = directory.join(format!("{TEMPORARY_PREFIX}asof-{process}-{count}"));
-            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o400).open(&path) {
-                Ok(file) => {
-                    let temporary = Temporary { file, path: Some(path) };
-                    rustix::fs::flock(&temporary.file, FlockOperation::NonBlockingLockExclusive)?;
-                    return Ok(temporary);
-                }
-                // A process of the same number died here earlier.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// A file that is nowhere but in memory.
-    fn in_memory() -> io::Result<Temporary> {
-        let file = rustix::fs::memfd_create("asof-view", rustix::fs::MemfdFlags::CLOEXEC)?;
-        Ok(Temporary { file: file.into(), path: None })
-    }
-
-    /// Another descriptor of the file, for reading alone.
-    fn reader(&self) -> io::Result<File> {
-        let Some(path) = &self.path else {
-            return File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        };
-        let reader = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
-        let same = |a: Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        match same(reader.metadata()?, self.file.metadata()?) {
-            true => Ok(reader),
-            false => Err(io::Error::other("a temporary file was replaced by another")),
-        }
-    }
-
-    fn rename(&mut self, to: &Path) -> io::Result<()> {
-        if let Some(path) = &self.path {
-            std::fs::rename(path, to)?;
-            self.path = None;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 /// A file that takes no more room in memory than there is.

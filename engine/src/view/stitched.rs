@@ -12,6 +12,7 @@ mod encode;
 mod footer;
 mod gather;
 mod group;
+mod holes;
 mod page;
 mod room;
 
@@ -215,8 +216,11 @@ impl Stitched {
         self.parts.partition_point(|part| part.start <= offset).saturating_sub(1)
     }
 
-    /// Whether a range can be read without filling a slot.
+    /// Whether a range can be read without filling a slot; an empty one, whether the footer is made.
     pub(super) fn is_ready(&self, range: Range<u64>) -> bool {
+        if range.is_empty() {
+            return self.footer_bytes.get().is_some();
+        }
         self.parts[self.parts_within(&range)].iter().all(|part| match part.source {
             Source::Slot(slot) => self.slots[slot].content.get().is_some(),
             Source::Footer => self.footer_bytes.get().is_some(),

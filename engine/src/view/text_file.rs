@@ -217,6 +217,12 @@ impl TextFile {
         self.sealed.get()
     }
 
+    /// Whether nobody has written to the file in the cache that it is read from.
+    pub(super) fn is_intact(&self) -> bool {
+        let cached = self.plan.get().and_then(|plan| plan.cached.as_ref());
+        self.sealed.get().or(cached).is_none_or(|file| file.is_intact())
+    }
+
     /// Whether a range can be read without rendering; an empty one, whether the file is open.
     pub(super) fn is_ready(&self, range: Range<u64>) -> bool {
         if self.sealed.get().is_some() {
@@ -613,6 +619,7 @@ impl TextFile {
         if plan.sections.len() > 1 {
             self.cache.keep_restart_points(&self.key, self.size, &plan.points());
         }
+        draft.sealed().seal()?;
         self.cache.keep(&self.key, draft, self.is_verified_at_once())?;
         Ok(draft.sealed().clone())
     }

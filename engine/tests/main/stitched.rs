@@ -318,3 +318,58 @@ fn a_table_without_rows_is_a_file_without_row_groups() {
     txn.commit(CommitOptions::default()).expect("a commit");
     assert_eq!(stock(&view(&database.snapshot(Version(2)).expect("a version"))), flat(&rows));
 }
+
+#[test]
+fn sizes_of_files_that_were_opened_ahead_are_told_without_reading() {
+    let (disk, cache) = (SimDisk::new(1), tempfile::tempdir().expect("a directory"));
+    let versions = history(&disk, 120_000, 13);
+    open(&disk, cache.path()).checkpoint().expect("a checkpoint");
+    let reads_of_data = |ahead: usize| {
+        let database = open(&disk, cache.path());
+        database.open_ahead(ahead).expect("files are opened");
+        let reads = || {
+            let files = database.counters().files;
+            ["data", "ends"].iter().filter_map(|class| files.get(class)).map(|file| file.reads).sum::<u64>()
+        };
+        let before = reads();
+        view(&database.snapshot(Version(versions.len() as u64 / 2)).expect("a version"));
+        reads() - before
+    };
+    let without = reads_of_data(0);
+    assert!(without > 2, "{without} reads");
+    // When rows died that may be shown is looked up for each version.
+    assert!(reads_of_data(256) <= 1, "{} reads instead of {without}", reads_of_data(256));
+}
+
+#[test]
+fn holes_are_zeros_as_many_as_metadata_promise_and_only_grow() {
+    let (disk, cache) = (SimDisk::new(1), tempfile::tempdir().expect("a directory"));
+    let versions = history(&disk, 120_000, 13);
+    let database = open(&disk, cache.path());
+    database.checkpoint().expect("a checkpoint");
+    let holes = |view: &View| {
+        let next = |offset: &u64| view.hole_behind(*offset).map(|hole| hole.end);
+        let ends = std::iter::successors(view.hole_behind(0).map(|hole| hole.end), next);
+        ends.map(|end| view.hole_behind(end - 1).expect("the hole itself")).collect::<Vec<_>>()
+    };
+    let length = |holes: &[std::ops::Range<u64>]| holes.iter().map(|hole| hole.end - hole.start).sum::<u64>();
+    let (mut promised, mut known, mut found) = (0, 0, 0);
+    for version in 1..versions.len() as u64 {
+        let view = view(&database.snapshot(Version(version)).expect("a version"));
+        let least = view.hole_bytes_min();
+        view.prepare().expect("a footer");
+        let before = holes(&view);
+        let whole = bytes(&view);
+        let after = holes(&view);
+        for hole in before.iter().chain(&after) {
+            assert!(whole[hole.start as usize..hole.end as usize].iter().all(|byte| *byte == 0));
+        }
+        for hole in &before {
+            assert!(after.iter().any(|later| later.start <= hole.start && hole.end <= later.end));
+        }
+        assert!(least <= length(&after), "version {version}: {least} of {}", length(&after));
+        assert_eq!(view.hole_bytes_min(), least);
+        (promised, known, found) = (promised + least, known + length(&before), found + length(&after));
+    }
+    assert!(0 < promised && 0 < known && known < found, "{promised}, {known}, {found}");
+}

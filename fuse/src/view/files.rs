@@ -26,6 +26,14 @@ impl FileSystem {
         if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
             return Err(Refusal::ReadOnly);
         }
+        if inode.view().is_some_and(|view| !view.is_intact()) {
+            log::warn!(
+                "inode {:#x}: its file in the cache was changed by somebody else; what is opened from now on has a new number",
+                inode.number
+            );
+            inode.make_stale();
+            return Err(Refusal::Stale);
+        }
         let content = match &inode.node {
             Node::Readme => Content::Bytes(README.as_bytes().to_vec()),
             Node::Commit { version } => Content::Bytes(self.commit_json(*version)?),

@@ -32,11 +32,11 @@ impl FileSystem {
             Node::Tags => self.lookup_tag(name).map(Answer::Now),
             Node::Diffs => self.lookup_diff(name).map(Answer::Now),
             Node::State { door, version } => {
-                let found = self.lookup_in_state(door, *version, None, name)?;
+                let found = self.lookup_in_state(&parent, door, *version, None, name)?;
                 Ok(self.told_if_missing(found, &parent.node, *version, None, name))
             }
             Node::Namespace { door, version, namespace } => {
-                let found = self.lookup_in_state(door, *version, Some(namespace), name)?;
+                let found = self.lookup_in_state(&parent, door, *version, Some(namespace), name)?;
                 Ok(self.told_if_missing(found, &parent.node, *version, Some(namespace), name))
             }
             Node::Diff { span, .. } => self.lookup_in_diff(&parent.node, *span, None, name),
@@ -192,6 +192,7 @@ impl FileSystem {
 
     fn lookup_in_state(
         self: &Arc<Self>,
+        parent: &Inode,
         door: &Door,
         version: Version,
         namespace: Option<&str>,
@@ -222,6 +223,9 @@ impl FileSystem {
             Some(StateName::Table(encoded, file)) => {
                 let snapshot = self.database.snapshot(version)?;
                 match self.table_of(&snapshot, namespace, encoded)? {
+                    Some(table) if file == TableFile::Rows(Format::Parquet) => {
+                        self.lookup_parquet((parent.number, name), snapshot, &table)
+                    }
                     Some(table) => self.lookup_table(snapshot, table, file),
                     None => missing,
                 }
@@ -255,17 +259,10 @@ impl FileSystem {
         table: String,
         file: TableFile,
     ) -> Result<Answer<Found>, Refusal> {
-        let info = match snapshot.table(&table) {
-            Ok(info) => info,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
-                return Ok(Answer::Now(Found::Missing(IMMUTABLE_TTL)));
-            }
-            Err(error) => return Err(error.into()),
+        let Some(info) = info_of(&snapshot, &table)? else {
+            return Ok(Answer::Now(Found::Missing(IMMUTABLE_TTL)));
         };
         let version = snapshot.version();
-        if file == TableFile::Rows(Format::Parquet) {
-            return self.lookup_parquet(snapshot, info);
-        }
         let node = file.node(&info);
         if let Some(inode) = self.inodes.enter_known(&node) {
             inode.found_at(version);
@@ -280,13 +277,17 @@ impl FileSystem {
         Ok(Answer::Now(self.found(&self.inodes.enter(inode), IMMUTABLE_TTL)?))
     }
 
-    /// A Parquet file is stitched of data files, and another one when rows come to lie in others: its name is asked for
-    /// each time.
+    /// A Parquet file is stitched of data files, and another one when rows come to lie in others: its name is believed
+    /// until then, or asked for each time where nobody would tell.
     fn lookup_parquet(
         self: &Arc<Self>,
+        (directory, name): (u64, &str),
         snapshot: Snapshot,
-        info: TableInfo,
+        table: &str,
     ) -> Result<Answer<Found>, Refusal> {
+        let Some(info) = info_of(&snapshot, table)? else {
+            return Ok(Answer::Now(Found::Missing(IMMUTABLE_TTL)));
+        };
         let version = snapshot.version();
         let node = move |layout| Node::Table {
             table: info.id,
@@ -299,19 +300,37 @@ impl FileSystem {
             && let Some(inode) = self.inodes.enter_known(&node(layout))
         {
             inode.found_at(version);
-            return Ok(Answer::Now(self.found(&inode, MOVING_TTL)?));
+            return Ok(Answer::Now(self.found(&inode, self.laid_ttl(directory, name, &snapshot))?));
         }
-        let this = self.clone();
+        let (this, name) = (self.clone(), name.to_string());
         Ok(Answer::Later(Work::new(node(0).inode(), move || {
             let view = snapshot.view(&info.name, Format::Parquet)?;
             this.layouts.keep(place, view.layout());
-            let inode =
+            let mut inode =
                 Inode::of_table(node(view.layout()), view.size(), info.changed_time, &info.name, version);
+            inode.hole_bytes = view.hole_bytes_min();
             let inode = this.inodes.enter(inode);
             inode.found_at(version);
             inode.remember_view(&view);
             this.recent.keep(&view);
-            this.found(&inode, MOVING_TTL)
+            this.found(&inode, this.laid_ttl(directory, &name, &snapshot))
         })))
+    }
+
+    /// How long a name may be believed that depends on the layout of data files.
+    fn laid_ttl(&self, directory: u64, name: &str, snapshot: &Snapshot) -> Duration {
+        match self.inodes.believe(directory, name, snapshot.layout()) {
+            true => IMMUTABLE_TTL,
+            false => MOVING_TTL,
+        }
+    }
+}
+
+/// A table at a version, if it is there.
+fn info_of(snapshot: &Snapshot, table: &str) -> Result<Option<TableInfo>, Refusal> {
+    match snapshot.table(table) {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -1,7 +1,7 @@
 //! `mount`: the past as read-only directories, until a signal or `umount` ends it.
 
 use crate::args::MountArgs;
-use crate::{Context, Error, Result, Status, background, session};
+use crate::{Context, Error, Result, Status, background, logger, session};
 use asof_fuse::{MountOptions, Place};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,9 @@ pub fn run(args: MountArgs, context: &Context) -> Result {
     let database = absolute(&args.database)?;
     let directory = absolute(&args.directory)?;
     let what = format!("{} at {}", database.display(), directory.display());
+    let log = args.log.as_deref().map(absolute).transpose()?;
     if !args.background {
+        log.as_deref().map(logger::write_to).transpose()?;
         let place = serve(&args, context, &database, &directory, || {
             context.note(format_args!(
                 "mounted {what}; Ctrl-C or `asof umount {}` ends it",
@@ -30,8 +32,10 @@ pub fn run(args: MountArgs, context: &Context) -> Result {
     }
     let pid = match background::start()? {
         background::Side::Child(ready) => {
-            return ready
-                .serve(|ready| serve(&args, context, &database, &directory, || ready.tell()).map(drop));
+            return ready.serve(|ready| {
+                let log = log.as_deref().map(logger::write_to).transpose()?;
+                serve(&args, context, &database, &directory, || ready.tell(log.as_ref())).map(drop)
+            });
         }
         background::Side::Parent { pid } => pid,
     };

@@ -3,6 +3,7 @@
 use super::support::*;
 use asof_engine::arrow::array::{ArrayRef, RecordBatch};
 use asof_engine::arrow::compute::concat_batches;
+use asof_engine::arrow::util::display::array_value_to_string;
 use asof_engine::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -63,6 +64,50 @@ fn the_mount_has_the_bytes_of_cat_until_a_signal_ends_it() {
 }
 
 #[test]
+fn parquet_files_are_as_long_as_told_while_other_processes_lay_out_data_files_anew() {
+    use std::os::unix::fs::MetadataExt;
+    let shop = shop();
+    let (mut child, place) = mount(&shop, &[]);
+    let paths: Vec<_> =
+        (1..=3).map(|version| place.0.join(format!("version/{version}/customers.parquet"))).collect();
+    let facts = |metadata: std::fs::Metadata| (metadata.ino(), metadata.len());
+    let told = || paths.iter().map(|path| facts(std::fs::metadata(path).unwrap())).collect::<Vec<_>>();
+    // Row groups may come in another order.
+    let rows_of = |path: &std::path::PathBuf| {
+        let columns = parquet_rows(std::fs::read(path).unwrap());
+        let row = |row| {
+            columns.iter().map(|column| array_value_to_string(column, row).unwrap()).collect::<Vec<_>>()
+        };
+        let mut rows: Vec<_> = (0..columns[0].len()).map(row).collect();
+        rows.sort();
+        rows
+    };
+    let rows = || paths.iter().map(rows_of).collect::<Vec<_>>();
+    let (expected, mut before) = (rows(), told());
+    for words in [&["checkpoint", "db"][..], &["compact", "db", "--execute"]] {
+        // The kernel knows all names by now, and answers by itself.
+        assert_eq!(told(), before);
+        shop.ok(words);
+        assert_eq!(rows(), expected, "{words:?}");
+        wait_until("stat tells of the file that is opened, which has as many bytes", || {
+            let opened = paths.iter().map(|path| {
+                let file = std::fs::File::open(path).unwrap();
+                let open = facts(file.metadata().unwrap());
+                assert_eq!(std::io::copy(&mut &file, &mut std::io::sink()).unwrap(), open.1);
+                open
+            });
+            let (opened, told) = (opened.collect::<Vec<_>>(), told());
+            let is_settled = opened == told;
+            before = told;
+            is_settled
+        });
+        assert_eq!(rows(), expected, "{words:?}");
+    }
+    interrupt(child.get());
+    assert_eq!(child.finish().status, 0);
+}
+
+#[test]
 fn umount_ends_a_mount_from_elsewhere() {
     let shop = shop();
     std::fs::create_dir(shop.path("mnt")).unwrap();
@@ -116,6 +161,41 @@ fn a_mount_in_the_background_is_ready_when_the_command_returns() {
 }
 
 #[test]
+fn warnings_go_to_the_end_of_a_file_that_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let shop = shop();
+    let log = shop.path("mount.log");
+    let is_told = |times: usize| {
+        wait_until("the log tells why", || {
+            let lines = read(&log);
+            lines.lines().filter(|line| line.contains(" warn: version/99: there is no version 99")).count()
+                == times
+        });
+    };
+    for (round, quiet) in [&[][..], &["--quiet"]].into_iter().enumerate() {
+        let place = MountGuard(shop.path("mnt"));
+        shop.ok(&[&["mount", "db", "mnt", "--background", "--log", "mount.log"], quiet].concat());
+        assert!(!place.0.join("version/99").exists());
+        is_told(round + 1);
+        shop.ok(&["umount", "mnt"]);
+    }
+    let (mut child, place) = mount(&shop, &["--log", "mount.log"]);
+    assert!(!place.0.join("version/99").exists());
+    is_told(3);
+    interrupt(child.get());
+    let ran = child.finish();
+    assert_eq!(ran.status, 0);
+    assert!(!ran.stderr.contains("version 99"), "{}", ran.stderr);
+    let lines = read(&log);
+    assert!(lines.lines().all(|line| line.starts_with("20") && line[..26].contains('T')), "{lines}");
+    assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    for background in [&[][..], &["--background"]] {
+        let error = shop.fails(1, &[&["mount", "db", "mnt", "--log", "no/such/log"], background].concat());
+        assert!(error.contains("no/such/log") && error.contains("name another file"), "{error}");
+    }
+}
+
+#[test]
 fn a_failure_in_the_background_is_told_in_the_foreground() {
     let shop = shop();
     let error = shop.fails(3, &["mount", "db", "mnt", "--background", "--at", "no-such-tag"]);
@@ -135,6 +215,9 @@ fn what_cannot_be_mounted_at_is_named() {
     let error = shop.fails(1, &["mount", "db", "full"]);
     assert!(error.contains("full"), "{error}");
     shop.fails(1, &["mount", "db", "full/file"]);
-    shop.fails(1, &["mount", "db", "no/such/place"]);
+    let error = shop.fails(1, &["mount", "db", "no/such/place"]);
+    assert!(error.contains("no does not exist") && !error.contains("os error"), "{error}");
+    let error = shop.fails(1, &["umount", "no/such/place"]);
+    assert!(error.contains("no does not exist") && !error.contains("os error"), "{error}");
     shop.fails(3, &["umount", "full"]);
 }

@@ -55,7 +55,7 @@ impl ViewCache {
 impl Draft {
     fn new(temporary: Temporary, has_place: bool, size: u64) -> Result<Draft> {
         temporary.file.set_len(size)?;
-        let sealed = Arc::new(SealedFile { file: temporary.reader()?, size, _held: None });
+        let sealed = Arc::new(SealedFile::new(temporary.reader()?, size));
         let file = temporary.file.try_clone()?;
         Ok(Draft { temporary: Mutex::new(temporary), has_place, file, sealed })
     }

@@ -83,3 +83,61 @@ fn an_error_that_is_not_of_the_disk_is_told_at_once() {
     let error = cache.get(&key(0), None, &render).unwrap_err();
     assert_eq!((error.kind(), calls.load(Ordering::Relaxed)), (ErrorKind::Corrupt, 1));
 }
+
+/// Changes a file of the cache as nobody should: who owns it may always.
+fn damage(path: &Path, change: impl FnOnce(&File)) {
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    change(&file);
+    // A clock may not have moved on since the file was written.
+    file.set_modified(SystemTime::now() + std::time::Duration::from_secs(1)).unwrap();
+}
+
+#[test]
+fn what_is_damaged_while_it_is_open_is_rendered_anew_for_the_next_one() {
+    let place = tempfile::tempdir().unwrap();
+    let cache = ViewCache::open(Some(place.path()), 1 << 20, 1 << 10);
+    let (render, calls) = full_for(0);
+    let path = place.path().join(key(0).file_name());
+    let changes: [fn(&File); 3] = [
+        |file| file.write_all_at(b"x", 1).unwrap(),
+        |file| file.set_len(2).unwrap(),
+        |file| file.write_all_at(b"x", BYTES.len() as u64).unwrap(),
+    ];
+    let mut open = Vec::new();
+    for (index, change) in changes.into_iter().enumerate() {
+        let file = cache.get(&key(0), None, &render).unwrap();
+        assert!(file.is_intact());
+        damage(&path, change);
+        assert!(!file.is_intact());
+        let next = cache.get(&key(0), None, &render).unwrap();
+        assert_eq!(content(&next), BYTES);
+        assert_eq!(calls.load(Ordering::Relaxed), index + 2);
+        open.push(file);
+    }
+    // What was only touched is verified, and good.
+    damage(&path, |_| {});
+    assert_eq!(content(&cache.get(&key(0), None, &render).unwrap()), BYTES);
+    assert_eq!(calls.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn a_temporary_file_has_no_name_until_it_takes_the_place_of_another() {
+    let place = tempfile::tempdir().unwrap();
+    let names = || {
+        std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    for bytes in [b"one", b"two"] {
+        let mut temporary = Temporary::create(place.path()).unwrap();
+        let before = names();
+        assert_eq!(before.len(), usize::from(bytes == b"two"), "{before:?}");
+        temporary.file.write_all(bytes).unwrap();
+        temporary.rename(&place.path().join("name")).unwrap();
+        assert_eq!(names(), ["name"]);
+        assert_eq!(std::fs::read(place.path().join("name")).unwrap(), bytes);
+        drop(temporary);
+        assert_eq!(names(), ["name"]);
+    }
+    drop(Temporary::create(place.path()).unwrap());
+    assert_eq!(names(), ["name"]);
+}
