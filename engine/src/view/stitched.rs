@@ -115,6 +115,8 @@ struct ChunkPages {
 /// What a slot was filled with.
 struct Content {
     place: Place,
+    /// Where in the slot its pages and headers of padding lie, ascending: there are zeros between them.
+    written: Vec<Range<u64>>,
     /// Bytes of its pages of values, and how many of these are a data file's own.
     bytes: u64,
     copied: u64,
@@ -124,7 +126,7 @@ struct Content {
 
 /// Where the content of a slot lies.
 enum Place {
-    /// Pages and headers of padding, and where in the slot: there are zeros between them.
+    /// Pages and headers of padding, and where in the slot.
     Memory { pieces: Vec<(u64, Bytes)>, _hold: Hold },
     /// The scratch file, at the slot's own offset.
     Scratch,
@@ -327,6 +329,8 @@ impl Stitched {
             pieces.extend(padding.into_iter().map(|(header, behind)| (at + length + behind, header.into())));
             at += room;
         }
+        let written =
+            pieces.iter().map(|(place, bytes): &(u64, Bytes)| *place..place + bytes.len() as u64).collect();
         let place = match self.cache.hold(bytes) {
             Some(_hold) => Place::Memory { pieces, _hold },
             None => {
@@ -337,7 +341,7 @@ impl Stitched {
                 Place::Scratch
             }
         };
-        Ok(Content { place, bytes, copied, leaves: known })
+        Ok(Content { place, written, bytes, copied, leaves: known })
     }
 
     /// The pages of a slot, and how many bytes of them are a data file's own.

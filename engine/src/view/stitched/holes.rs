@@ -6,8 +6,8 @@
 
 use super::footer::Rows;
 use super::group::Group;
-use super::page::{HEADER_BYTES_MAX, PADDING_BYTES_MIN, padding};
-use super::{Content, Filling, Slot, Source, Stitched};
+use super::page::{HEADER_BYTES_MAX, PADDING_BYTES_MIN};
+use super::{Filling, Slot, Source, Stitched};
 use parquet::basic::Type;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -53,21 +53,15 @@ impl Stitched {
 
     /// The holes of a slot, ascending.
     fn holes_of(&self, slot: &Slot, value_bytes: &[u64]) -> Vec<Range<u64>> {
-        let end = slot.start + slot.bytes;
-        let values = match slot.content.get() {
-            Some(Content::Memory { values, .. }) => values.len() as u64,
-            Some(Content::Scratch { values, .. }) => *values,
-            None => {
-                let spared = self.bytes_spared(slot, value_bytes[slot.column]);
-                let start = end - spared + PADDING_HEADERS_BYTES_MAX;
-                return Some(start..end).filter(|hole| !hole.is_empty()).into_iter().collect();
-            }
+        let end = slot.start + slot.bytes();
+        let Some(content) = slot.content.get() else {
+            let spared = self.bytes_spared(slot, value_bytes[slot.column]);
+            let start = end - spared + PADDING_HEADERS_BYTES_MAX;
+            return Some(start..end).filter(|hole| !hole.is_empty()).into_iter().collect();
         };
-        let headers = padding(slot.bytes - values).unwrap_or_default();
-        let place = |place: u64| slot.start + values + place;
-        let starts = headers.iter().map(|(header, at)| place(*at) + header.len() as u64);
-        let ends = headers.iter().skip(1).map(|(_, at)| place(*at)).chain([end]);
-        starts.zip(ends).map(|(start, end)| start..end).filter(|hole| !hole.is_empty()).collect()
+        let ends = content.written.iter().map(|written| slot.start + written.end);
+        let starts = content.written.iter().map(|written| slot.start + written.start).skip(1).chain([end]);
+        ends.zip(starts).map(|(start, end)| start..end).filter(|hole| !hole.is_empty()).collect()
     }
 
     /// How many bytes a slot that is not filled needs less than it has, at least: those of rows that might have been shown
@@ -77,7 +71,7 @@ impl Stitched {
             let chosen = group.chosen().ok()?;
             Some(group.rows_max.saturating_sub(chosen.count) as u64)
         });
-        chosen.map_or(0, |hidden| (hidden * value_bytes).min(slot.bytes))
+        chosen.map_or(0, |hidden| (hidden * value_bytes).min(slot.bytes()))
     }
 
     /// Bytes of a plain value of each column, at least, and of texts without the text; 0 where that is not known.
@@ -90,7 +84,8 @@ impl Stitched {
             let leaf = descriptor.column(leaf);
             leaves[column] += 1;
             bytes[column] = match leaf.physical_type() {
-                _ if leaves[column] > 1 => 0,
+                // Of lists and structs, rows that are not shown may have taken nothing.
+                _ if leaves[column] > 1 || leaf.max_rep_level() > 0 || leaf.max_def_level() > 1 => 0,
                 Type::BOOLEAN => 0,
                 Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => 4,
                 Type::INT64 | Type::DOUBLE => 8,
