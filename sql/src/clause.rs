@@ -17,7 +17,9 @@
 
 use crate::error::{Error, Result};
 use crate::script::{DIALECT, is_word, starts_with};
-use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Value};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, Value,
+};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
@@ -56,11 +58,12 @@ pub(crate) enum MomentKind {
 
 /// What a clause asks for.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a statement has few of them")]
 pub(crate) enum Clause {
     /// The table as it was.
     At(Moment),
     /// Its row versions with their lives.
-    Lives(Period),
+    Lives(Box<Period>),
     /// A table that is written, each row with what tells it from others.
     Target,
 }
@@ -131,6 +134,7 @@ const NO_TABLE: &[&str] = &[
     "order",
     "outer",
     "over",
+    "qualify",
     "returning",
     "right",
     "select",
@@ -155,8 +159,18 @@ pub(crate) fn rewrite(tokens: &[TokenWithSpan], first: usize) -> Result<Rewritte
     while at < tokens.len() {
         if starts_with(&tokens[at..], &["as", "of", "system", "time"]) {
             let location = tokens[at].span.start;
-            if ["update", "delete", "merge"].iter().any(|word| is_word(&tokens[0], word)) {
+            let reads = ["select", "from", "table", "show", "describe", "desc"];
+            let changes = ["update", "delete", "merge", "truncate", "alter", "drop"];
+            if changes.iter().any(|word| is_word(&tokens[0], word)) {
                 return Err(written(location));
+            }
+            if ["insert", "replace"].iter().any(|word| is_word(&tokens[0], word))
+                && !tokens[..at].iter().any(|token| is_word(token, "select"))
+            {
+                return Err(written(location));
+            }
+            if !tokens[..at].iter().any(|token| reads.iter().any(|word| is_word(token, word))) {
+                return Err(misplaced(location));
             }
             if rewritten.whole.is_some() {
                 return Err(
@@ -187,7 +201,7 @@ pub(crate) fn rewrite(tokens: &[TokenWithSpan], first: usize) -> Result<Rewritte
     Ok(rewritten)
 }
 
-fn misplaced(location: Location) -> Error {
+pub(crate) fn misplaced(location: Location) -> Error {
     Error::new("a time-travel clause stands right after the name of a table; of a query in parentheses, put it inside")
         .at(location)
 }
@@ -285,12 +299,24 @@ pub(crate) fn mark_name() -> ObjectName {
 }
 
 /// The number that a mark carries.
-pub(crate) fn mark_number(argument: &Expr) -> Option<usize> {
+fn mark_number(argument: &Expr) -> Option<usize> {
     match argument {
         Expr::Value(value) => match &value.value {
             Value::Number(number, _) => number.to_string().parse().ok(),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// The number of the mark that a relation is, if it is one.
+pub(crate) fn mark_of(relation: &TableFactor) -> Option<usize> {
+    let TableFactor::Table { name, args: Some(args), .. } = relation else { return None };
+    if name.0.first()?.as_ident()?.value != MARK {
+        return None;
+    }
+    match &args.args[..] {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(number))] => mark_number(number),
         _ => None,
     }
 }
@@ -480,9 +506,9 @@ impl<'a> Rest<'a> {
                 let from = if self.take_word("minvalue") { None } else { Some(self.moment_in(kind, true)?) };
                 self.expect_word("and")?;
                 let to = if self.take_word("maxvalue") { None } else { Some(self.moment_in(kind, true)?) };
-                Clause::Lives(Period::Between(from, to))
+                Clause::Lives(Box::new(Period::Between(from, to)))
             }
-            Head::SystemTime(_) => Clause::Lives(self.period()?),
+            Head::SystemTime(_) => Clause::Lives(Box::new(self.period()?)),
         })
     }
 

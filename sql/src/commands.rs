@@ -26,7 +26,7 @@ pub(crate) enum Command {
         /// The table.
         table: TableReference,
         /// As it was then.
-        moment: Option<Moment>,
+        moment: Option<Box<Moment>>,
     },
     /// Nothing; what to do instead.
     Refused(String),
@@ -37,13 +37,13 @@ pub(crate) fn parse(statement: &Statement) -> Result<Option<Command>> {
     let tokens = &statement.tokens[..];
     for describe in ["describe", "desc"] {
         if starts_with(tokens, &[describe, "history"]) && tokens.len() > 2 {
-            return history(&tokens[2..]).map(Some);
+            return history(statement, &tokens[2..]).map(Some);
         }
-        if starts_with(tokens, &[describe]) && tokens.len() > 2 {
+        let of_query = ["select", "with", "values"].iter().any(|word| starts_with(tokens, &[describe, word]));
+        if starts_with(tokens, &[describe]) && tokens.len() > 2 && !of_query {
             let rest = &tokens[if starts_with(&tokens[1..], &["table"]) { 2 } else { 1 }..];
-            return Ok(
-                clause_of(rest)?.map(|_| Command::Query(format!("DESCRIBE SELECT * FROM {}", text_of(rest))))
-            );
+            return Ok(clause_of(rest)?
+                .map(|_| Command::Query(format!("DESCRIBE SELECT * FROM {}", statement.text_of(rest)))));
         }
     }
     if starts_with(tokens, &["show", "create", "table"]) && tokens.len() > 3 {
@@ -51,7 +51,7 @@ pub(crate) fn parse(statement: &Statement) -> Result<Option<Command>> {
         let moment = match rest.is_empty() {
             true => None,
             false => match clause_of(&tokens[3..])? {
-                Some(Clause::At(moment)) => Some(moment),
+                Some(Clause::At(moment)) => Some(Box::new(moment)),
                 _ => {
                     return Err(Error::new("SHOW CREATE TABLE t takes a clause such as AS OF '..'")
                         .at(rest[0].span.start));
@@ -96,7 +96,7 @@ pub(crate) fn parse(statement: &Statement) -> Result<Option<Command>> {
     Ok(None)
 }
 
-fn history(tokens: &[TokenWithSpan]) -> Result<Command> {
+fn history(statement: &Statement, tokens: &[TokenWithSpan]) -> Result<Command> {
     let tokens = if starts_with(tokens, &["table"]) && tokens.len() > 1 { &tokens[1..] } else { tokens };
     let (table, rest) = table(tokens)?;
     let name = crate::names::plain(&table).replace('\'', "''");
@@ -106,22 +106,9 @@ fn history(tokens: &[TokenWithSpan]) -> Result<Command> {
     let (condition, limit) = if ordered { (rest, &rest[..0]) } else { rest.split_at(limit) };
     Ok(Command::Query(format!(
         "SELECT * FROM table_history('{name}') {} {order} {}",
-        text_of(condition),
-        text_of(limit)
+        statement.text_of(condition),
+        statement.text_of(limit)
     )))
-}
-
-/// Tokens as a text that reads back the same.
-fn text_of(tokens: &[TokenWithSpan]) -> String {
-    let mut text = String::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let follows = at > 0 && tokens[at - 1].span.end == token.span.start;
-        if at > 0 && !follows {
-            text.push(' ');
-        }
-        text.push_str(&token.token.to_string());
-    }
-    text
 }
 
 /// The name of a table, and what follows it.

@@ -6,6 +6,7 @@ use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::Result as PlanResult;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
@@ -15,6 +16,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{Receiver, channel};
+
+/// Batches that are made before they are asked for.
+const BATCHES_AHEAD: usize = 1;
 
 /// What a statement came to.
 #[derive(Debug)]
@@ -33,8 +38,9 @@ pub enum Outcome {
 pub struct Rows {
     schema: Arc<TableSchema>,
     arrow: SchemaRef,
-    stream: SendableRecordBatchStream,
-    runtime: Arc<Runtime>,
+    batches: Receiver<PlanResult<RecordBatch>>,
+    /// Which makes the batches.
+    _runtime: Arc<Runtime>,
     failed: bool,
 }
 
@@ -75,7 +81,20 @@ impl Rows {
         }
         let schema = Arc::new(TableSchema::of(columns, Vec::new()));
         let arrow = schema.to_arrow();
-        Rows { schema, arrow, stream, runtime, failed: false }
+        // Run where stacks are deep; who reads has one of unknown depth.
+        let (sender, batches) = channel(BATCHES_AHEAD);
+        runtime.spawn(async move {
+            let mut stream = stream;
+            while let Some(batch) = stream.next().await {
+                if sender.send(batch).await.is_err() {
+                    break;
+                }
+            }
+            // Before the reader hears of the end: what it reads from may be wanted back.
+            drop(stream);
+            drop(sender);
+        });
+        Rows { schema, arrow, batches, _runtime: runtime, failed: false }
     }
 
     /// The columns.
@@ -100,7 +119,7 @@ impl Iterator for Rows {
         if self.failed {
             return None;
         }
-        let next = self.runtime.clone().block_on(self.stream.next())?;
+        let next = self.batches.blocking_recv()?;
         let batch = next.map_err(Error::from).and_then(|batch| self.shaped(&batch));
         self.failed = batch.is_err();
         Some(batch)

@@ -3,11 +3,13 @@
 //! Invariant: everything that a statement reads without a clause of its own is read at one version, and a mark is
 //! planned here or nowhere.
 
-use crate::clause::{Clause, MARK, Marked, Moment, Period, mark_number};
+use crate::catalog::Catalogs;
+use crate::clause::{Clause, Marked, Moment, Period, mark_of};
 use crate::error::{Error, Result};
 use crate::functions;
 use crate::moment::{Moments, Range};
 use crate::names::{self, CATALOG, Found};
+use crate::scans::tell_apart;
 use crate::system;
 use crate::table::{Generated, Table};
 use asof_engine::{Database, Snapshot, Transaction, Version};
@@ -17,7 +19,7 @@ use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result as PlanResult, TableReference, plan_datafusion_err};
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning, TypePlanner,
 };
@@ -25,7 +27,7 @@ use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, WindowUDF,
 };
 use datafusion::sql::planner::{ContextProvider, SqlToRel};
-use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableFactor};
+use datafusion::sql::sqlparser::ast::{self, Spanned, TableFactor};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -40,6 +42,8 @@ pub(crate) struct View {
     pub(crate) query: Box<ast::Query>,
     pub(crate) columns: Vec<ast::Ident>,
     pub(crate) text: String,
+    /// The moment of all its tables, where its query says one.
+    pub(crate) whole: Option<Moment>,
 }
 
 /// What a session knows beside the database.
@@ -48,8 +52,10 @@ pub(crate) struct Known {
     pub(crate) views: BTreeMap<String, View>,
     /// Tables over files, where files are allowed.
     pub(crate) external: HashMap<String, Arc<dyn TableProvider>>,
-    /// The clauses of all statements so far: views keep theirs.
+    /// The clauses of views, then those of the statement that runs.
     pub(crate) marked: Vec<Marked>,
+    /// How many of them are of views.
+    pub(crate) kept: usize,
 }
 
 /// Names as one statement, or a view at another version, means them.
@@ -61,6 +67,8 @@ pub(crate) struct Names {
     pub(crate) snapshot: Snapshot,
     /// The transaction that is open, whose changes are seen where nothing else is said.
     pub(crate) transaction: Option<Arc<Mutex<Transaction>>>,
+    /// The transaction that the statement writes to.
+    pub(crate) written: Option<Arc<Mutex<Transaction>>>,
     pub(crate) depth: usize,
 }
 
@@ -86,13 +94,13 @@ impl Scope {
     /// Plans a statement.
     pub(crate) fn plan(&self, statement: ast::Statement) -> Result<LogicalPlan> {
         let planner = SqlToRel::new_with_options(self, names::parser_options(&self.names.state));
-        Ok(planner.sql_statement_to_plan(statement)?)
+        tell_apart(planner.sql_statement_to_plan(statement)?)
     }
 
     /// Plans a statement as DataFusion's parser gives it.
     pub(crate) fn plan_parsed(&self, statement: datafusion::sql::parser::Statement) -> Result<LogicalPlan> {
         let planner = SqlToRel::new_with_options(self, names::parser_options(&self.names.state));
-        Ok(planner.statement_to_plan(statement)?)
+        tell_apart(planner.statement_to_plan(statement)?)
     }
 
     /// Plans a query.
@@ -110,7 +118,25 @@ impl Names {
             known: self.known.clone(),
             snapshot,
             transaction: None,
+            written: None,
             depth: self.depth,
+        }
+    }
+
+    /// The same names, whose catalog tells of what they see.
+    pub(crate) fn with_own_catalog(self) -> Arc<Names> {
+        let state = self.state.clone();
+        let seen = Names { state: state.clone(), known: self.known.clone(), ..self.copied() };
+        let list = Arc::new(Catalogs(Arc::new(seen)));
+        let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(list).build();
+        Arc::new(Names { state, ..self })
+    }
+
+    fn copied(&self) -> Names {
+        Names {
+            transaction: self.transaction.clone(),
+            written: self.written.clone(),
+            ..self.at(self.snapshot.clone())
         }
     }
 
@@ -209,12 +235,14 @@ impl Names {
                 "view {name} reads itself, or views are nested more than {DEPTH_MAX} deep"
             )));
         }
-        let names = Names {
-            depth: self.depth + 1,
-            transaction: self.transaction.clone(),
-            ..self.at(self.snapshot.clone())
+        let names = match &view.whole {
+            None => Names { depth: self.depth + 1, ..self.copied() },
+            Some(moment) => {
+                let version = self.version(&Scope::new(self.clone()), moment)?;
+                Names { depth: self.depth + 1, ..self.at(self.database.snapshot(version)?) }
+            }
         };
-        let mut plan = Scope::new(Arc::new(names)).plan_query((*view.query).clone())?;
+        let mut plan = Scope::new(names.with_own_catalog()).plan_query((*view.query).clone())?;
         if !view.columns.is_empty() {
             let fields = plan.schema().columns();
             if fields.len() != view.columns.len() {
@@ -265,12 +293,13 @@ impl Names {
                 Ok(Arc::new(functions::lives(&self.snapshot, &name, range)?))
             }
             Clause::Target => {
-                let name = match self.find(reference)? {
+                let Some(transaction) = &self.written else {
+                    return Err(Error::new("a table is written in a transaction"));
+                };
+                let found = names::find(reference, &self.known, |table| transaction.lock().has_table(table))?;
+                let name = match found {
                     Found::Table(name) => name,
                     _ => names::plain(reference),
-                };
-                let Some(transaction) = &self.transaction else {
-                    return Err(Error::new("a table is written in a transaction"));
                 };
                 let seen = transaction.lock().table_as_changed(&name)?;
                 if seen.schema().has_key() {
@@ -314,7 +343,6 @@ impl RelationPlanner for MarkPlanner {
     ) -> PlanResult<RelationPlanning> {
         match relation {
             TableFactor::Table {
-                ref name,
                 ref args,
                 ref sample,
                 ref with_hints,
@@ -330,17 +358,14 @@ impl RelationPlanner for MarkPlanner {
                 {
                     let what =
                         if sample.is_some() { "TABLESAMPLE" } else { "a hint or partition of a table" };
-                    return Err(Error::new(format!("{what} is not supported; leave it out")).into());
+                    return Err(Error::new(format!("{what} is not supported; leave it out"))
+                        .at(relation.span().start)
+                        .into());
                 }
-                let is_mark =
-                    name.0.first().and_then(|part| part.as_ident()).is_some_and(|name| name.value == MARK);
-                let Some(args) = args.as_ref().filter(|_| is_mark) else {
+                let number = mark_of(&relation);
+                if args.is_none() || number.is_none() {
                     return Ok(RelationPlanning::Original(Box::new(relation)));
-                };
-                let number = match &args.args[..] {
-                    [FunctionArg::Unnamed(FunctionArgExpr::Expr(number))] => mark_number(number),
-                    _ => None,
-                };
+                }
                 let plan = self.plan(number, context)?;
                 let TableFactor::Table { alias, .. } = relation else { unreachable!("it was matched above") };
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))

@@ -18,6 +18,18 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
+    /// The text of some of its tokens that follow one another.
+    pub(crate) fn text_of(&self, tokens: &[TokenWithSpan]) -> &str {
+        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return "" };
+        let (lines, start) = (LineOffsets::new(&self.text), self.start());
+        let offset = |location: Location| {
+            let same_line = location.line == start.line;
+            let column = if same_line { location.column + 1 - start.column } else { location.column };
+            lines.of(&self.text, Location { line: location.line + 1 - start.line, column })
+        };
+        self.text.get(offset(first.span.start)..offset(last.span.end)).unwrap_or_default()
+    }
+
     /// Where it begins.
     pub(crate) fn start(&self) -> Location {
         self.tokens.first().map_or(Location { line: 0, column: 0 }, |token| token.span.start)
@@ -32,6 +44,47 @@ pub(crate) fn is_word(token: &TokenWithSpan, word: &str) -> bool {
 /// Whether tokens begin with these words.
 pub(crate) fn starts_with(tokens: &[TokenWithSpan], words: &[&str]) -> bool {
     tokens.len() >= words.len() && tokens.iter().zip(words).all(|(token, word)| is_word(token, word))
+}
+
+/// Operators that may follow one another, at most: each is a step of depth.
+const OPERATORS_MAX: usize = 1_000;
+
+/// Parentheses within one another, at most: the parser tries some in several ways, each time all the way down.
+const NESTED_MAX: usize = 48;
+
+/// Refuses statements that are deeper than what can be walked.
+pub(crate) fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
+    let words =
+        ["and", "or", "not", "union", "except", "intersect", "join", "is", "like", "case", "struct", "array"];
+    let mut counts = vec![0usize];
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace if counts.len() >= NESTED_MAX => {
+                return Err(Error::new(format!("parentheses are nested more than {NESTED_MAX} deep"))
+                    .at(token.span.start));
+            }
+            Token::LParen | Token::LBracket | Token::LBrace => counts.push(0),
+            Token::RParen | Token::RBracket | Token::RBrace if counts.len() > 1 => drop(counts.pop()),
+            Token::Comma => counts.last_mut().into_iter().for_each(|count| *count = 0),
+            Token::Word(_) if !words.iter().any(|word| is_word(token, word)) => continue,
+            Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Period
+            | Token::RParen
+            | Token::RBracket
+            | Token::RBrace => continue,
+            _ => {}
+        }
+        let count = counts.last_mut().expect("the outermost is never left");
+        *count += 1;
+        if *count > OPERATORS_MAX {
+            return Err(Error::new(format!(
+                "more than {OPERATORS_MAX} operators follow one another: use IN (..), VALUES or a table instead"
+            ))
+            .at(token.span.start));
+        }
+    }
+    Ok(())
 }
 
 /// Cuts a text into statements at its semicolons.

@@ -1,6 +1,5 @@
 //! A session: statements one after the other, each at one version, or in a transaction.
 
-use crate::catalog::Catalogs;
 use crate::clause::{MARK, Moment, rewrite};
 use crate::commands::{self, Command};
 use crate::error::{Error, Result};
@@ -15,18 +14,19 @@ use asof_engine::{
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
 use datafusion::sql::sqlparser::ast::{self, TransactionIsolationLevel, TransactionMode};
-use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 /// How often a statement by itself is done again where another transaction changed the same rows first.
 const ATTEMPTS: usize = 8;
+/// Of the stack that a statement is planned on; what is not needed is never touched.
+const STACK_BYTES: usize = 256 << 20;
 /// Bytes of a statement that a commit keeps, at most.
 const STATEMENT_BYTES_MAX: usize = 4_096;
 
@@ -97,6 +97,9 @@ impl Session {
         settings.sql_parser.collect_spans = true;
         // Values are stored as text: nothing is gained by the other form.
         settings.sql_parser.map_string_types_to_utf8view = false;
+        // What each sort keeps for merging what it spilled; with little memory it would leave nothing to sort in.
+        let reserved = &mut settings.execution.sort_spill_reservation_bytes;
+        *reserved = (*reserved).min(memory / (8 * threads));
         settings.execution.time_zone = Some(zone);
         // Key columns are unverified to DataFusion, but true: one row for each.
         let context = SessionContext::new_with_config_rt(config, environment);
@@ -143,7 +146,8 @@ impl Session {
                 Error::new("the transaction has failed: ROLLBACK, and begin it again").at(statement.start())
             );
         }
-        let done = self.execute_statement(statement);
+        let done = self.on_own_stack(statement);
+        self.known.marked.truncate(self.known.kept);
         if done.is_err()
             && let Some(open) = &mut self.open
         {
@@ -152,7 +156,19 @@ impl Session {
         done
     }
 
+    /// Statements are walked recursively, in debug builds with large steps: the caller's stack need not be up to it.
+    fn on_own_stack(&mut self, statement: &Statement) -> Result<Outcome> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("asof sql".to_string()).stack_size(STACK_BYTES);
+            let started = thread.spawn_scoped(scope, || self.execute_statement(statement));
+            let done =
+                started.map_err(|error| Error::new(format!("a thread cannot be started: {error}")))?.join();
+            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     fn execute_statement(&mut self, statement: &Statement) -> Result<Outcome> {
+        crate::script::check_depth(&statement.tokens)?;
         if let Some(command) = commands::parse(statement)? {
             return self.run_command(command, statement);
         }
@@ -160,40 +176,27 @@ impl Session {
         let rewritten = rewrite(&statement.tokens, first)?;
         let whole = rewritten.whole;
         self.known.marked.extend(rewritten.marked);
-        let outcome = self.run_tokens(rewritten.tokens, whole.as_ref(), statement);
-        // Views keep the clauses of their queries; of other statements they have done their work.
-        let may_be_view = crate::script::starts_with(&statement.tokens, &["create"]);
-        if !may_be_view || outcome.is_err() {
-            self.known.marked.truncate(first);
-        }
-        outcome
-    }
-
-    fn run_tokens(
-        &mut self,
-        tokens: Vec<TokenWithSpan>,
-        whole: Option<&Moment>,
-        statement: &Statement,
-    ) -> Result<Outcome> {
-        let mut parser = DFParserBuilder::new(tokens).with_dialect(&DIALECT).build()?;
+        let mut parser = DFParserBuilder::new(rewritten.tokens).with_dialect(&DIALECT).build()?;
         let mut parsed = parser.parse_statements().map_err(|error| {
             let error = Error::from(error);
             // A mark is nothing that was typed.
             Error::new(error.message().replace(&format!("\"{MARK}\""), "a table with a time-travel clause"))
                 .at(error.place().unwrap_or(crate::error::Place { line: 0, column: 0 }))
         })?;
-        let (Some(parsed), true) = (parsed.pop_front(), parsed.is_empty()) else {
+        let (Some(mut parsed), true) = (parsed.pop_front(), parsed.is_empty()) else {
             return Err(Error::new("expected one statement").at(statement.start()));
         };
+        crate::parts::check(&mut parsed)?;
+        crate::shadow::check(&parsed, &self.known.marked, first)?;
         match parsed {
-            ParsedStatement::Statement(parsed) => self.run_statement(*parsed, statement, whole),
+            ParsedStatement::Statement(parsed) => self.run_statement(*parsed, statement, whole.as_ref()),
             ParsedStatement::Explain(explain) => match *explain.statement {
                 ParsedStatement::Statement(inner) if matches!(*inner, ast::Statement::Query(_)) => {
                     let explain = datafusion::sql::parser::ExplainStatement {
                         statement: Box::new(ParsedStatement::Statement(inner)),
                         ..explain
                     };
-                    self.query(ParsedStatement::Explain(explain), whole)
+                    self.query(ParsedStatement::Explain(explain), whole.as_ref())
                 }
                 _ => Err(Error::new("EXPLAIN is for queries").at(statement.start())),
             },
@@ -202,9 +205,9 @@ impl Session {
                     return Err(Error::new("files are out of reach: allow them with --allow-files")
                         .at(statement.start()));
                 }
-                self.with_files(other, whole)
+                self.with_files(other, whole.as_ref())
             }
-            ParsedStatement::Reset(_) => self.apply_setting(parsed, whole),
+            ParsedStatement::Reset(_) => self.apply_setting(parsed, whole.as_ref()),
         }
     }
 
@@ -215,6 +218,20 @@ impl Session {
         whole: Option<&Moment>,
     ) -> Result<Outcome> {
         use ast::Statement::*;
+        let reads = match &parsed {
+            Query(_)
+            | ShowTables { .. }
+            | ShowColumns { .. }
+            | ExplainTable { .. }
+            | Explain { .. }
+            | CreateView(_) => true,
+            Insert(insert) => insert.source.is_some(),
+            CreateTable(create) => create.query.is_some(),
+            _ => false,
+        };
+        if let (Some(moment), false) = (whole, reads) {
+            return Err(Error::new("AS OF SYSTEM TIME is for queries: leave it out").at(moment.location));
+        }
         match parsed {
             Query(_)
             | ShowTables { .. }
@@ -230,7 +247,7 @@ impl Session {
             StartTransaction { modes, .. } => self.begin(&modes, statement),
             Commit { chain: false, .. } => self.commit(statement),
             Rollback { chain: false, savepoint: None } => self.rollback(),
-            CreateView(view) => self.create_view(view, statement),
+            CreateView(view) => self.create_view(view, statement, whole),
             Drop { object_type: ast::ObjectType::View, names, if_exists, .. } => {
                 self.drop_views(&names, if_exists)
             }
@@ -271,21 +288,18 @@ impl Session {
     }
 
     fn names_at(&self, snapshot: Snapshot, transaction: Option<Arc<Mutex<Transaction>>>) -> Arc<Names> {
-        let known = Arc::new(self.known.clone());
-        let names = |state: SessionState| Names {
+        let mut state = self.context.state();
+        state.mark_start_execution();
+        let names = Names {
             database: self.database.clone(),
             state,
-            known: known.clone(),
-            snapshot: snapshot.clone(),
-            transaction: transaction.clone(),
+            known: Arc::new(self.known.clone()),
+            snapshot,
+            transaction,
+            written: None,
             depth: 0,
         };
-        let state = self.context.state();
-        let seen = Arc::new(names(state.clone()));
-        let mut state =
-            SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(Catalogs(seen))).build();
-        state.mark_start_execution();
-        Arc::new(names(state))
+        names.with_own_catalog()
     }
 
     fn query(&self, parsed: ParsedStatement, whole: Option<&Moment>) -> Result<Outcome> {
@@ -427,9 +441,8 @@ impl Session {
                 );
             }
             let transaction = open.transaction.clone();
-            let names = self.names(whole)?;
-            let current = self.names(None)?;
-            let write = write::Writer { session: self, names, current, transaction, alone: false };
+            let (names, targets) = (self.names(whole)?, self.names(None)?);
+            let write = write::Writer { session: self, names, targets, transaction, alone: false };
             let done = write.run(parsed)?;
             if let Some(open) = &mut self.open {
                 open.statements.push(statement.text.clone());
@@ -442,19 +455,15 @@ impl Session {
             let transaction = self.database.begin()?;
             let snapshot = self.database.snapshot(transaction.read_version())?;
             let transaction = Arc::new(Mutex::new(transaction));
-            let current = self.names_at(snapshot, Some(transaction.clone()));
-            let mut names = current.clone();
+            let mut names = self.names_at(snapshot, Some(transaction.clone()));
+            let targets = names.clone();
             if let Some(moment) = whole {
                 let version = names.version(&Scope::new(names.clone()), moment)?;
                 names = self.names_at(self.database.snapshot(version)?, None);
             }
-            let write = write::Writer {
-                session: self,
-                names,
-                current,
-                transaction: transaction.clone(),
-                alone: true,
-            };
+            let transaction_of = transaction.clone();
+            let write =
+                write::Writer { session: self, names, targets, transaction: transaction_of, alone: true };
             write.run(parsed.clone())?;
             drop(write);
             let transaction = Arc::try_unwrap(transaction)
@@ -469,7 +478,12 @@ impl Session {
         }
     }
 
-    fn create_view(&mut self, view: ast::CreateView, statement: &Statement) -> Result<Outcome> {
+    fn create_view(
+        &mut self,
+        view: ast::CreateView,
+        statement: &Statement,
+        whole: Option<&Moment>,
+    ) -> Result<Outcome> {
         let name = single_name(&view.name)?;
         if view.materialized {
             return Err(Error::new("views are not materialised: CREATE TABLE .. AS keeps a result")
@@ -486,7 +500,7 @@ impl Session {
                 .at(statement.start()));
         }
         let columns = view.columns.iter().map(|column| column.name.clone()).collect();
-        let made = View { query: view.query, columns, text: statement.text.clone() };
+        let made = View { query: view.query, columns, text: statement.text.clone(), whole: whole.cloned() };
         let before = self.known.views.insert(name.clone(), made);
         // It is planned once to see whether it can be.
         let names = self.names(None)?;
@@ -498,6 +512,7 @@ impl Session {
             };
             return Err(error);
         }
+        self.known.kept = self.known.marked.len();
         Ok(Outcome::Done(format!("view {name}, as long as this session lasts")))
     }
 
@@ -528,10 +543,16 @@ impl Session {
                 let parameters = asof_engine::compact::Parameters::BY_HAND;
                 self.database.checkpoint()?;
                 let report = self.database.compact(name.as_deref(), &parameters)?;
-                Ok(Outcome::Done(format!("compacted: {report:?}")))
+                Ok(Outcome::Done(match report.files_read {
+                    0 => "nothing to do: no file is worth being rewritten".to_string(),
+                    files => format!(
+                        "rewrote {files} files of {} bytes as {} of {} bytes",
+                        report.bytes_read, report.files_written, report.bytes_written
+                    ),
+                }))
             }
             Command::ShowCreate { table, moment } => {
-                let names = self.names(moment.as_ref())?;
+                let names = self.names(moment.as_deref())?;
                 commands::show_create(&names, &table, self.runtime.clone()).map(Outcome::Rows)
             }
             Command::Refused(message) => Err(Error::new(message).at(statement.start())),

@@ -80,6 +80,14 @@ impl Table {
         &self.definition
     }
 
+    /// The version whose rows it has; none where a transaction may have changed them.
+    pub(crate) fn version(&self) -> Option<asof_engine::Version> {
+        match &self.rows {
+            Rows::Snapshot(snapshot) => Some(snapshot.version()),
+            Rows::Transaction(_) => None,
+        }
+    }
+
     /// How many rows there are, where that is known.
     pub(crate) fn row_count(&self) -> Option<u64> {
         self.row_count

@@ -96,10 +96,10 @@ pub(crate) fn check_target(statement: &Statement) -> Result<()> {
 /// Writes statements to a transaction.
 pub(crate) struct Writer<'a> {
     pub(crate) session: &'a Session,
-    /// What is read means this.
+    /// What is read.
     pub(crate) names: Arc<Names>,
-    /// What is written is of the transaction, whenever the rest is read.
-    pub(crate) current: Arc<Names>,
+    /// What is written: the tables of the transaction.
+    pub(crate) targets: Arc<Names>,
     pub(crate) transaction: Arc<Mutex<Transaction>>,
     /// Whether the transaction is of this statement alone.
     pub(crate) alone: bool,
@@ -140,7 +140,7 @@ impl Writer<'_> {
 
     /// The table of the database that a name means.
     fn table_name(&self, name: &ObjectName) -> Result<String> {
-        let found = reference(name).and_then(|reference| self.current.database_table(&reference));
+        let found = reference(name).and_then(|reference| self.targets.database_table(&reference));
         found.map_err(|error| error.at(name.span().start))
     }
 
@@ -174,7 +174,8 @@ impl Writer<'_> {
             state: self.names.state.clone(),
             known: Arc::new(known),
             snapshot: self.names.snapshot.clone(),
-            transaction: Some(self.transaction.clone()),
+            transaction: self.names.transaction.clone(),
+            written: Some(self.transaction.clone()),
             depth: 0,
         });
         let argument = FunctionArg::Unnamed(Arg::Expr(number_literal(number)));

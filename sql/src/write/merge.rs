@@ -3,6 +3,7 @@
 use super::rows::columns;
 use super::update::{Assigned, Changes, Once, is_default};
 use super::{Done, Target, Writer, named, number_literal};
+use crate::clause::{Marked, mark_of};
 use crate::error::{Error, Result};
 use asof_engine::Counts;
 use asof_engine::arrow::array::{AsArray, BooleanArray};
@@ -11,8 +12,8 @@ use asof_engine::arrow::datatypes::{DataType, Int64Type};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction,
-    MergeClause, MergeClauseKind, MergeInsertKind, Query, SelectItem, Spanned, TableAlias, TableFactor,
-    TableWithJoins, Value,
+    MergeClause, MergeClauseKind, MergeInsertKind, ObjectName, Query, SelectItem, Spanned, TableAlias,
+    TableFactor, TableWithJoins, Value,
 };
 
 /// The columns that tell on which side of the join a row is.
@@ -50,7 +51,7 @@ impl Writer<'_> {
     ) -> Result<Done> {
         let place = table.span().start;
         let target = self.target(table)?;
-        let source_alias = alias_of(&source)?;
+        let source_alias = alias_of(&source, &self.names.known.marked)?;
         let whens =
             clauses.iter().map(|clause| when(&target, &source_alias, clause)).collect::<Result<Vec<_>>>()?;
         let keeps =
@@ -173,10 +174,14 @@ fn flagged(factor: TableFactor, alias: &Ident, flag: &str) -> TableFactor {
 }
 
 /// How the statement calls its source.
-fn alias_of(source: &TableFactor) -> Result<Ident> {
+fn alias_of(source: &TableFactor, marked: &[Marked]) -> Result<Ident> {
+    let last = |name: &ObjectName| name.0.last().and_then(|part| part.as_ident()).cloned();
     let (alias, name) = match source {
-        TableFactor::Table { alias, name, args: None, .. } => {
-            (alias, name.0.last().and_then(|part| part.as_ident()))
+        TableFactor::Table { alias, name, args: None, .. } => (alias, last(name)),
+        // A clause hides the name.
+        TableFactor::Table { alias, .. } if mark_of(source).is_some() => {
+            let marked = mark_of(source).and_then(|number| marked.get(number));
+            (alias, marked.and_then(|marked| last(&marked.name)))
         }
         TableFactor::Table { alias, .. }
         | TableFactor::Derived { alias, .. }
@@ -188,7 +193,7 @@ fn alias_of(source: &TableFactor) -> Result<Ident> {
         }
     };
     let alias = alias.as_ref().map(|alias| alias.name.clone());
-    alias.or_else(|| name.cloned()).ok_or_else(|| {
+    alias.or(name).ok_or_else(|| {
         Error::new("give the source of MERGE a name: USING (SELECT ..) AS s").at(source.span().start)
     })
 }

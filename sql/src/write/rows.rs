@@ -325,7 +325,7 @@ impl Writer<'_> {
             .collect::<Result<Vec<_>>>()?;
         let mut done = Counts::default();
         for name in names {
-            let rows = self.current.table(&name)?.row_count().unwrap_or(0);
+            let rows = self.targets.table(&name)?.row_count().unwrap_or(0);
             self.transaction.lock().truncate(&name)?;
             done.deleted += rows;
         }

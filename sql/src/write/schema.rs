@@ -33,8 +33,10 @@ impl Writer<'_> {
         if create.like.is_some() || create.clone.is_some() {
             return Err(Error::new("write CREATE TABLE t AS SELECT * FROM other WHERE false").at(place));
         }
+        // Planned first: it may read what is replaced.
+        let rows = create.query.map(|query| self.query(&self.names, *query)).transpose()?;
         let found = reference(&create.name)?;
-        let name = match self.current.find(&found)? {
+        let name = match self.targets.find(&found)? {
             Found::Table(name) => {
                 if create.if_not_exists {
                     return Ok(Counts::default());
@@ -76,14 +78,13 @@ impl Writer<'_> {
                 other => return Err(unsupported_constraint(other)),
             }
         }
-        let Some(query) = create.query else {
+        let Some(rows) = rows else {
             if columns.is_empty() {
                 return Err(Error::new("a table needs at least one column").at(place));
             }
             self.make(&name, columns, &key, checks)?;
             return Ok(Counts::default());
         };
-        let rows = self.query(&self.names, *query)?;
         if columns.is_empty() {
             columns = rows.schema().columns.iter().map(|column| Column { id: 0, ..column.clone() }).collect();
         } else if columns.len() != rows.schema().columns.len() {
@@ -226,7 +227,7 @@ impl Writer<'_> {
 
     pub(super) fn drop_tables(&self, names: &[ObjectName], if_exists: bool) -> Result<Done> {
         for name in names {
-            let found = self.current.find(&reference(name)?)?;
+            let found = self.targets.find(&reference(name)?)?;
             match found {
                 Found::Table(name) => self.transaction.lock().drop_table(&name)?,
                 _ if if_exists => {}
