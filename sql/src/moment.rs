@@ -203,7 +203,7 @@ fn named(kind: MomentKind, value: ScalarValue, zone: &TimeZone, state: &SessionS
             let ScalarValue::Float64(Some(seconds)) = value.cast_to(&DataType::Float64)? else {
                 return wrong("no number of seconds, such as -3600");
             };
-            if !(seconds <= 0.0) {
+            if seconds.is_nan() || seconds > 0.0 {
                 return wrong("in the future: an offset is negative, in seconds");
             }
             let now = state.execution_props().query_execution_start_time;

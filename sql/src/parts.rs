@@ -82,8 +82,10 @@ fn decimal(number: &str) -> Option<DataType> {
     let digits = whole.len() + fraction.len();
     let is_plain = whole.chars().chain(fraction.chars()).all(|c| c.is_ascii_digit());
     let fits = (DIGITS_OF_FLOAT + 1..=DIGITS_OF_DECIMAL).contains(&digits);
-    (is_plain && fits)
-        .then(|| DataType::Decimal(ExactNumberInfo::PrecisionAndScale(digits as u64, fraction.len() as i64)))
+    (is_plain && fits).then_some(DataType::Decimal(ExactNumberInfo::PrecisionAndScale(
+        digits as u64,
+        fraction.len() as i64,
+    )))
 }
 
 fn not_supported(part: &str) -> Error {

@@ -111,7 +111,7 @@ fn longer_row(array: &ArrayRef, to: &ColumnType) -> Result<Option<usize>> {
         let digits = text.trim().split_once('.').map_or("", |(_, digits)| digits);
         let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
         // An exponent moves the point: numbers say that better.
-        end < digits.len() || digits.trim_end_matches('0').len() > (*scale).max(0) as usize
+        end < digits.len() || digits.trim_end_matches('0').len() > usize::from(*scale)
     };
     Ok((0..texts.len()).find(|row| texts.is_valid(*row) && is_longer(texts.value(*row))))
 }
