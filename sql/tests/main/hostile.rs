@@ -95,7 +95,7 @@ fn deep_statements_are_errors_and_no_end_of_the_process() {
         [
             format!("SELECT {}1{} FROM t", "(".repeat(count), ")".repeat(count)),
             format!("SELECT {}1 FROM t", "- ".repeat(count)),
-            format!("SELECT {}1 FROM t", "-".repeat(1) + &" -".repeat(count)),
+            format!("SELECT {}1 FROM t", "-".to_string() + &" -".repeat(count)),
             format!("SELECT * FROM t WHERE {not}true"),
             format!("SELECT 1{} FROM t", " + 1".repeat(count)),
             format!("SELECT n{} FROM t", " + n".repeat(count)),
