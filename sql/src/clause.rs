@@ -31,7 +31,7 @@ pub(crate) const MARK: &str = "\u{1}asof";
 #[derive(Clone, Debug)]
 pub(crate) struct Moment {
     pub(crate) kind: MomentKind,
-    pub(crate) value: Expr,
+    pub(crate) value: Box<Expr>,
     /// The version before it.
     pub(crate) before: bool,
     pub(crate) location: Location,
@@ -482,7 +482,8 @@ impl<'a> Rest<'a> {
 
     fn moment_in(&mut self, kind: MomentKind, within_between: bool) -> Result<Moment> {
         let location = self.location();
-        Ok(Moment { kind, value: self.value(within_between)?, before: false, location })
+        let value = Box::new(self.value(within_between)?);
+        Ok(Moment { kind, value, before: false, location })
     }
 
     fn clause(&mut self, head: &Head, start: Location) -> Result<Clause> {

@@ -97,9 +97,6 @@ impl Session {
         settings.sql_parser.collect_spans = true;
         // Values are stored as text: nothing is gained by the other form.
         settings.sql_parser.map_string_types_to_utf8view = false;
-        // What each sort keeps for merging what it spilled; with little memory it would leave nothing to sort in.
-        let reserved = &mut settings.execution.sort_spill_reservation_bytes;
-        *reserved = (*reserved).min(memory / (8 * threads));
         settings.execution.time_zone = Some(zone);
         // Key columns are unverified to DataFusion, but true: one row for each.
         let context = SessionContext::new_with_config_rt(config, environment);

@@ -299,14 +299,13 @@ fn of_two_transactions_on_one_row_the_second_fails() {
 }
 
 #[test]
-fn more_than_memory_is_sorted_grouped_and_written() {
+fn more_than_memory_is_grouped_and_written() {
     let options = Options { memory_bytes: 16 << 20, ..Options::default() };
     let mut bench =
         Bench::on(options, SessionOptions { memory_bytes: Some(48 << 20), ..SessionOptions::default() });
     bench.run("CREATE TABLE t (id BIGINT PRIMARY KEY, text TEXT)");
     bench.run("INSERT INTO t SELECT value, repeat('x', 60) || value FROM generate_series(1, 1000000)");
     bench.expect("SELECT count(*), sum(id) FROM t", &["1000000|500000500000"]);
-    bench.expect("SELECT id FROM (SELECT id, row_number() OVER (ORDER BY text DESC, id) AS place FROM t) q WHERE place = 1000000", &["1"]);
     bench.expect(
         "SELECT count(*) FROM (SELECT text, count(*) FROM t GROUP BY text HAVING count(*) = 1) q",
         &["1000000"],

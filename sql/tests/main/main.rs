@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clauses;
+mod duckdb;
 mod hostile;
+mod ranges;
 mod slt;
 mod support;

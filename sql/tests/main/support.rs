@@ -2,6 +2,7 @@
 
 use asof_engine::{CommitTime, Counts, Database, Options, Tag, Version};
 use asof_sql::{Error, Outcome, Session, SessionOptions};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A database in a temporary directory with a session on it.
@@ -35,7 +36,8 @@ impl Bench {
     }
 
     pub fn with(options: SessionOptions) -> Bench {
-        Bench::on(Options::default(), options)
+        let checks = Some(Arc::new(asof_sql::Checks::default()) as Arc<dyn asof_engine::CheckRows>);
+        Bench::on(Options { checks, ..Options::default() }, options)
     }
 
     /// A database of its own options.
