@@ -110,6 +110,7 @@ pub enum Command {
     /// What changed between two versions
     Diff(DiffArgs),
     /// Ask and change in SQL, over every version; a shell where no statement is given
+    #[cfg(feature = "sql")]
     Sql(SqlArgs),
     /// Names for versions
     Tag(TagArgs),
@@ -263,6 +264,7 @@ pub struct CatArgs {
 }
 
 /// `sql`
+#[cfg(feature = "sql")]
 #[derive(Debug, Args)]
 #[command(
     after_help = "The past: SELECT .. FROM t VERSION AS OF 3, t TIMESTAMP AS OF '2025-08-26', t AS OF 'yesterday',\n\

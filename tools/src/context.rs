@@ -9,7 +9,7 @@ use asof_engine::{Database, Options, Resolved, Snapshot, Version};
 use jiff::tz::TimeZone;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Bytes gathered before they are written to standard output.
@@ -58,7 +58,7 @@ impl Context {
             wait: self.wait,
             time_zone: self.tz.clone(),
             memory_bytes: self.memory.unwrap_or(default.memory_bytes),
-            checks: Some(Arc::new(asof_sql::Checks::default())),
+            checks: crate::condition::checks(),
             ..default
         }
     }

@@ -146,6 +146,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+#[cfg(feature = "sql")]
 impl From<asof_sql::Error> for Error {
     fn from(error: asof_sql::Error) -> Error {
         let (status, code, nearest) = match error.engine() {

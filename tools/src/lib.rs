@@ -11,6 +11,7 @@ pub mod args;
 pub mod background;
 pub mod bundled;
 pub mod cmd;
+pub mod condition;
 pub mod context;
 pub mod database_argument;
 pub mod error;
@@ -130,6 +131,7 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::Log(args) => cmd::log::run(args, context),
         Command::History(args) => cmd::history::run(args, context),
         Command::Diff(args) => cmd::diff::run(args, context),
+        #[cfg(feature = "sql")]
         Command::Sql(args) => cmd::sql::run(args, context),
         Command::Tag(args) => cmd::tag::run(args, context),
         Command::Mount(args) => cmd::mount::run(args, context),

@@ -1,12 +1,12 @@
 //! `cat`: a table as it was, in the bytes of the mount.
 
 use crate::args::{CatArgs, CatFormat};
+use crate::condition::Condition;
 use crate::print::rows::{self, Batches};
 use crate::{Context, Error, Result, Status, output};
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::arrow::compute::filter_record_batch;
 use asof_engine::{Column, ScanOptions, Snapshot, TableSchema};
-use asof_sql::Condition;
 use std::sync::Arc;
 
 /// Prints a table.
@@ -22,8 +22,7 @@ pub fn run(args: CatArgs, context: &Context) -> Result {
         None => all.clone(),
         Some(columns) => Arc::new(project(&all, columns).map_err(|error| error.at(&args.table))?),
     };
-    let condition = args.condition.as_deref().map(|text| Condition::parse(text, &all)).transpose();
-    let condition = condition.map_err(|error| Error::from(error).at("--where"))?;
+    let condition = args.condition.as_deref().map(|text| Condition::parse(text, &all)).transpose()?;
     let options = ScanOptions { columns: args.columns, limit: args.limit, ..ScanOptions::default() };
     let mut batches = scan(&snapshot, &args.table, &schema, condition, options)?;
     output::write(context, args.output.as_deref(), rows::is_binary(format), |out| {
@@ -59,8 +58,7 @@ fn scan(
     let kept: Vec<usize> = (0..given.len()).collect();
     let passed = scan.map(move |batch| {
         let batch = batch?;
-        let holds =
-            condition.evaluate(&batch).map_err(|error| asof_engine::Error::invalid(error.to_string()))?;
+        let holds = condition.evaluate(&batch)?;
         Ok(filter_record_batch(&batch.project(&kept)?, &holds)?)
     });
     Ok(Box::new(passed.map_while(move |batch: asof_engine::Result<RecordBatch>| {

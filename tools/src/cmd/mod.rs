@@ -22,6 +22,7 @@ pub mod mount;
 pub mod resolve;
 pub mod schema;
 pub mod show;
+#[cfg(feature = "sql")]
 pub mod sql;
 pub mod tables;
 pub mod tag;

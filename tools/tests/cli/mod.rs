@@ -9,6 +9,7 @@ mod output;
 mod reading;
 mod salvage;
 mod schemas;
+#[cfg(feature = "sql")]
 mod sql;
 mod statuses;
 pub mod support;
