@@ -16,7 +16,8 @@ def same(ours, theirs):
         return ours == ""
     try:
         a, b = Decimal(ours), Decimal(str(theirs))
-        return abs(a - b) <= max(abs(a), abs(b)) * Decimal("1e-6")
+        # An average of decimals has six digits behind the point here, and is a double there.
+        return abs(a - b) <= max(abs(a), abs(b)) * Decimal("1e-6") + Decimal("1e-6")
     except (InvalidOperation, ValueError):
         return ours == str(theirs)
 
