@@ -114,10 +114,18 @@ impl Chance {
         let column = self.one(&["g", "n", "s", "d"]);
         let (one, other) = (self.literal(column), self.literal(column));
         let name = format!("{alias}.{column}");
+        // Of `x IN (1, 2) AND x IN (NULL, 3)` DataFusion 55 makes false, which is NULL: beneath NOT another answer.
+        let mut listed = || loop {
+            let value = self.literal(column);
+            if value != "NULL" {
+                return value;
+            }
+        };
+        let list = format!("{}, {}", listed(), listed());
         match self.below(9) {
             0 => format!("{name} IS NULL"),
             1 => format!("{name} IS NOT NULL"),
-            2 => format!("{name} IN ({one}, {other})"),
+            2 => format!("{name} IN ({list})"),
             3 => format!("{name} BETWEEN {one} AND {other}"),
             4 => format!("{alias}.s LIKE 'k%'"),
             5 => format!("{alias}.f"),
