@@ -102,12 +102,6 @@ fn spreadsheet_formulas_are_defused_on_request() {
 }
 
 #[test]
-fn where_says_that_it_comes_with_sql() {
-    let error = shop().fails(1, &["cat", "db", "customers", "--where", "id = 1"]);
-    assert!(error.contains("SQL"), "{error}");
-}
-
-#[test]
 fn a_row_is_found_by_its_key() {
     let shop = shop();
     assert_eq!(shop.json(&["get", "db", "customers", "2"]), json!({"id":2,"name":"Bob","city":"Rome"}));

@@ -163,7 +163,8 @@ fn a_mount_that_is_killed_with_open_files_holds_nothing_back() {
     let (mut child, place) = mount(&scratch, &[]);
     let open = File::open(place.0.join("version/2/t.parquet")).unwrap();
     (1..4).for_each(churn);
-    assert_eq!(manifests(), 3, "what is open is kept");
+    // The mount may be about to follow, and lease one more for that long.
+    assert!(manifests() >= 3, "what is open is kept");
     child.get().kill().unwrap();
     child.finish();
     let error = open.read_at(&mut [0; 8], 0).expect_err("nobody serves it");
