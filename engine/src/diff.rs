@@ -76,41 +76,16 @@ struct Event {
 }
 
 impl Database {
+    /// The schema of the batches that [`Database::diff`] would give.
+    pub fn diff_schema(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<SchemaRef> {
+        let state = self.inner.state_with(to)?;
+        Ok(diff_schema(&Concerned::new(&state, from, to, table, kind)?.columns))
+    }
+
     /// Changes of one table in (from, to].
     pub fn diff(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<Diff> {
-        check_order(from, to)?;
         let state = self.inner.state_with(to)?;
-        let catalog = state.catalog();
-        let concerned: Vec<Arc<Table>> = catalog
-            .incarnations(table)
-            .filter(|entry| {
-                entry.lives.iter().any(|(begin, end)| *begin <= to && end.is_none_or(|end| end > from))
-            })
-            .cloned()
-            .collect();
-        if concerned.is_empty() {
-            return Err(unknown_table(&catalog, to, table));
-        }
-        let feed = feed_columns(&concerned, from, to);
-        let columns: Vec<Column> = match kind {
-            DiffKind::Net => {
-                let later = concerned.iter().rev().find(|entry| entry.exists_at(to));
-                let (shown, schema) = match later {
-                    Some(entry) => (entry, entry.schema_at(to)),
-                    None => concerned.last().map(|last| (last, last.schema_at(from))).expect("there is one"),
-                };
-                let mut columns = schema.columns.clone();
-                // Rows of a table that had another key are told by that key.
-                let others = concerned.iter().filter(|entry| entry.id != shown.id);
-                for key in others.flat_map(|entry| entry.schema_at(from).key_columns()) {
-                    if columns.iter().all(|column| column.name != key.name) {
-                        columns.push(key.clone());
-                    }
-                }
-                columns
-            }
-            DiffKind::Feed => feed.iter().map(|feed| feed.column.clone()).collect(),
-        };
+        let Concerned { tables: concerned, feed, columns } = Concerned::new(&state, from, to, table, kind)?;
         if let (DiffKind::Net, [entry]) = (kind, &concerned[..])
             && entry.exists_at(to)
             && (entry.lives.len() == 1 || entry.lives.iter().all(|(begin, _)| *begin <= from))
@@ -142,6 +117,59 @@ impl Database {
         }
         render(&state, &lines, &columns, &batches)
     }
+}
+
+/// The incarnations of a table that a diff is about, and its columns.
+struct Concerned {
+    tables: Vec<Arc<Table>>,
+    feed: Vec<FeedColumn>,
+    columns: Vec<Column>,
+}
+
+impl Concerned {
+    fn new(state: &State, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<Concerned> {
+        check_order(from, to)?;
+        let tables = alive_within(state, from, to, table)?;
+        let feed = feed_columns(&tables, from, to);
+        let columns: Vec<Column> = match kind {
+            DiffKind::Net => {
+                let later = tables.iter().rev().find(|entry| entry.exists_at(to));
+                let (shown, schema) = match later {
+                    Some(entry) => (entry, entry.schema_at(to)),
+                    None => tables.last().map(|last| (last, last.schema_at(from))).expect("there is one"),
+                };
+                let mut columns = schema.columns.clone();
+                // Rows of a table that had another key are told by that key.
+                let others = tables.iter().filter(|entry| entry.id != shown.id);
+                for key in others.flat_map(|entry| entry.schema_at(from).key_columns()) {
+                    if columns.iter().all(|column| column.name != key.name) {
+                        columns.push(key.clone());
+                    }
+                }
+                columns
+            }
+            DiffKind::Feed => feed.iter().map(|feed| feed.column.clone()).collect(),
+        };
+        Ok(Concerned { tables, feed, columns })
+    }
+}
+
+/// The incarnations of a table that were there at some version from `from` to `to`.
+pub(crate) fn alive_within(
+    state: &State,
+    from: Version,
+    to: Version,
+    table: &str,
+) -> Result<Vec<Arc<Table>>> {
+    let catalog = state.catalog();
+    let lived = |entry: &&Arc<Table>| {
+        entry.lives.iter().any(|(begin, end)| *begin <= to && end.is_none_or(|end| end > from))
+    };
+    let tables: Vec<Arc<Table>> = catalog.incarnations(table).filter(lived).cloned().collect();
+    if tables.is_empty() {
+        return Err(unknown_table(&catalog, to, table));
+    }
+    Ok(tables)
 }
 
 /// Refuses what goes backwards.
@@ -400,10 +428,10 @@ fn diff_schema(columns: &[Column]) -> SchemaRef {
 
 /// Commit times by version: a diff has many lines of few versions.
 #[derive(Default)]
-struct Times(HashMap<Version, i64>);
+pub(crate) struct Times(HashMap<Version, i64>);
 
 impl Times {
-    fn of(&mut self, state: &State, version: Version) -> Result<i64> {
+    pub(crate) fn of(&mut self, state: &State, version: Version) -> Result<i64> {
         if let Some(time) = self.0.get(&version) {
             return Ok(*time);
         }

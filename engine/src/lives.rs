@@ -2,17 +2,16 @@
 
 use crate::adapt::loose_schema;
 use crate::copies::touched_row_versions;
-use crate::diff::{FeedColumn, feed_columns, feed_rows};
+use crate::diff::{FeedColumn, Times, alive_within, feed_columns, feed_rows};
 use crate::error::{Error, Result};
 use crate::scan::{Life, unordered_row_versions};
-use crate::snapshot::{Snapshot, all_columns, unknown_table};
+use crate::snapshot::{Snapshot, all_columns};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt64Array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use asof_mvcc::{Column, Table, Version};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Row versions of a table that were alive at some version of a range. Batches have the columns `_begin_version`,
@@ -21,10 +20,10 @@ use std::sync::Arc;
 pub struct RowLives {
     schema: SchemaRef,
     state: Arc<State>,
-    /// The versions asked about, and the one at which it is told.
-    range: (Version, Version),
+    /// The first version asked about, and the one at which it is told.
+    from: Version,
     now: Version,
-    times: HashMap<Version, i64>,
+    times: Times,
     sources: Vec<Source>,
     feed: Vec<FeedColumn>,
     loose: SchemaRef,
@@ -35,66 +34,65 @@ struct Source {
     table: Arc<Table>,
     own: Vec<Column>,
     chunks: Chunks,
-    /// Rows of this scan began at or before this version, or after it.
-    begun: Begun,
+    /// Rows of this scan count that began at or before this version.
+    begun_by: Version,
     /// When rows ended at the latest, by the end of the table.
     dropped: Option<Version>,
-}
-
-#[derive(Clone, Copy)]
-enum Begun {
-    Any,
-    UpTo(Version),
 }
 
 impl Snapshot {
     /// The row versions of a table that were alive at a version in [from, to], with their ends as known at this one.
     pub fn row_lives(&self, table: &str, from: Version, to: Version) -> Result<RowLives> {
         let now = self.version();
-        if from > to || to > now {
-            return Err(Error::invalid(format!(
-                "rows from version {from} to {to} cannot be told at version {now}: give the earlier one first"
-            )));
-        }
-        let catalog = self.catalog();
-        let lived = |entry: &&Arc<Table>| {
-            entry.lives.iter().any(|(begin, end)| *begin <= to && end.is_none_or(|end| end > from))
-        };
-        let concerned: Vec<Arc<Table>> = catalog.incarnations(table).filter(lived).cloned().collect();
-        if concerned.is_empty() {
-            return Err(unknown_table(&catalog, to, table));
-        }
+        let concerned = self.alive_within(table, from, to)?;
         let feed = feed_columns(&concerned, from, to);
-        let columns: Vec<Column> = feed.iter().map(|feed| feed.column.clone()).collect();
+        let schema = lives_schema(&feed);
         let mut sources = Vec::new();
         for entry in concerned {
             let dropped = entry.lives.last().and_then(|(_, end)| *end).filter(|end| *end <= now);
             let last = dropped.map_or(now, |end| end.previous().expect("a table ends after version 0"));
             let own = all_columns(&entry);
-            let mut add = |life: Life, begun| -> Result<()> {
+            let mut add = |life: Life, begun_by| -> Result<()> {
                 let chunks = match life {
                     Life::VisibleAt(_) => unordered_row_versions(self.state(), &entry, &own, life)?,
                     touched => touched_row_versions(self.state(), &entry, &own, touched)?,
                 };
-                sources.push(Source { table: entry.clone(), own: own.clone(), chunks, begun, dropped });
+                sources.push(Source { table: entry.clone(), own: own.clone(), chunks, begun_by, dropped });
                 Ok(())
             };
             if from < last {
-                add(Life::Touched { after: from, up_to: last }, Begun::Any)?;
+                add(Life::Touched { after: from, up_to: last }, to)?;
             }
             // Those that nothing happened to since.
             if from > Version::ZERO {
-                add(Life::VisibleAt(last), Begun::UpTo(from))?;
+                add(Life::VisibleAt(last), from)?;
             }
         }
         sources.reverse();
-        let (schema, loose) = (lives_schema(&columns), loose_schema(&columns));
-        let (state, times) = (self.state().clone(), HashMap::new());
-        Ok(RowLives { schema, state, range: (from, to), now, times, sources, feed, loose })
+        let columns: Vec<Column> = feed.iter().map(|feed| feed.column.clone()).collect();
+        let (state, times) = (self.state().clone(), Times::default());
+        let loose = loose_schema(&columns);
+        Ok(RowLives { schema, state, from, now, times, sources, feed, loose })
+    }
+
+    /// The schema of the batches that [`Snapshot::row_lives`] would give.
+    pub fn row_lives_schema(&self, table: &str, from: Version, to: Version) -> Result<SchemaRef> {
+        let concerned = self.alive_within(table, from, to)?;
+        Ok(lives_schema(&feed_columns(&concerned, from, to)))
+    }
+
+    fn alive_within(&self, table: &str, from: Version, to: Version) -> Result<Vec<Arc<Table>>> {
+        let now = self.version();
+        if from > to || to > now {
+            return Err(Error::invalid(format!(
+                "rows from version {from} to {to} cannot be told at version {now}: give the earlier one first"
+            )));
+        }
+        alive_within(self.state(), from, to, table)
     }
 }
 
-fn lives_schema(columns: &[Column]) -> SchemaRef {
+fn lives_schema(columns: &[FeedColumn]) -> SchemaRef {
     let utc = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let mut fields = vec![
         Field::new("_begin_version", DataType::UInt64, false),
@@ -102,7 +100,7 @@ fn lives_schema(columns: &[Column]) -> SchemaRef {
         Field::new("_end_version", DataType::UInt64, true),
         Field::new("_end_timestamp", utc(), true),
     ];
-    fields.extend(columns.iter().map(|column| column.to_field().with_nullable(true)));
+    fields.extend(columns.iter().map(|feed| feed.column.to_field().with_nullable(true)));
     Arc::new(Schema::new(fields))
 }
 
@@ -112,27 +110,14 @@ impl RowLives {
         self.schema.clone()
     }
 
-    fn time(&mut self, version: Version) -> Result<i64> {
-        if let Some(time) = self.times.get(&version) {
-            return Ok(*time);
-        }
-        let time = self.state.time(version)?.0;
-        self.times.insert(version, time);
-        Ok(time)
-    }
-
     fn batch(&mut self, source: &Source, chunk: &Chunk) -> Result<RecordBatch> {
-        let (from, to) = self.range;
+        let from = self.from;
         let mut keep = Vec::with_capacity(chunk.len());
         let (mut begins, mut ends) = (Vec::new(), Vec::new());
         for (begin, end) in chunk.begins.iter().zip(&chunk.ends) {
             let end = source.dropped.map_or(*end, |dropped| dropped.min(*end));
             let end = Some(end).filter(|end| *end <= self.now);
-            let begun = match source.begun {
-                Begun::Any => true,
-                Begun::UpTo(version) => *begin <= version,
-            };
-            let kept = begun && *begin <= to && end.is_none_or(|end| end > from);
+            let kept = *begin <= source.begun_by && end.is_none_or(|end| end > from);
             keep.push(kept);
             if kept {
                 begins.push(*begin);
@@ -141,8 +126,9 @@ impl RowLives {
         }
         let rows = feed_rows(&chunk.rows, &source.own, &source.table, &self.feed, &self.loose)?;
         let rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
-        let begin_times = begins.iter().map(|begin| self.time(*begin)).collect::<Result<Vec<i64>>>()?;
-        let end_times = ends.iter().map(|end| end.map(|end| self.time(end)).transpose());
+        let begin_times =
+            begins.iter().map(|begin| self.times.of(&self.state, *begin)).collect::<Result<Vec<i64>>>()?;
+        let end_times = ends.iter().map(|end| end.map(|end| self.times.of(&self.state, end)).transpose());
         let end_times = end_times.collect::<Result<Vec<Option<i64>>>>()?;
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(UInt64Array::from_iter_values(begins.iter().map(|version| version.0))),

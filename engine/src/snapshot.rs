@@ -222,19 +222,20 @@ impl Snapshot {
                 let sums = sums()?;
                 Some(text::file_size_jsonl(schema, sums.rows, &[sums.json_bytes]))
             }
-            Format::Arrow => Some(self.inner.arrow_sizes.size(schema, self.told(table)?)?),
+            Format::Arrow => Some(self.told_with_size(table)?.1),
             Format::Parquet => None,
         })
     }
 
-    /// What running sums tell of a table's rows in Arrow files.
-    fn told(&self, table: &Table) -> Result<Told> {
+    /// What running sums tell of a table's rows in Arrow files, and the size of these.
+    fn told_with_size(&self, table: &Table) -> Result<(Told, u64)> {
         let sums = sizes_at(&self.state, table, self.version)?;
         let values = match sums.variable_bits {
             ChangeEntry::UNKNOWN => ToldValues::JsonBytes(sums.json_bytes),
             bits => ToldValues::Bits(bits),
         };
-        Ok(Told { rows: sums.rows, values })
+        let told = Told { rows: sums.rows, values };
+        Ok((told, self.inner.arrow_sizes.size(table.schema_at(self.version), told)?))
     }
 
     /// The number of the layout of data files that the version is read from.
@@ -260,17 +261,20 @@ impl Snapshot {
             format,
             layout: 0,
         };
-        let size = self.size_from_sums(&entry, format)?;
+        let told = match format {
+            Format::Arrow => Some(self.told_with_size(&entry)?),
+            _ => None,
+        };
+        let size = match told {
+            Some((_, size)) => Some(size),
+            None => self.size_from_sums(&entry, format)?,
+        };
         if let (Some(size), Format::Csv | Format::JsonLines) = (size, format) {
             let (rows, cache) = (self.rows_of(&entry)?, self.inner.views().clone());
             let sections = (rows, self.inner.options.text_section_bytes);
             let view = View::text(cache, key, size, (&self.state, entry, self.version), sections);
             return Ok(Arc::new(view));
         }
-        let told = match size {
-            Some(size) => Some((self.told(&entry)?, size)),
-            None => None,
-        };
         let snapshot = self.clone();
         let name = table.to_string();
         let render_rows = Box::new(move |out: &mut dyn std::io::Write| {

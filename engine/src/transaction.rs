@@ -437,13 +437,18 @@ impl Transaction {
         }
         self.check_not_loaded(id, table)?;
         let keys = self.key_of(table, &schema, keys)?;
-        let writes = self.writes.entry(id).or_default();
-        for key in keys.iter() {
-            writes
-                .delete(key)
-                .map_err(|_| Error::not_found(format!("table {table}: a key to delete is gone already")))?;
-        }
-        Ok(())
+        self.delete_each(id, keys.iter())
+            .map_err(|_| Error::not_found(format!("table {table}: a key to delete is gone already")))
+    }
+
+    /// Deletes rows by their keys, up to the first that is gone already.
+    fn delete_each<'a>(
+        &mut self,
+        table: TableId,
+        mut keys: impl Iterator<Item = &'a [u8]>,
+    ) -> std::result::Result<(), WriteError> {
+        let writes = self.writes.entry(table).or_default();
+        keys.try_for_each(|key| writes.delete(key))
     }
 
     /// Deletes all rows, those that this transaction added included. What it expected before is expected still: where it

@@ -123,7 +123,7 @@ fn table_name(names: &Names, argument: &Expr) -> Result<String> {
 
 /// Row versions of a table.
 pub(crate) fn lives(snapshot: &Snapshot, table: &str, range: Range) -> Result<Generated> {
-    let schema = snapshot.row_lives(table, range.from, range.to)?.schema();
+    let schema = snapshot.row_lives_schema(table, range.from, range.to)?;
     let (snapshot, name) = (snapshot.clone(), table.to_string());
     Ok(Generated::new(format!("history of {table}"), schema, None, move || {
         let lives = snapshot.row_lives(&name, range.from, range.to)?;
@@ -145,7 +145,7 @@ fn contained(batch: &RecordBatch, (first, last): (Version, Version)) -> asof_eng
 }
 
 fn changes(names: &Names, table: &str, from: Version, to: Version, kind: DiffKind) -> Result<Generated> {
-    let schema = names.database.diff(from, to, table, kind)?.schema();
+    let schema = names.database.diff_schema(from, to, table, kind)?;
     let (database, name) = (names.database.clone(), table.to_string());
     Ok(Generated::new(format!("changes of {table}"), schema, None, move || {
         Ok(Box::new(database.diff(from, to, &name, kind)?) as Batches)

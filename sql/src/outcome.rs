@@ -172,3 +172,24 @@ pub(crate) fn shaped(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         (0..array.len()).map(|row| (!array.is_null(row)).then(|| formatter.value(row).to_string())).collect();
     Ok(Arc::new(texts))
 }
+
+/// Hands rows to the engine; where making them fails, that is the error, not what the engine makes of it.
+pub(crate) fn to_engine<T, R>(
+    mut rows: impl Iterator<Item = Result<T>>,
+    take: impl FnOnce(&mut dyn Iterator<Item = asof_engine::Result<T>>) -> asof_engine::Result<R>,
+) -> Result<R> {
+    let mut failed = None;
+    let mut good = std::iter::from_fn(|| match rows.next()? {
+        Ok(rows) => Some(Ok(rows)),
+        Err(error) => {
+            let told = asof_engine::Error::invalid(error.to_string());
+            failed = Some(error);
+            Some(Err(told))
+        }
+    });
+    let taken = take(&mut good);
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(taken?),
+    }
+}

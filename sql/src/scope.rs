@@ -59,6 +59,7 @@ pub(crate) struct Known {
 }
 
 /// Names as one statement, or a view at another version, means them.
+#[derive(Clone)]
 pub(crate) struct Names {
     pub(crate) database: Database,
     pub(crate) state: SessionState,
@@ -112,32 +113,15 @@ impl Scope {
 impl Names {
     /// The same names at another version, without what the open transaction changed.
     fn at(&self, snapshot: Snapshot) -> Names {
-        Names {
-            database: self.database.clone(),
-            state: self.state.clone(),
-            known: self.known.clone(),
-            snapshot,
-            transaction: None,
-            written: None,
-            depth: self.depth,
-        }
+        Names { snapshot, transaction: None, written: None, ..self.clone() }
     }
 
     /// The same names, whose catalog tells of what they see.
     pub(crate) fn with_own_catalog(self) -> Arc<Names> {
-        let state = self.state.clone();
-        let seen = Names { state: state.clone(), known: self.known.clone(), ..self.copied() };
-        let list = Arc::new(Catalogs(Arc::new(seen)));
-        let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(list).build();
+        let list = Arc::new(Catalogs(Arc::new(self.clone())));
+        let state =
+            SessionStateBuilder::new_from_existing(self.state.clone()).with_catalog_list(list).build();
         Arc::new(Names { state, ..self })
-    }
-
-    fn copied(&self) -> Names {
-        Names {
-            transaction: self.transaction.clone(),
-            written: self.written.clone(),
-            ..self.at(self.snapshot.clone())
-        }
     }
 
     /// The version that a moment names.
@@ -236,7 +220,7 @@ impl Names {
             )));
         }
         let names = match &view.whole {
-            None => Names { depth: self.depth + 1, ..self.copied() },
+            None => Names { depth: self.depth + 1, ..(**self).clone() },
             Some(moment) => {
                 let version = self.version(&Scope::new(self.clone()), moment)?;
                 Names { depth: self.depth + 1, ..self.at(self.database.snapshot(version)?) }

@@ -610,9 +610,3 @@ fn first_words(statement: &ast::Statement) -> String {
     let words: Vec<&str> = text.split_whitespace().take(2).collect();
     words.join(" ").to_uppercase()
 }
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.open = None;
-    }
-}

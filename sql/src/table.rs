@@ -3,7 +3,7 @@
 use crate::error::external;
 use crate::exec::{Generator, ScanExec};
 use crate::filter::{key_values, translate};
-use asof_engine::{Filter, Part, ScanOptions, Snapshot, TableSchema, TransactionTable};
+use asof_engine::{Column, Filter, Part, ScanOptions, Snapshot, TableSchema, TransactionTable};
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat;
@@ -202,20 +202,36 @@ impl TableProvider for Table {
                     Precision::Inexact(most.sum::<usize>().min(rows))
                 }
             };
-            statistics.column_statistics = projection
-                .iter()
-                .map(|index| match self.definition.columns[*index].nullable {
-                    true => ColumnStatistics::new_unknown(),
-                    false => ColumnStatistics {
-                        null_count: Precision::Exact(0),
-                        ..ColumnStatistics::new_unknown()
-                    },
-                })
-                .collect();
+            let columns =
+                projection.iter().map(|index| column_statistics(&self.definition.columns[*index], &parts));
+            statistics.column_statistics = columns.collect::<Result<_>>()?;
         }
         let partitions = state.config().target_partitions();
         Ok(Arc::new(ScanExec::of_parts(label, parts, schema, limit, statistics, partitions)))
     }
+}
+
+/// What is known of a column: bounds by which the planner tells how many rows a join gives. They are of data files, so
+/// that they are not exact.
+fn column_statistics(column: &Column, parts: &[Part]) -> Result<ColumnStatistics> {
+    let mut statistics = ColumnStatistics::new_unknown();
+    if !column.nullable {
+        statistics.null_count = Precision::Exact(0);
+    }
+    let data_type = column.column_type.to_arrow();
+    if !data_type.is_numeric() && !data_type.is_temporal() {
+        return Ok(statistics);
+    }
+    for part in parts {
+        // What cannot be read is an error of who reads it.
+        let Ok(Some((lowest, highest))) = part.bounds(&column.name) else { continue };
+        let bound = |array: &ArrayRef| ScalarValue::try_from_array(array, 0).map(Precision::Inexact);
+        let (lowest, highest) = (bound(&lowest)?, bound(&highest)?);
+        let known = statistics.min_value != Precision::Absent;
+        statistics.min_value = if known { statistics.min_value.min(&lowest) } else { lowest };
+        statistics.max_value = if known { statistics.max_value.max(&highest) } else { highest };
+    }
+    Ok(statistics)
 }
 
 /// Rows that are made each time they are asked for: row versions, changes, what the system tells of itself.

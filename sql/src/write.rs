@@ -17,7 +17,10 @@ use crate::error::{Error, Result};
 use crate::outcome::Rows;
 use crate::scope::{Known, Names, Scope};
 use crate::session::Session;
-use asof_engine::{Counts, TableSchema, Transaction};
+use asof_engine::arrow::array::{ArrayRef, RecordBatch};
+use asof_engine::arrow::datatypes::{Field, Schema};
+use asof_engine::{Column, Counts, TableSchema, Transaction};
+use cast::to_column;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FromTable, FunctionArg, FunctionArgExpr as Arg, Ident, ObjectName, Query, Statement,
     TableAlias, TableFactor, TableFunctionArgs, TableObject, TableWithJoins, Visit, Visitor,
@@ -170,27 +173,14 @@ impl Writer<'_> {
         marked.push(Marked { name: name.clone(), clause: Clause::Target, location });
         let known = Known { marked, ..(*self.names.known).clone() };
         let names = Arc::new(Names {
-            database: self.names.database.clone(),
-            state: self.names.state.clone(),
             known: Arc::new(known),
-            snapshot: self.names.snapshot.clone(),
-            transaction: self.names.transaction.clone(),
             written: Some(self.transaction.clone()),
             depth: 0,
+            ..(*self.names).clone()
         });
         let argument = FunctionArg::Unnamed(Arg::Expr(number_literal(number)));
-        let factor = TableFactor::Table {
-            name: mark_name(),
-            alias: Some(TableAlias { explicit: true, name: alias.clone(), columns: Vec::new(), at: None }),
-            args: Some(TableFunctionArgs { args: vec![argument], settings: None }),
-            with_hints: Vec::new(),
-            version: None,
-            with_ordinality: false,
-            partitions: Vec::new(),
-            json_path: None,
-            sample: None,
-            index_hints: Vec::new(),
-        };
+        let args = TableFunctionArgs { args: vec![argument], settings: None };
+        let factor = relation(mark_name(), Some(alias.clone()), Some(args));
         Ok(Target { name: table, schema, alias, factor, names })
     }
 }
@@ -208,6 +198,33 @@ impl Target {
     fn column(&self, name: &str) -> Expr {
         Expr::CompoundIdentifier(vec![self.alias.clone(), Ident::with_quote('"', name)])
     }
+}
+
+/// A relation of a query, by its name.
+fn relation(name: ObjectName, alias: Option<Ident>, args: Option<TableFunctionArgs>) -> TableFactor {
+    TableFactor::Table {
+        name,
+        alias: alias.map(|name| TableAlias { explicit: true, name, columns: Vec::new(), at: None }),
+        args,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    }
+}
+
+/// Rows as some columns of a table have them.
+fn as_columns(columns: &[Column], rows: Rows) -> impl Iterator<Item = Result<RecordBatch>> {
+    let fields: Vec<Field> = columns.iter().map(|column| column.to_field().with_nullable(true)).collect();
+    let (columns, given) = (columns.to_vec(), Arc::new(Schema::new(fields)));
+    rows.map(move |batch| {
+        let batch = batch?;
+        let arrays = batch.columns().iter().zip(&columns).map(|(array, column)| to_column(array, column));
+        Ok(RecordBatch::try_new(given.clone(), arrays.collect::<Result<Vec<ArrayRef>>>()?)?)
+    })
 }
 
 fn number_literal(number: usize) -> Expr {

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::snapshot::versions_of_key;
 use crate::state::State;
 use crate::store::group_scan::GroupTask;
-use crate::transaction::overlay::Overlay;
-use arrow::array::RecordBatch;
+use crate::transaction::overlay::{Overlay, TransactionTable};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use asof_mvcc::{Keys, Table, TableSchema, Version};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Part {
     question: Arc<Question>,
     source: Source,
     /// Keeps the files.
-    _state: Arc<State>,
+    state: Arc<State>,
 }
 
 enum Source {
@@ -32,7 +32,6 @@ enum Source {
         table: Arc<Table>,
         keys: Keys,
         version: Version,
-        state: Arc<State>,
     },
 }
 
@@ -53,7 +52,7 @@ impl Part {
             sources.extend(batches.into_iter().map(Source::Memory));
         }
         let question = Arc::new(question);
-        let part = |source| Part { question: question.clone(), source, _state: state.clone() };
+        let part = |source| Part { question: question.clone(), source, state: state.clone() };
         Ok(sources.into_iter().map(part).collect())
     }
 
@@ -62,12 +61,12 @@ impl Part {
         state: &Arc<State>,
         table: &Table,
         schema: &TableSchema,
-        overlay: Overlay,
+        of: &TransactionTable,
         options: ScanOptions,
     ) -> Result<Part> {
         let (question, all) = Question::new(table, schema, options)?;
-        let source = Source::Overlay(overlay.of_columns(all.columns, all.schema));
-        Ok(Part { question: Arc::new(question), source, _state: state.clone() })
+        let source = Source::Overlay(Overlay::new(of, all.columns, all.schema));
+        Ok(Part { question: Arc::new(question), source, state: state.clone() })
     }
 
     /// The rows of some keys, found one by one.
@@ -80,8 +79,8 @@ impl Part {
         options: ScanOptions,
     ) -> Result<Part> {
         let (question, _) = Question::new(table, schema, options)?;
-        let source = Source::Keys { table: table.clone(), keys, version, state: state.clone() };
-        Ok(Part { question: Arc::new(question), source, _state: state.clone() })
+        let source = Source::Keys { table: table.clone(), keys, version };
+        Ok(Part { question: Arc::new(question), source, state: state.clone() })
     }
 
     /// The schema of the batches: the projected columns.
@@ -99,6 +98,16 @@ impl Part {
         }
     }
 
+    /// The lowest and highest value of a column, or bounds of them, an array of one value each, where the statistics of a
+    /// data file tell. Rows that the version does not show count as well.
+    pub fn bounds(&self, column: &str) -> Result<Option<(ArrayRef, ArrayRef)>> {
+        let column = self.question.columns.iter().find(|known| known.name == column);
+        match (&self.source, column) {
+            (Source::Group(task), Some(column)) => task.file.bounds(task.group, column),
+            _ => Ok(None),
+        }
+    }
+
     /// The rows, in the caller's thread. A limit holds for each part by itself.
     pub fn read(&self) -> Result<Batches> {
         let question = self.question.clone();
@@ -106,11 +115,11 @@ impl Part {
             Source::Group(task) => Box::new(question.read((**task).clone())?.into_iter().map(Ok)),
             Source::Memory(rows) => Box::new(std::iter::once(question.pass(rows.clone()))),
             Source::Overlay(overlay) => Box::new(overlay.rows()?.map(move |rows| question.pass(rows?))),
-            Source::Keys { table, keys, version, state } => {
+            Source::Keys { table, keys, version } => {
                 let life = Life::VisibleAt(*version);
                 let mut found = Vec::new();
                 for key in keys.iter() {
-                    let rows = versions_of_key(state, table, &question.columns, key, life)?;
+                    let rows = versions_of_key(&self.state, table, &question.columns, key, life)?;
                     found.extend(rows.into_iter().next().map(|chunk| question.pass(chunk.rows.slice(0, 1))));
                 }
                 Box::new(found.into_iter())

@@ -59,8 +59,7 @@ impl TransactionTable {
         if self.writes.is_none() && !self.is_new() {
             return Part::all(state, &self.table, &self.schema, self.snapshot.version(), options);
         }
-        let overlay = Overlay::new(self, &self.schema.columns);
-        Part::of_overlay(state, &self.table, &self.schema, overlay, options).map(|part| vec![part])
+        Part::of_overlay(state, &self.table, &self.schema, self, options).map(|part| vec![part])
     }
 
     /// All rows, each with what tells it from others in the column [`ROW_COLUMN`]: null where the transaction added
@@ -69,7 +68,8 @@ impl TransactionTable {
         let fields = self.schema.columns.iter().map(|column| Arc::new(column.to_field()));
         let row = Arc::new(Field::new(ROW_COLUMN, DataType::Binary, true));
         let schema = Arc::new(Schema::new(fields.chain([row]).collect::<Vec<_>>()));
-        let chunks = Overlay::new(self, &self.schema.columns).chunks()?;
+        let columns = &self.schema.columns;
+        let chunks = Overlay::new(self, columns.as_slice().into(), loose_schema(columns)).chunks()?;
         Ok(Box::new(chunks.map(move |chunk| {
             let (rows, keys) = chunk?;
             let columns = rows.columns().iter().cloned().chain([keys]).collect();
@@ -90,13 +90,8 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    fn new(of: &TransactionTable, columns: &[Column]) -> Overlay {
-        Overlay { of: of.clone(), columns: columns.into(), schema: loose_schema(columns) }
-    }
-
-    /// The same rows with other columns.
-    pub(crate) fn of_columns(self, columns: Arc<[Column]>, schema: SchemaRef) -> Overlay {
-        Overlay { columns, schema, ..self }
+    pub(crate) fn new(of: &TransactionTable, columns: Arc<[Column]>, schema: SchemaRef) -> Overlay {
+        Overlay { of: of.clone(), columns, schema }
     }
 
     /// The rows.
@@ -208,12 +203,7 @@ impl Transaction {
                 "table {table} has no key: rows that this transaction added are changed once it has committed"
             )));
         }
-        let writes = self.writes.entry(id).or_default();
-        for row in rows.iter().flatten() {
-            writes
-                .delete(row)
-                .map_err(|_| Error::not_found(format!("table {table}: a row to delete is gone already")))?;
-        }
-        Ok(())
+        self.delete_each(id, rows.iter().flatten())
+            .map_err(|_| Error::not_found(format!("table {table}: a row to delete is gone already")))
     }
 }

@@ -29,10 +29,7 @@ pub fn render(
     batches: impl Iterator<Item = Result<RecordBatch>>,
     out: &mut dyn Write,
 ) -> Result<u64> {
-    let mut out = Sink { out, bytes: 0, error: None };
-    let result = write(format, schema, batches, &mut out);
-    out.own_error_first(result)?;
-    Ok(out.bytes)
+    counted(out, |out| write(format, schema, batches, out))
 }
 
 /// Writes a table as an Arrow file of the size that [`arrow_file::ArrowSizes`] told from what is told of its rows, and
@@ -43,10 +40,14 @@ pub(crate) fn render_arrow(
     (told, size): (Told, u64),
     out: &mut dyn Write,
 ) -> Result<u64> {
+    counted(out, |out| arrow_file::write(schema, batches, Some((told, size)), out))
+}
+
+/// Writes to the end, and gives the bytes written.
+fn counted(out: &mut dyn Write, write: impl FnOnce(&mut Sink) -> Result<()>) -> Result<u64> {
     let mut out = Sink { out, bytes: 0, error: None };
-    let written = arrow_file::write(schema, batches, Some((told, size)), &mut out);
-    let result = written.and_then(|()| Ok(out.flush()?));
-    out.own_error_first(result)?;
+    let written = write(&mut out).and_then(|()| Ok(out.flush()?));
+    out.own_error_first(written)?;
     Ok(out.bytes)
 }
 
@@ -79,7 +80,7 @@ fn write(
         Format::Arrow => arrow_file::write(schema, batches, None, out)?,
         Format::Parquet => parquet_file::write(schema, batches, out)?,
     }
-    Ok(out.flush()?)
+    Ok(())
 }
 
 fn write_lines(

@@ -1,10 +1,11 @@
 //! INSERT, DELETE and TRUNCATE.
 
 use super::cast::to_column;
-use super::{Done, Writer, named, number_literal, says_default, select};
+use super::{Done, Writer, as_columns, named, relation, says_default, select};
 use crate::error::{Error, Result};
 use crate::names::normal;
-use asof_engine::arrow::array::{ArrayRef, RecordBatch};
+use crate::outcome::to_engine;
+use asof_engine::arrow::array::RecordBatch;
 use asof_engine::arrow::datatypes::{Field, Schema};
 use asof_engine::{Column, Counts, TableSchema};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -106,13 +107,7 @@ impl Writer<'_> {
             ))
             .at(place));
         }
-        let fields: Vec<Field> = columns.iter().map(|column| column.to_field().with_nullable(true)).collect();
-        let given = Arc::new(Schema::new(fields));
-        let mut batches = rows.map(|batch| -> Result<RecordBatch> {
-            let batch = batch?;
-            let arrays = batch.columns().iter().zip(columns).map(|(array, column)| to_column(array, column));
-            Ok(RecordBatch::try_new(given.clone(), arrays.collect::<Result<Vec<ArrayRef>>>()?)?)
-        });
+        let batches = as_columns(columns, rows);
         let mut done = Counts::default();
         match how {
             How::Overwrite => {
@@ -121,20 +116,7 @@ impl Writer<'_> {
             }
             How::Insert if self.alone && self.transaction.lock().can_load(table)? => {
                 // Into an empty table: straight to data files.
-                let mut failed = None;
-                let good = std::iter::from_fn(|| match batches.next()? {
-                    Ok(batch) => Some(Ok(batch)),
-                    Err(error) => {
-                        let told = asof_engine::Error::invalid(error.to_string());
-                        failed = Some(error);
-                        Some(Err(told))
-                    }
-                });
-                let loaded = self.transaction.lock().load(table, good);
-                if let Some(error) = failed {
-                    return Err(error);
-                }
-                done.inserted = loaded?;
+                done.inserted = to_engine(batches, |batches| self.transaction.lock().load(table, batches))?;
             }
             How::Insert => {
                 for batch in batches {
@@ -186,18 +168,7 @@ impl Writer<'_> {
             }),
             sample: None,
         };
-        let target = TableFactor::Table {
-            name: name.clone(),
-            alias: None,
-            args: None,
-            with_hints: Vec::new(),
-            version: None,
-            with_ordinality: false,
-            partitions: Vec::new(),
-            json_path: None,
-            sample: None,
-            index_hints: Vec::new(),
-        };
+        let target = relation(name.clone(), None, None);
         let last = name.0.last().and_then(|part| part.as_ident()).cloned();
         let own = last.ok_or_else(|| Error::new("expected the name of a table"))?;
         let of = |relation: &Ident, column: &str| {
@@ -288,11 +259,8 @@ impl Writer<'_> {
         let mut from = vec![TableWithJoins { relation: target.factor.clone(), joins: Vec::new() }];
         from.extend(delete.using.clone().unwrap_or_default());
         let identity = target.identity();
-        let mut projection: Vec<SelectItem> =
+        let projection: Vec<SelectItem> =
             identity.iter().map(|name| named(target.column(name), name.clone())).collect();
-        if projection.is_empty() {
-            projection.push(named(number_literal(1), "one"));
-        }
         let query = select(projection, from, delete.selection.clone(), true);
         // Rows are found before any is deleted.
         let found = self.query(&target.names, query)?.collect::<Result<Vec<_>>>()?;

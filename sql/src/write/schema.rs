@@ -2,11 +2,12 @@
 
 use super::cast::to_column;
 use super::rows::column_of;
-use super::{Done, Writer, types};
+use super::{Done, Writer, as_columns, types};
 use crate::commands::reference;
 use crate::error::{Error, Result};
 use crate::moment::constant;
 use crate::names::{Found, normal, plain};
+use crate::outcome::to_engine;
 use crate::scope::Scope;
 use asof_engine::arrow::array::ArrayRef;
 use asof_engine::{Alteration, Check, Column, Counts, TableSchema};
@@ -113,51 +114,21 @@ impl Writer<'_> {
 
     /// Fills a table that was just made.
     fn load(&self, name: &str, schema: &Arc<TableSchema>, rows: crate::outcome::Rows) -> Result<Done> {
-        let arrow = schema.to_arrow();
-        let mut done = Counts::default();
-        let mut failed = None;
-        let mut batches = rows.map(|batch| {
-            let batch = batch?;
-            let arrays =
-                batch.columns().iter().zip(&schema.columns).map(|(array, column)| to_column(array, column));
-            let arrays = arrays.collect::<Result<Vec<ArrayRef>>>()?;
-            let loose = Arc::new(asof_engine::arrow::datatypes::Schema::new(
-                arrow
-                    .fields()
-                    .iter()
-                    .map(|field| field.as_ref().clone().with_nullable(true))
-                    .collect::<Vec<_>>(),
-            ));
-            Ok(asof_engine::arrow::array::RecordBatch::try_new(loose, arrays)?)
-        });
-        let good = std::iter::from_fn(|| match batches.next()? {
-            Ok(batch) => Some(Ok(batch)),
-            Err(error) => {
-                let error: Error = error;
-                let told = asof_engine::Error::invalid(error.to_string());
-                failed = Some(error);
-                Some(Err(told))
+        let inserted = to_engine(as_columns(&schema.columns, rows), |batches| {
+            let mut transaction = self.transaction.lock();
+            if self.alone {
+                return transaction.load(name, batches);
             }
-        });
-        let loaded = if self.alone {
-            self.transaction.lock().load(name, good)
-        } else {
             // It can be read before it is committed.
             let mut count = 0;
-            let mut transaction = self.transaction.lock();
-            good.map(|batch| {
+            for batch in batches {
                 let batch = batch?;
+                transaction.insert(name, &batch)?;
                 count += batch.num_rows() as u64;
-                transaction.insert(name, &batch)
-            })
-            .collect::<asof_engine::Result<Vec<()>>>()
-            .map(|_| count)
-        };
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        done.inserted = loaded?;
-        Ok(done)
+            }
+            Ok(count)
+        })?;
+        Ok(Counts { inserted, ..Counts::default() })
     }
 
     /// Columns as they are written, and the key where a column says that it is.

@@ -2,7 +2,7 @@
 
 use super::cast::to_column;
 use super::rows::column_of;
-use super::{Done, Target, Writer, named, number_literal, select};
+use super::{Done, Target, Writer, named, select};
 use crate::error::{Error, Result};
 use asof_engine::Counts;
 use asof_engine::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
@@ -187,9 +187,6 @@ impl Writer<'_> {
         }
         for (index, value) in assigned.values.iter().enumerate() {
             projection.push(named(value.clone(), format!("__new_{index}")));
-        }
-        if projection.is_empty() {
-            projection.push(named(number_literal(1), "one"));
         }
         let rows = self.query(&target.names, select(projection, from, update.selection, false))?;
         let (mut once, mut changes) = (Once::new(), Changes::new(self, &target));
