@@ -390,7 +390,8 @@ pub struct LogArgs {
     /// Commits whose author or user has this in the name, whatever the case
     #[arg(long, value_name = "A")]
     pub author: Option<String>,
-    /// Commits made by this operation: import, apply, create-table, ..
+    /// Commits made by this operation (import, apply, sql, ..), or that changed a schema so, whatever they were made by:
+    /// create-table, drop-table, add-column, drop-column, rename-column, widen-column, set-key, add-check, drop-check
     #[arg(long, value_name = "O")]
     pub operation: Option<String>,
     /// Commits whose message has this text, whatever the case
@@ -399,6 +400,9 @@ pub struct LogArgs {
     /// One line a commit
     #[arg(long)]
     pub oneline: bool,
+    /// Commits with this key and value; may be repeated
+    #[arg(long, value_name = "K=V", value_parser = parse_pair)]
+    pub meta: Vec<(String, String)>,
     /// Wait for commits and show them as they come, oldest first; -n shows that many earlier ones first
     #[arg(long, conflicts_with = "until")]
     pub follow: bool,
