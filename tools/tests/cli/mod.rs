@@ -3,6 +3,7 @@
 mod commits;
 mod demo;
 mod diff;
+mod feed;
 mod mount;
 mod mounted_diff;
 mod output;
