@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub use crate::database::Database;
 pub use crate::diff::Diff;
 pub use crate::lives::RowLives;
+pub use crate::past::{PastColumn, PastQuestion, PastRows, PastTable, VersionRange};
+pub use crate::row_history::{Blame, Blamed, BlamedColumn};
 pub use crate::scan::Scan;
 pub use crate::scan::parts::Part;
 pub use crate::snapshot::Snapshot;
@@ -328,6 +330,8 @@ pub enum DiffKind {
 /// One row version of a key: its life and the row.
 #[derive(Clone, Debug)]
 pub struct RowVersion {
+    /// Number of the table: another one where it was dropped and made again.
+    pub table: u32,
     /// The version that made it.
     pub begin: Version,
     /// The version that ended it, if any.
@@ -336,6 +340,10 @@ pub struct RowVersion {
     pub schema: Arc<TableSchema>,
     /// One row.
     pub row: RecordBatch,
+    /// The schema it was last seen under: that of the version before its end.
+    pub last_schema: Arc<TableSchema>,
+    /// The same row under that schema.
+    pub last_row: RecordBatch,
 }
 
 /// Bytes and operations since the database was opened, per class of file.

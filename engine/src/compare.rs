@@ -39,7 +39,7 @@ impl TableDiff {
         self.after.as_ref().map_or(0, |info| info.rows)
     }
 
-    /// Whether rows or schema may differ: known without reading any row.
+    /// Whether rows or schema may differ, or did in between: known without reading any row.
     pub fn may_differ(&self) -> bool {
         match (&self.before, &self.after) {
             (Some(before), Some(after)) => (before.id, before.changed) != (after.id, after.changed),
@@ -88,6 +88,20 @@ impl Database {
                 })
             })
             .collect()
+    }
+
+    /// The tables that either of two versions has, and those that were made and dropped between them, by name.
+    pub fn tables_within(&self, from: Version, to: Version) -> Result<Vec<TableDiff>> {
+        let mut tables = self.tables_between(from, to)?;
+        for past in self.snapshot(to)?.past_tables(None) {
+            let was_there = past.ranges().iter().any(|range| range.last >= from);
+            if was_there && tables.iter().all(|table| table.name != past.name()) {
+                let name = past.name().to_string();
+                tables.push(TableDiff { name, before: None, after: None, counts: Counts::default() });
+            }
+        }
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(tables)
     }
 
     /// Counts the net changes of those of the tables that may differ, between the versions they were asked for.

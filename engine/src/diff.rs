@@ -1,6 +1,11 @@
 //! What changed between two versions, from begins and ends.
 
-use crate::adapt::{adapt, batch_of, cast_exact, default_array};
+mod feed;
+mod reversed;
+
+pub(crate) use feed::{FeedColumn, feed_columns, feed_rows};
+
+use crate::adapt::{batch_of, cast_exact, default_array};
 use crate::api::{ChangeType, DiffKind};
 use crate::copies::touched_row_versions;
 use crate::database::Database;
@@ -16,7 +21,9 @@ use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::row::{RowConverter, SortField};
-use asof_mvcc::{Column, KeyBytes, Table, TableId, TableSchema, Version};
+use asof_mvcc::{Column, KeyBytes, Table, TableSchema, Version};
+use feed::FeedStream;
+use reversed::reversed;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -26,8 +33,8 @@ const BATCH_ROWS: usize = 8_192;
 /// The changes of one table between two versions. Batches have the columns `_change_type` (text), `_commit_version`
 /// (uint64), `_commit_timestamp` (timestamp us UTC), then the table's: for a net diff those of the later version (of
 /// the earlier one where the table is gone), matched by name, and the key columns of tables that had its name before;
-/// for a feed all that the table had, dropped ones included. In a net diff, version and time are those of the commit that
-/// made or ended the row last.
+/// for a feed all that the table had, dropped ones included, null in images of versions that did not have them. In a net
+/// diff, version and time are those of the commit that made or ended the row last.
 pub struct Diff {
     schema: SchemaRef,
     batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
@@ -76,81 +83,45 @@ struct Event {
 }
 
 impl Database {
+    /// Changes of one table in (from, to]. Net ones also backwards: where `from` is after `to`, what it takes to come from
+    /// the later version to the earlier one, with the commits that did the opposite.
+    pub fn diff(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<Diff> {
+        let (state, concerned) = self.concerned(from, to, table, kind)?;
+        if kind == DiffKind::Feed {
+            let feed = FeedStream::new(state, concerned, from, to)?;
+            return Ok(Diff { schema: feed.schema(), batches: Box::new(feed) });
+        }
+        let columns = net_columns(&concerned, from, to);
+        let net = net(state, &concerned, columns, from.min(to), from.max(to))?;
+        Ok(if from > to { reversed(net) } else { net })
+    }
+
     /// The schema of the batches that [`Database::diff`] would give.
     pub fn diff_schema(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<SchemaRef> {
-        let state = self.inner.state_with(to)?;
-        Ok(diff_schema(&Concerned::new(&state, from, to, table, kind)?.columns))
-    }
-
-    /// Changes of one table in (from, to].
-    pub fn diff(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<Diff> {
-        let state = self.inner.state_with(to)?;
-        let Concerned { tables: concerned, feed, columns } = Concerned::new(&state, from, to, table, kind)?;
-        if let (DiffKind::Net, [entry]) = (kind, &concerned[..])
-            && entry.exists_at(to)
-            && (entry.lives.len() == 1 || entry.lives.iter().all(|(begin, _)| *begin <= from))
-        {
-            let net = NetStream::new(state, entry, columns, from, to)?;
-            return Ok(Diff { schema: net.schema.clone(), batches: Box::new(net) });
-        }
-        let mut lines = Vec::new();
-        let mut batches = Vec::new();
-        for entry in &concerned {
-            let key = |table: &Table| -> Vec<String> {
-                table
-                    .newest_schema()
-                    .key_columns()
-                    .map(|column| format!("{} {}", column.name, column.column_type))
-                    .collect()
-            };
-            let key_space =
-                concerned.iter().position(|other| key(other) == key(entry)).expect("it is one of them");
-            let events = events_of(&state, entry, &columns, &feed, kind, from, to, &mut batches)?;
-            match kind {
-                DiffKind::Net => net_lines(entry, key_space, events, from, to, &mut lines),
-                DiffKind::Feed => feed_lines(key_space, events, from, to, &mut lines),
+        let (_, concerned) = self.concerned(from, to, table, kind)?;
+        let columns = match kind {
+            DiffKind::Feed => {
+                feed_columns(&concerned, from, to).into_iter().map(|feed| feed.column).collect()
             }
-        }
-        match kind {
-            DiffKind::Net => lines = drop_equal(lines, &columns, &batches)?,
-            DiffKind::Feed => lines.sort_by_key(|line| line.version),
-        }
-        render(&state, &lines, &columns, &batches)
-    }
-}
-
-/// The incarnations of a table that a diff is about, and its columns.
-struct Concerned {
-    tables: Vec<Arc<Table>>,
-    feed: Vec<FeedColumn>,
-    columns: Vec<Column>,
-}
-
-impl Concerned {
-    fn new(state: &State, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<Concerned> {
-        check_order(from, to)?;
-        let tables = alive_within(state, from, to, table)?;
-        let feed = feed_columns(&tables, from, to);
-        let columns: Vec<Column> = match kind {
-            DiffKind::Net => {
-                let later = tables.iter().rev().find(|entry| entry.exists_at(to));
-                let (shown, schema) = match later {
-                    Some(entry) => (entry, entry.schema_at(to)),
-                    None => tables.last().map(|last| (last, last.schema_at(from))).expect("there is one"),
-                };
-                let mut columns = schema.columns.clone();
-                // Rows of a table that had another key are told by that key.
-                let others = tables.iter().filter(|entry| entry.id != shown.id);
-                for key in others.flat_map(|entry| entry.schema_at(from).key_columns()) {
-                    if columns.iter().all(|column| column.name != key.name) {
-                        columns.push(key.clone());
-                    }
-                }
-                columns
-            }
-            DiffKind::Feed => feed.iter().map(|feed| feed.column.clone()).collect(),
+            DiffKind::Net => net_columns(&concerned, from, to),
         };
-        Ok(Concerned { tables, feed, columns })
+        Ok(diff_schema(&columns))
+    }
+
+    /// The incarnations of a table that a diff is about.
+    fn concerned(
+        &self,
+        from: Version,
+        to: Version,
+        table: &str,
+        kind: DiffKind,
+    ) -> Result<(Arc<State>, Vec<Arc<Table>>)> {
+        if kind == DiffKind::Feed {
+            check_order(from, to)?;
+        }
+        let state = self.inner.state_with(from.max(to))?;
+        let concerned = alive_within(&state, from.min(to), from.max(to), table)?;
+        Ok((state, concerned))
     }
 }
 
@@ -172,6 +143,69 @@ pub(crate) fn alive_within(
     Ok(tables)
 }
 
+/// The columns of a net diff: those of the table at `to`, or at `from` where it is gone by then.
+fn net_columns(concerned: &[Arc<Table>], from: Version, to: Version) -> Vec<Column> {
+    let (shown, schema) = match concerned.iter().rev().find(|entry| entry.exists_at(to)) {
+        Some(entry) => (entry, entry.schema_at(to)),
+        None => {
+            let last = concerned.iter().rev().find(|entry| entry.exists_at(from)).or(concerned.last());
+            last.map(|last| (last, last.schema_at(from))).expect("there is one")
+        }
+    };
+    let mut columns = schema.columns.clone();
+    // Rows of a table that had another key are told by that key.
+    let others = concerned.iter().filter(|entry| entry.id != shown.id);
+    for key in others.flat_map(|entry| entry.schema_at(from).key_columns()) {
+        if columns.iter().all(|column| column.name != key.name) {
+            columns.push(key.clone());
+        }
+    }
+    columns
+}
+
+/// For each of the tables, the first that has the same key columns: rows of both are one where their keys are.
+fn key_spaces(concerned: &[Arc<Table>]) -> Vec<usize> {
+    let key = |table: &Table| -> Vec<String> {
+        let columns = table.newest_schema().key_columns();
+        columns.map(|column| format!("{} {}", column.name, column.column_type)).collect()
+    };
+    let keys: Vec<Vec<String>> = concerned.iter().map(|entry| key(entry)).collect();
+    keys.iter().map(|key| keys.iter().position(|other| other == key).expect("it is one of them")).collect()
+}
+
+/// The net changes from an earlier version to a later one.
+fn net(
+    state: Arc<State>,
+    concerned: &[Arc<Table>],
+    columns: Vec<Column>,
+    from: Version,
+    to: Version,
+) -> Result<Diff> {
+    if let [entry] = concerned
+        && entry.exists_at(to)
+        && (entry.lives.len() == 1 || entry.lives.iter().all(|(begin, _)| *begin <= from))
+    {
+        let net = NetStream::new(state, entry, columns, from, to)?;
+        return Ok(Diff { schema: net.schema.clone(), batches: Box::new(net) });
+    }
+    let (mut lines, mut batches) = (Vec::new(), Vec::new());
+    let schema = crate::adapt::loose_schema(&columns);
+    for (entry, key_space) in concerned.iter().zip(key_spaces(concerned)) {
+        let own = all_columns(entry);
+        let (earlier, later) = (entry.schema_at(from.max(entry.schemas[0].0)), entry.schema_at(to));
+        let events = events_of(&state, entry, &own, (from, to), |chunk| {
+            batches.push(by_name(&chunk.rows, earlier, later, &own, &columns, &schema)?);
+            batches.push(by_name(&chunk.rows, later, earlier, &own, &columns, &schema)?);
+            Ok((batches.len() - 2, batches.len() - 1))
+        })?;
+        net_lines(entry, key_space, events, from, to, &mut lines);
+    }
+    let lines = drop_equal(lines, &columns, &batches)?;
+    let schema = diff_schema(&columns);
+    let rendered = render(&state, &mut Times::default(), &schema, &lines, &batches)?;
+    Ok(Diff { schema, batches: Box::new(rendered.into_iter().map(Ok)) })
+}
+
 /// Refuses what goes backwards.
 pub(crate) fn check_order(from: Version, to: Version) -> Result<()> {
     match from > to {
@@ -182,70 +216,16 @@ pub(crate) fn check_order(from: Version, to: Version) -> Result<()> {
     }
 }
 
-/// A column of a feed, and which column it is of each incarnation of the table: (table, column id).
-pub(crate) struct FeedColumn {
-    pub(crate) column: Column,
-    sources: Vec<(TableId, u32)>,
-}
-
-/// The columns that the incarnations had at some version from `from` to `to`, newest schemas first, each under its
-/// newest name and type in that range. So a feed of past versions stays what it is, whatever changes later.
-pub(crate) fn feed_columns(tables: &[Arc<Table>], from: Version, to: Version) -> Vec<FeedColumn> {
-    let mut feed: Vec<FeedColumn> = Vec::new();
-    for table in tables.iter().rev() {
-        let in_force = table.schemas.iter().enumerate().filter(|(index, (begin, _))| {
-            let end = table.schemas.get(index + 1).map(|(end, _)| *end);
-            *begin <= to && end.is_none_or(|end| end > from)
-        });
-        for column in
-            in_force.collect::<Vec<_>>().into_iter().rev().flat_map(|(_, (_, schema))| &schema.columns)
-        {
-            let source = (table.id, column.id);
-            if feed.iter().any(|known| known.sources.contains(&source)) {
-                continue;
-            }
-            let same = feed.iter_mut().find(|known| {
-                known.column.name == column.name
-                    && known.column.column_type == column.column_type
-                    && known.sources.iter().all(|(other, _)| *other != table.id)
-            });
-            if let Some(same) = same {
-                same.sources.push(source);
-                continue;
-            }
-            let mut column = Column { default: None, ..column.clone() };
-            let mut count = 1;
-            while feed.iter().any(|known| known.column.name == column.name) {
-                count += 1;
-                let name = &table
-                    .schemas
-                    .iter()
-                    .rev()
-                    .find_map(|(_, s)| s.column(source.1))
-                    .expect("it has it")
-                    .name;
-                column.name = format!("{name}_{count}");
-            }
-            feed.push(FeedColumn { column, sources: vec![source] });
-        }
-    }
-    feed
-}
-
-/// Row versions that began or ended in (from, to], cut to the table's life; their rows are added to `batches`.
-#[allow(clippy::too_many_arguments, reason = "the parts of one question")]
+/// Row versions that began or ended in (from, to], cut to the table's life. `gather` takes the rows of a chunk and tells
+/// under which numbers they lie, as they were at their ends and as they were at their begins.
 fn events_of(
     state: &State,
     table: &Table,
-    columns: &[Column],
-    feed: &[FeedColumn],
-    kind: DiffKind,
-    from: Version,
-    to: Version,
-    batches: &mut Vec<RecordBatch>,
+    own: &[Column],
+    (from, to): (Version, Version),
+    mut gather: impl FnMut(&Chunk) -> Result<(usize, usize)>,
 ) -> Result<Vec<Event>> {
     let mut events = Vec::new();
-    let own = all_columns(table);
     let dropped = table.lives.last().and_then(|(_, end)| *end).filter(|end| *end > from && *end <= to);
     let lives: Vec<Life> = match dropped {
         // Rows of a dropped table end with it: those alive just before, and those touched before that.
@@ -256,23 +236,14 @@ fn events_of(
         }
         None => vec![Life::Touched { after: from, up_to: to }],
     };
-    let schema = crate::adapt::loose_schema(columns);
     for life in lives {
         let chunks = match life {
-            Life::VisibleAt(_) => row_versions(state, table, &own, life)?,
-            touched => touched_row_versions(state, table, &own, touched)?,
+            Life::VisibleAt(_) => row_versions(state, table, own, life)?,
+            touched => touched_row_versions(state, table, own, touched)?,
         };
         for chunk in chunks {
             let chunk = chunk?;
-            let (before, after) = (batches.len(), batches.len() + (kind == DiffKind::Net) as usize);
-            match kind {
-                DiffKind::Net => {
-                    let earlier = table.schema_at(from.max(table.schemas[0].0));
-                    batches.push(by_name(&chunk.rows, earlier, table.schema_at(to), &own, columns, &schema)?);
-                    batches.push(by_name(&chunk.rows, table.schema_at(to), earlier, &own, columns, &schema)?);
-                }
-                DiffKind::Feed => batches.push(feed_rows(&chunk.rows, &own, table, feed, &schema)?),
-            }
+            let (before, after) = gather(&chunk)?;
             for row in 0..chunk.len() {
                 let (begin, mut end) = (chunk.begins[row], chunk.ends[row]);
                 match (life, dropped) {
@@ -317,23 +288,6 @@ fn by_name(
         })
         .collect::<Result<Vec<_>>>()?;
     batch_of(schema.clone(), arrays, rows.num_rows())
-}
-
-pub(crate) fn feed_rows(
-    rows: &RecordBatch,
-    own: &[Column],
-    table: &Table,
-    feed: &[FeedColumn],
-    schema: &SchemaRef,
-) -> Result<RecordBatch> {
-    let numbered: Vec<Column> = feed
-        .iter()
-        .map(|feed| {
-            let source = feed.sources.iter().find(|(other, _)| *other == table.id);
-            Column { id: source.map_or(u32::MAX, |(_, id)| *id), ..feed.column.clone() }
-        })
-        .collect();
-    adapt(rows, own, &numbered, schema)
 }
 
 fn net_lines(
@@ -389,31 +343,6 @@ fn drop_equal(mut lines: Vec<Line>, columns: &[Column], batches: &[RecordBatch])
     Ok(net)
 }
 
-fn feed_lines(key_space: usize, events: Vec<Event>, from: Version, to: Version, lines: &mut Vec<Line>) {
-    let within = |version: Version| from < version && version <= to;
-    let first = lines.len();
-    for Event { key, begin, end, before, after } in events {
-        if within(end) {
-            let key = key.clone();
-            lines.push(Line { version: end, key_space, key, change: ChangeType::Delete, row: before });
-        }
-        if within(begin) {
-            lines.push(Line { version: begin, key_space, key, change: ChangeType::Insert, row: after });
-        }
-    }
-    let own = &mut lines[first..];
-    own.sort_by(|a, b| (a.version, a.place()).cmp(&(b.version, b.place())));
-    for index in 1..own.len() {
-        let (before, after) = own.split_at_mut(index);
-        let (before, after) = (&mut before[index - 1], &mut after[0]);
-        let pairs = before.change == ChangeType::Delete && after.change == ChangeType::Insert;
-        if pairs && before.version == after.version && before.key == after.key {
-            before.change = ChangeType::UpdatePreimage;
-            after.change = ChangeType::UpdatePostimage;
-        }
-    }
-}
-
 /// The schema of a diff's batches.
 fn diff_schema(columns: &[Column]) -> SchemaRef {
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
@@ -460,18 +389,22 @@ fn with_changes(
     Ok(RecordBatch::try_new(schema.clone(), arrays)?)
 }
 
-fn render(state: &State, lines: &[Line], columns: &[Column], batches: &[RecordBatch]) -> Result<Diff> {
-    let schema = diff_schema(columns);
+/// Lines as batches.
+fn render(
+    state: &State,
+    times: &mut Times,
+    schema: &SchemaRef,
+    lines: &[Line],
+    batches: &[RecordBatch],
+) -> Result<Vec<RecordBatch>> {
     let sources: Vec<&RecordBatch> = batches.iter().collect();
-    let mut times = Times::default();
-    let mut given = Vec::new();
-    for lines in lines.chunks(BATCH_ROWS) {
+    let rendered = lines.chunks(BATCH_ROWS).map(|lines| {
         let picks: Vec<(usize, usize)> = lines.iter().map(|line| line.row).collect();
         let rows = interleave_record_batch(&sources, &picks)?;
         let changes: Vec<_> = lines.iter().map(|line| (line.change, line.version)).collect();
-        given.push(with_changes(state, &mut times, &schema, &changes, &rows)?);
-    }
-    Ok(Diff { schema, batches: Box::new(given.into_iter().map(Ok)) })
+        with_changes(state, times, schema, &changes, &rows)
+    });
+    rendered.collect()
 }
 
 /// A net diff of a table that was there all along, or was made meanwhile, as a stream: row versions come in order of keys, so that what a key

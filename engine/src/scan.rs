@@ -4,6 +4,7 @@
 mod filter;
 pub mod parts;
 pub(crate) mod ranges;
+pub(crate) mod within;
 
 use crate::adapt::{adapt, batch_of, loose_schema};
 use crate::api::{Filter, ScanOptions};
@@ -55,6 +56,14 @@ pub enum Life {
         /// The later version.
         up_to: Version,
     },
+    /// Those alive at some version from the first to the last, both inclusive. Of their ends those up to the last are
+    /// told.
+    Within {
+        /// The first version.
+        first: Version,
+        /// The last version.
+        last: Version,
+    },
 }
 
 impl Life {
@@ -70,6 +79,7 @@ impl Life {
                 let alive = |at: Version, begin, end| begin <= at && at < end;
                 Arc::new(move |begin, end| alive(after, begin, end) != alive(up_to, begin, end))
             }
+            Life::Within { first, last } => Arc::new(move |begin, end| begin <= last && first < end),
         }
     }
 
@@ -78,14 +88,15 @@ impl Life {
         match self {
             Life::VisibleAt(version)
             | Life::Touched { up_to: version, .. }
-            | Life::AliveAtOneOf { up_to: version, .. } => version,
+            | Life::AliveAtOneOf { up_to: version, .. }
+            | Life::Within { last: version, .. } => version,
         }
     }
 
     /// The versions (after, up_to] where the question is what happened in them.
     pub(crate) fn touched(self) -> Option<(Version, Version)> {
         match self {
-            Life::VisibleAt(_) => None,
+            Life::VisibleAt(_) | Life::Within { .. } => None,
             Life::Touched { after, up_to } | Life::AliveAtOneOf { after, up_to } => Some((after, up_to)),
         }
     }
@@ -99,6 +110,7 @@ impl Life {
                 let overlap = |range: (u64, u64)| range.1 > after.0 && range.0 <= up_to.0;
                 overlap(begins) || overlap(ends)
             }
+            Life::Within { first, last } => begins.0 <= last.0 && first.0 < ends.1,
         }
     }
 }
@@ -229,6 +241,8 @@ fn runs_of(
                         let known = dead.all(&file, group)?;
                         ((known.len() as u64) < rows, Some(known))
                     }
+                    // Which of them died before the first version is seen when they are read.
+                    Life::Within { .. } => (true, None),
                     _ if possible || count.least > 0 => (true, None),
                     _ if count.most == 0 => (false, None),
                     _ => {
@@ -387,6 +401,7 @@ fn memory_selections(memtable: &Memtable, life: Life) -> Vec<Selection> {
         Life::Touched { after, up_to } | Life::AliveAtOneOf { after, up_to } => {
             memtable.touched(after, up_to)
         }
+        Life::Within { first, last } => memtable.select(|begin, end| begin <= last && first < end),
     }
 }
 

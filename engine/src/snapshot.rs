@@ -1,7 +1,7 @@
 //! One version, pinned.
 
 use crate::adapt::{adapt, conform};
-use crate::api::{RowVersion, ScanOptions, TableInfo};
+use crate::api::{ScanOptions, TableInfo};
 use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
 use crate::history::changes::ChangeEntry;
@@ -348,45 +348,6 @@ pub(crate) fn versions_of_key(
     }
     chunks.sort_by_key(|chunk| chunk.begins[0]);
     Ok(chunks)
-}
-
-impl Database {
-    /// Every version of one row, oldest first. `key` is a batch of one row with the table's key columns.
-    pub fn history(&self, table: &str, key: &RecordBatch) -> Result<Vec<RowVersion>> {
-        let latest = self.refresh()?;
-        let state = self.inner.state();
-        let catalog = state.catalog();
-        let entry = catalog.incarnations(table).last().cloned();
-        let entry = entry.ok_or_else(|| unknown_table(&catalog, latest, table))?;
-        let keys = key_of(table, entry.newest_schema(), key)?;
-        if keys.len() != 1 {
-            return Err(Error::invalid(format!(
-                "one key is looked up at a time, but {} were given",
-                keys.len()
-            )));
-        }
-        // Every column the table ever had, so that each version shows the row under its own schema.
-        let columns = all_columns(&entry);
-        let everything = Life::Touched { after: Version::ZERO, up_to: latest };
-        let mut versions = Vec::new();
-        for chunk in versions_of_key(&state, &entry, &columns, keys.get(0), everything)? {
-            for row in 0..chunk.len() {
-                let begin = chunk.begins[row];
-                let schema = entry.schema_at(begin).clone();
-                let one = adapt(&chunk.rows.slice(row, 1), &columns, &schema.columns, &schema.to_arrow())?;
-                let end = Some(chunk.ends[row]).filter(|end| *end <= latest);
-                let dropped =
-                    entry.lives.iter().filter_map(|(_, to)| *to).find(|to| *to > begin && *to <= latest);
-                let end = match (end, dropped) {
-                    (Some(end), Some(dropped)) => Some(end.min(dropped)),
-                    (end, dropped) => end.or(dropped),
-                };
-                versions.push(RowVersion { begin, end, schema, row: one });
-            }
-        }
-        versions.sort_by_key(|version| version.begin);
-        Ok(versions)
-    }
 }
 
 /// Every column that a table ever had, by id, each under its newest name and type.

@@ -481,6 +481,15 @@ impl CommitHeader {
         counts.fold(0, |sum, record| sum.wrapping_add(record.inserted.wrapping_sub(record.deleted) as i64))
     }
 
+    /// How many images of rows a feed has of what the commit did to some tables, about.
+    pub fn images_of(&self, tables: &[TableId]) -> u64 {
+        let counts = self.tables.iter().filter(|record| tables.contains(&record.table));
+        let images = counts.map(|record| {
+            record.inserted.saturating_add(record.deleted).saturating_add(record.updated.saturating_mul(2))
+        });
+        images.fold(0, u64::saturating_add)
+    }
+
     /// The digest that chains this header and its content to all commits before it.
     pub fn chain_after(&self, previous: &[u8; 32]) -> [u8; 32] {
         let mut encoded = encode(self);

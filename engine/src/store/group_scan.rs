@@ -125,6 +125,7 @@ impl GroupTask {
                     read_begins = extent.max_begin > version.0;
                     read_ends = extent.min_end <= version.0;
                 }
+                Life::Within { .. } => {}
                 Life::Touched { after, up_to } | Life::AliveAtOneOf { after, up_to } => {
                     let all_born = extent.min_begin > after.0 && extent.max_begin <= up_to.0;
                     let none_born = extent.max_begin <= after.0 || extent.min_begin > up_to.0;
@@ -208,6 +209,10 @@ impl GroupTask {
                     }
                     Some(wanted)
                 }
+            }
+            Choice::Life(life @ Life::Within { .. }) => {
+                let wants = life.filter();
+                Some(begins.iter().zip(&ends).map(|(begin, end)| wants(*begin, *end)).collect())
             }
             Choice::Function(wants) => {
                 Some(begins.iter().zip(&ends).map(|(begin, end)| wants(*begin, *end)).collect())

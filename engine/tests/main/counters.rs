@@ -7,7 +7,8 @@ use crate::support::{DB, TestClock, options};
 use asof_engine::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use asof_engine::view::Format;
 use asof_engine::{
-    Column, ColumnType, CommitOptions, Counters, Database, FileCounters, Options, ScanOptions, Version,
+    Blamed, Column, ColumnType, CommitOptions, Comparison, Counters, Database, DiffKind, FileCounters,
+    Filter, Options, PastQuestion, ScanOptions, Version, VersionRange, text,
 };
 use asof_wal::sim::SimDisk;
 use std::path::Path;
@@ -311,4 +312,96 @@ fn the_size_of_a_csv_opens_no_data_page() {
             assert_eq!(sizes[version as usize - 1][0], csv.len() as u64, "version {version} of {rows} rows");
         }
     }
+}
+
+/// A row of which every round made a version.
+fn history_of_one_row(rows: i64) -> (SimDisk, Arc<TestClock>, i64) {
+    let (disk, clock) = (SimDisk::new(1), Arc::new(TestClock::default()));
+    let database = loaded(&disk, &clock, rows);
+    let id = rows / 2;
+    for round in 0..ROUNDS {
+        (0..COMMITS_OF_ROUND).for_each(|nth| change(&database, rows, round * COMMITS_OF_ROUND + nth));
+        let mut txn = database.begin().expect("a transaction begins");
+        txn.upsert(TABLE, &batch(id..id + 1, 1_000 + round)).expect("a row is taken");
+        txn.commit(CommitOptions::default()).expect("the change commits");
+        assert!(database.checkpoint().expect("the checkpoint is made").done);
+    }
+    (disk, clock, id)
+}
+
+#[test]
+fn a_rows_history_and_who_set_it_decode_pages_of_its_key_alone() {
+    let mut decoded_at_each_size = Vec::new();
+    for rows in SIZES {
+        let (disk, clock, id) = history_of_one_row(rows);
+        let key: ArrayRef = Arc::new(Int64Array::from(vec![id]));
+        let key = RecordBatch::try_from_iter([("id", key)]).expect("one column");
+        let database = open(&disk, &clock);
+        let history = database.history(TABLE, &key).expect("a history");
+        assert!(history.len() > ROUNDS as usize, "{} versions", history.len());
+        let told = database.counters();
+        let latest = database.latest().expect("a version");
+        let blamed = database.blame(TABLE, &key, latest).expect("it can be told");
+        assert!(matches!(blamed, Blamed::Row(_)), "{blamed:?}");
+        let blame = since(&database.counters(), &told);
+        for (what, spent) in [("history", &told), ("blame", &blame)] {
+            // For each version one page of each of five columns, of begins and ends, and the key's for being looked for.
+            let pages = history.len() as u64 * 10;
+            assert!(spent.pages_decoded <= pages, "{what} of {rows} rows: {spent:?}");
+            assert!(spent.rows_decoded <= history.len() as u64 * 4_096, "{what} of {rows} rows: {spent:?}");
+        }
+        decoded_at_each_size.push((told.pages_decoded, blame.pages_decoded));
+    }
+    let [small, large] = decoded_at_each_size[..] else { unreachable!("two sizes") };
+    assert!(large.0 <= small.0 + 2 && large.1 <= small.1 + 2, "{decoded_at_each_size:?}");
+}
+
+#[test]
+fn a_question_about_all_of_history_decodes_each_row_version_once() {
+    let (disk, clock, _) = history(ROWS);
+    let database = open(&disk, &clock);
+    let latest = database.latest().expect("a version");
+    let snapshot = database.snapshot(latest).expect("the version is readable");
+    let tables = snapshot.past_tables(Some(TABLE));
+    let schema = snapshot.schema(TABLE).expect("the table is there");
+    let range = VersionRange { first: Version(1), last: latest };
+    let asked = |column: usize, comparison: Comparison, value: &str| {
+        let column = schema.columns[column].clone();
+        let value = text::parse_scalar(&column.column_type, value).expect("a value");
+        let filter = Some(Filter::Compare { column: column.name.clone(), comparison, value });
+        let before = database.counters().rows_decoded;
+        let question = PastQuestion { range, columns: vec![column], filter, ordered: false };
+        let found: usize = snapshot
+            .past_rows(&tables[0], question)
+            .expect("rows of the past")
+            .map(|rows| rows.expect("they can be read").ranges.len())
+            .sum();
+        (found as u64, database.counters().rows_decoded - before)
+    };
+    let row_versions = database.info().expect("there is information").row_versions;
+    let (found, decoded) = asked(0, Comparison::GreaterOrEqual, "0");
+    assert_eq!(found, row_versions);
+    assert!(decoded <= row_versions, "{decoded} rows decoded of {row_versions} row versions");
+    assert!(decoded < ROWS as u64 * 2, "{decoded} rows decoded for {latest} versions of {ROWS} rows");
+    // Statistics tell that no row group has it.
+    assert_eq!(asked(0, Comparison::Less, "0"), (0, 0));
+    let (found, decoded) = asked(0, Comparison::GreaterOrEqual, &(ROWS + 50).to_string());
+    assert!(found > 0 && decoded < ROWS as u64, "{decoded} rows decoded for {found}");
+}
+
+#[test]
+fn a_feed_decodes_nothing_of_versions_that_changed_other_tables() {
+    let (disk, clock, _) = history(ROWS);
+    let database = open(&disk, &clock);
+    for nth in 0..3 {
+        let mut txn = database.begin().expect("a transaction begins");
+        let name = format!("other{nth}");
+        txn.create_table(&name, vec![Column::new("id", ColumnType::Int64)], &[]).expect("a table");
+        txn.commit(CommitOptions::default()).expect("it commits");
+    }
+    let before = database.counters();
+    let (from, to) = (Version(last_version()), Version(last_version() + 3));
+    assert_eq!(database.diff(from, to, TABLE, DiffKind::Feed).expect("a feed begins").count(), 0);
+    let spent = since(&database.counters(), &before);
+    assert_eq!((spent.rows_decoded, spent.pages_decoded, spent.files["data"].reads), (0, 0, 0));
 }

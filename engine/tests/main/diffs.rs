@@ -141,6 +141,10 @@ impl World {
             let net = self.diff(from, to, DiffKind::Net);
             let net: Vec<Line> = net.into_iter().map(|line| (line.0, to as u64, line.2, line.3)).collect();
             assert_eq!(net, self.expected(from, to), "net, {from}..{to} {when}");
+            let back = self.diff(to, from, DiffKind::Net);
+            let back: Vec<Line> =
+                back.into_iter().map(|line| (line.0, from as u64, line.2, line.3)).collect();
+            assert_eq!(back, self.expected(to, from), "net, back from {to} to {from} {when}");
             let feed: Vec<Line> = (from + 1..=to).flat_map(|to| self.expected(to - 1, to)).collect();
             assert_eq!(self.diff(from, to, DiffKind::Feed), feed, "feed, {from}..{to} {when}");
         }
@@ -341,4 +345,44 @@ fn rows_of_a_table_that_was_made_again_with_another_key_have_their_key() {
     lines.sort();
     let expected = [("delete".to_string(), Some(7), None), ("insert".to_string(), None, Some(8))];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn the_way_back_has_the_columns_of_the_earlier_version() {
+    let disk = SimDisk::new(1);
+    let mut world = World::new(&disk, 1, 20_000);
+    let mut txn = world.database.begin().expect("a transaction begins");
+    let renaming = Alteration::RenameColumn { from: "amount".to_string(), to: "count".to_string() };
+    txn.alter_table(TABLE, renaming).expect("a column is renamed");
+    txn.alter_table(TABLE, Alteration::AddColumn(Column::new("more", ColumnType::Int64)))
+        .expect("one is added");
+    let changed: Rows = (0..10_000).map(|id| (id, -id - 1)).collect();
+    let rows = batch(&changed);
+    let rows =
+        RecordBatch::try_from_iter([("id", rows.column(0).clone()), ("count", rows.column(1).clone())]);
+    txn.upsert(TABLE, &rows.expect("columns are of one length")).expect("rows are taken");
+    txn.commit(CommitOptions::default()).expect("the change commits");
+    world.versions.push(world.versions[1].clone());
+    world.versions[2].extend(changed);
+    // Pairs of images stay together, and in their order, over several batches.
+    let back = world.diff(2, 1, DiffKind::Net);
+    let back: Vec<Line> = back.into_iter().map(|line| (line.0, 1, line.2, line.3)).collect();
+    assert_eq!(back, world.expected(2, 1));
+    let error =
+        world.database.diff(Version(2), Version(1), TABLE, DiffKind::Feed).err().expect("it is refused");
+    assert!(error.to_string().contains("version 2 is after version 1"), "{error}");
+    world
+        .database
+        .begin()
+        .and_then(|mut txn| {
+            txn.drop_table(TABLE)?;
+            txn.commit(CommitOptions::default())
+        })
+        .expect("the table is dropped");
+    let kinds = |from, to| {
+        let diff =
+            world.database.diff(Version(from), Version(to), TABLE, DiffKind::Net).expect("a diff begins");
+        diff.map(|batch| batch.expect("a batch is read").num_rows()).sum::<usize>()
+    };
+    assert_eq!((kinds(2, 3), kinds(3, 2), kinds(3, 0)), (20_000, 20_000, 0));
 }

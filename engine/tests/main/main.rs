@@ -17,6 +17,7 @@ mod list_append;
 mod load;
 mod model;
 mod nested_files;
+mod past;
 mod readers;
 mod scans;
 mod spill;

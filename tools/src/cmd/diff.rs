@@ -1,6 +1,7 @@
 //! `diff`: what changed between two versions, for people, for programs, and as a gate for scripts.
 
 mod condition;
+mod follow;
 mod listing;
 
 pub use condition::Condition;
@@ -28,13 +29,17 @@ struct Comparison<'a> {
 
 /// Prints what changed.
 pub fn run(args: DiffArgs, context: &Context) -> Result {
+    if args.follow {
+        return follow::run(&args, context);
+    }
     let format = format(&args, context)?;
     let database = context.open_read_only(&args.database)?;
     let from = context.resolve(&database, &args.from)?.version;
     let to = context.resolve(&database, &args.to)?.version;
-    if from > to {
+    if args.feed && from > to {
         return Err(Error::usage(format!(
-            "FROM (version {from}) is later than TO (version {to}); change their places"
+            "FROM (version {from}) is later than TO (version {to}), and a feed goes forward: change their places, or leave \
+             --feed out for what it takes to come back"
         )));
     }
     let comparison = Comparison { context, args: &args, database, from, to };
@@ -80,9 +85,13 @@ fn format(args: &DiffArgs, context: &Context) -> Result<DiffFormat> {
 }
 
 impl Comparison<'_> {
-    /// The tables to compare: the one named, or all that either version has.
+    /// The tables to compare: the one named, or all that either version has; for a feed those too that were made and
+    /// dropped in between.
     fn tables(&self) -> Result<Vec<TableDiff>> {
-        let mut tables = self.database.tables_between(self.from, self.to)?;
+        let mut tables = match self.args.feed {
+            true => self.database.tables_within(self.from, self.to)?,
+            false => self.database.tables_between(self.from, self.to)?,
+        };
         if let Some(wanted) = &self.args.table {
             tables.retain(|table| table.name == *wanted);
             if tables.is_empty() {

@@ -2,10 +2,12 @@
 
 use crate::args::{HistoryArgs, LogArgs};
 use crate::print;
+use crate::print::commit::headline;
 use crate::print::value::value_text;
 use crate::{Context, Error, Result, Status, key, output};
+use asof_engine::arrow::array::RecordBatch;
 use asof_engine::json::row_to_json;
-use asof_engine::{Column, CommitInfo, Database, RowVersion, TableSchema, Version};
+use asof_engine::{Column, CommitInfo, Database, PastTable, RowVersion, TableSchema};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ pub fn run(args: HistoryArgs, context: &Context) -> Result {
             until: None,
             author: None,
             operation: None,
+            meta: Vec::new(),
             grep: None,
             oneline: false,
             follow: false,
@@ -53,17 +56,12 @@ pub fn run(args: HistoryArgs, context: &Context) -> Result {
 
 /// The schema of a table at the newest version that has it: a dropped table has a history too.
 fn newest_schema(database: &Database, table: &str) -> Result<Arc<TableSchema>> {
-    let latest = database.latest()?;
-    let missing = match database.snapshot(latest)?.table(table) {
-        Ok(info) => return Ok(info.schema),
-        Err(error) => error,
-    };
-    for version in database.table_versions(table, Version::ZERO, latest)?.into_iter().rev() {
-        if let Ok(info) = database.snapshot(version)?.table(table) {
-            return Ok(info.schema);
-        }
+    let newest = database.snapshot(database.latest()?)?;
+    let schemas = newest.past_tables(Some(table)).last().map(PastTable::schemas).unwrap_or_default();
+    match schemas.into_iter().last() {
+        Some((_, schema)) => Ok(schema),
+        None => Ok(newest.schema(table)?),
     }
-    Err(missing.into())
 }
 
 /// One version of a row, and the one it came from if it was updated.
@@ -75,21 +73,32 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// The columns whose values differ from the version before. Columns are matched by stable id, and by name where one
-    /// was dropped and made again.
+    /// The columns whose values differ from those that the row had right before. Columns are matched by stable id, and by
+    /// name where one, or the whole table, was dropped and made again.
     fn changed(&self) -> Vec<Changed> {
         let Some(before) = self.before else { return Vec::new() };
-        let (old, new) = (&before.schema, &self.version.schema);
+        let (old, new) = (&before.last_schema, &self.version.schema);
+        let same_column = |other: &Column, column: &Column| match before.table == self.version.table {
+            true => same_column(old, other, new, column),
+            false => other.name == column.name,
+        };
+        let value = |schema: &TableSchema, row: &RecordBatch, index: usize| Cell {
+            text: value_text(&schema.columns[index].column_type, row, index, 0),
+            json: row_to_json(schema, row, 0).get(&schema.columns[index].name).cloned().unwrap_or_default(),
+        };
         let mut changed = Vec::new();
         for (index, column) in new.columns.iter().enumerate() {
-            let position = old.columns.iter().position(|other| same_column(old, other, new, column));
-            if position.is_none() || cell_text(before, position) != cell_text(self.version, Some(index)) {
-                changed.push(Changed { name: column.name.clone(), old: position, new: Some(index) });
+            let position = old.columns.iter().position(|other| same_column(other, column));
+            let before = position.map(|position| value(old, &before.last_row, position));
+            let after = value(new, &self.version.row, index);
+            if before.as_ref().is_none_or(|before| before.text != after.text) {
+                changed.push(Changed { name: column.name.clone(), old: before, new: Some(after) });
             }
         }
         for (index, column) in old.columns.iter().enumerate() {
-            if !new.columns.iter().any(|other| same_column(old, column, new, other)) {
-                changed.push(Changed { name: column.name.clone(), old: Some(index), new: None });
+            if !new.columns.iter().any(|other| same_column(column, other)) {
+                let before = Some(value(old, &before.last_row, index));
+                changed.push(Changed { name: column.name.clone(), old: before, new: None });
             }
         }
         changed
@@ -106,9 +115,8 @@ impl Step<'_> {
         let ended_by = end.as_ref().map(|_| if self.updated_later { "update" } else { "delete" });
         let mut changed = Map::new();
         for change in self.changed() {
-            let old = self.before.and_then(|before| cell_json(before, change.old));
-            let new = cell_json(self.version, change.new);
-            changed.insert(change.name, json!([old, new]));
+            let json = |cell: Option<Cell>| cell.map_or(Value::Null, |cell| cell.json);
+            changed.insert(change.name, json!([json(change.old), json(change.new)]));
         }
         let value = json!({
             "from": begin.version.0,
@@ -117,6 +125,12 @@ impl Step<'_> {
             "to_time": end.as_ref().map(|end| print::time_json(end.time)),
             "change": if self.before.is_some() { "update" } else { "insert" },
             "ended_by": ended_by,
+            "end_commit": end.as_ref().map(|end| json!({
+                "author": end.author,
+                "os_user": end.os_user,
+                "operation": end.operation,
+                "message": end.message,
+            })),
             "author": begin.author,
             "os_user": begin.os_user,
             "operation": begin.operation,
@@ -132,21 +146,19 @@ impl Step<'_> {
         let begin = self.database.commit_info(self.version.begin)?;
         if self.before.is_some() {
             writeln!(out, "{}", headline(&begin, "updated"))?;
-            for change in self.changed() {
-                let none = || "(no such column)".to_string();
-                let old = self.before.and_then(|before| cell_text(before, change.old)).unwrap_or_else(none);
-                let new = cell_text(self.version, change.new).unwrap_or_else(none);
-                writeln!(out, "    {}: {old} -> {new}", change.name)?;
+            let changed = self.changed();
+            if changed.is_empty() {
+                writeln!(out, "    (written again, equal)")?;
+            }
+            for Changed { name, old, new } in changed {
+                let text = |cell: Option<Cell>| cell.map_or("(no such column)".to_string(), |cell| cell.text);
+                writeln!(out, "    {name}: {} -> {}", text(old), text(new))?;
             }
         } else {
             writeln!(out, "{}", headline(&begin, "inserted"))?;
             for (index, column) in self.version.schema.columns.iter().enumerate() {
-                writeln!(
-                    out,
-                    "    {} = {}",
-                    column.name,
-                    cell_text(self.version, Some(index)).unwrap_or_default()
-                )?;
+                let value = value_text(&column.column_type, &self.version.row, index, 0);
+                writeln!(out, "    {} = {value}", column.name)?;
             }
         }
         match self.end()? {
@@ -164,24 +176,14 @@ fn same_column(old_schema: &TableSchema, old: &Column, new_schema: &TableSchema,
             && old_schema.column(new.id).is_none())
 }
 
+/// A column, as it was and as it became.
 struct Changed {
     name: String,
-    old: Option<usize>,
-    new: Option<usize>,
+    old: Option<Cell>,
+    new: Option<Cell>,
 }
 
-fn cell_text(version: &RowVersion, column: Option<usize>) -> Option<String> {
-    let column = column?;
-    Some(value_text(&version.schema.columns[column].column_type, &version.row, column, 0))
-}
-
-fn cell_json(version: &RowVersion, column: Option<usize>) -> Option<Value> {
-    let name = &version.schema.columns[column?].name;
-    row_to_json(&version.schema, &version.row, 0).get(name).cloned()
-}
-
-fn headline(info: &CommitInfo, what: &str) -> String {
-    let who = info.author.as_deref().unwrap_or(&info.os_user);
-    let why = info.message.as_deref().and_then(|message| message.lines().next()).unwrap_or(&info.operation);
-    format!("version {} {} {what} by {who}: {why}", info.version, print::time_or_start(info.time))
+struct Cell {
+    text: String,
+    json: Value,
 }

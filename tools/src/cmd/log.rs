@@ -4,7 +4,6 @@ use crate::args::LogArgs;
 use crate::print::commit::{CommitPrinter, Style};
 use crate::{Context, Result, Status, interrupt};
 use asof_engine::{AsOf, CommitInfo, CommitTime, Database, Version};
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
@@ -133,12 +132,13 @@ fn follow(
     Ok(Status::Done)
 }
 
-/// Which commits are shown.
+/// Which commits are shown: those that all that was asked for is true of.
 struct Wanted {
     table: Option<String>,
     author: Option<String>,
     operation: Option<String>,
     message: Option<String>,
+    meta: Vec<(String, String)>,
 }
 
 impl Wanted {
@@ -147,8 +147,9 @@ impl Wanted {
         Wanted {
             table: args.table.clone(),
             author: lower(&args.author),
-            operation: args.operation.clone(),
+            operation: args.operation.as_deref().map(joined),
             message: lower(&args.grep),
+            meta: args.meta.clone(),
         }
     }
 
@@ -158,11 +159,55 @@ impl Wanted {
                 texts.iter().flatten().any(|text| text.to_lowercase().contains(wanted.as_str()))
             })
         };
-        self.table.as_ref().is_none_or(|table| {
-            let changed: BTreeSet<&String> = info.schema_changes.iter().map(|(table, _)| table).collect();
-            info.tables.contains_key(table) || changed.contains(table)
-        }) && self.operation.as_ref().is_none_or(|operation| *operation == info.operation)
+        self.has_table(info)
+            && self.has_operation(info)
             && within(&self.author, &[info.author.as_deref(), Some(&info.os_user)])
             && within(&self.message, &[info.message.as_deref()])
+            && self.meta.iter().all(|(key, value)| info.meta.get(key) == Some(value))
+    }
+
+    fn is_of_table(&self, table: &String) -> bool {
+        self.table.as_ref().is_none_or(|wanted| wanted == table)
+    }
+
+    fn has_table(&self, info: &CommitInfo) -> bool {
+        let changed = info.schema_changes.iter().map(|(table, _)| table);
+        self.table.is_none() || info.tables.keys().chain(changed).any(|table| self.is_of_table(table))
+    }
+
+    /// Whether the commit was made by the operation, or changed a schema so, whatever it was made by: of the table alone
+    /// where one is named.
+    fn has_operation(&self, info: &CommitInfo) -> bool {
+        let Some(wanted) = &self.operation else { return true };
+        let mut changes = info.schema_changes.iter().filter(|(table, _)| self.is_of_table(table));
+        joined(&info.operation) == *wanted || changes.any(|(_, change)| schema_operation(change) == *wanted)
+    }
+}
+
+/// A schema change by the name of an operation: `add-column`, `drop-table`, `set-key`.
+fn schema_operation(change: &str) -> String {
+    change.split(' ').take(2).collect::<Vec<_>>().join("-")
+}
+
+/// The name of an operation as one lowercase word.
+fn joined(operation: &str) -> String {
+    operation.to_lowercase().replace([' ', '_'], "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_change_has_the_name_of_an_operation() {
+        for (change, operation) in [
+            ("add column drop table", "add-column"),
+            ("rename column a to b", "rename-column"),
+            ("create table", "create-table"),
+            ("set key (id)", "set-key"),
+        ] {
+            assert_eq!(schema_operation(change), operation);
+        }
+        assert_eq!(joined("Create Table"), "create-table");
     }
 }

@@ -148,6 +148,13 @@ impl<'a> CommitPrinter<'a> {
     }
 }
 
+/// What a commit did, on one line: when, who, and why.
+pub fn headline(info: &CommitInfo, what: &str) -> String {
+    let who = info.author.as_deref().unwrap_or(&info.os_user);
+    let why = info.message.as_deref().and_then(|message| message.lines().next()).unwrap_or(&info.operation);
+    format!("version {} {} {what} by {who}: {why}", info.version, time_or_start(info.time))
+}
+
 /// What a commit without message did: the operation with the files it took in, and the schemas it changed.
 fn describe(info: &CommitInfo) -> String {
     let mut what = info.operation.clone();

@@ -33,6 +33,40 @@ fn the_log_is_newest_first_and_can_be_narrowed() {
 }
 
 #[test]
+fn the_log_has_schema_changes_whatever_made_them() {
+    let shop = shop();
+    shop.ok(&["alter-table", "db", "customers", "add age int8, rename city to town", "--meta", "ticket=8"]);
+    shop.write("new.csv", "id,name,town,age,mail\n2,Bob,Rome,31,b@x\n3,Cy,,,\n");
+    shop.ok(&["import", "db", "customers", "new.csv", "--evolve", "--author", "Dora Maar"]);
+    shop.ok(&["drop-table", "db", "gold.parts", "--author", "Eve"]);
+    let log = |words: &[&str]| versions(&shop.json_lines(&[&["log", "db"], words].concat()));
+    for (operation, expected) in [
+        ("add-column", &[6, 5][..]),
+        ("rename-column", &[5]),
+        ("alter-table", &[5]),
+        ("import", &[6]),
+        ("create-table", &[4, 1]),
+        ("CREATE_TABLE", &[4, 1]),
+        ("drop-table", &[7]),
+        ("drop-column", &[]),
+    ] {
+        assert_eq!(log(&["--operation", operation]), expected, "{operation}");
+    }
+    assert_eq!(log(&["--operation", "create-table", "--table", "customers"]), [1]);
+    // Several together, and times right at their edges.
+    assert_eq!(log(&["--operation", "add-column", "--author", "dora"]), [6]);
+    assert_eq!(log(&["--operation", "create-table", "--until", "2025-04-01"]), [4, 1]);
+    assert_eq!(log(&["--operation", "create-table", "--until", "2025-03-31T23:59:59.999999"]), [1]);
+    assert_eq!(log(&["--operation", "create-table", "--since", "2025-01-01T00:00:00.000001"]), [4]);
+    assert_eq!(log(&["--table", "customers", "--since", "2025-02-01", "--until", "2025-03-01"]), [3, 2]);
+    assert_eq!(log(&["--author", "dora", "--since", "3"]), [6]);
+    assert_eq!(log(&["--meta", "ticket=7"]), [2]);
+    assert_eq!(log(&["--meta", "ticket=8", "--operation", "add-column"]), [5]);
+    assert_eq!(log(&["--meta", "ticket=7", "--author", "Eve"]), [] as [u64; 0]);
+    assert_eq!(shop.run(&["log", "db", "--meta", "ticket"]).status, 2);
+}
+
+#[test]
 fn a_commit_has_all_its_fields() {
     let shop = shop();
     shop.ok(&["tag", "db", "feb", "2"]);

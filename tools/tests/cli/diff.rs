@@ -165,8 +165,6 @@ fn gates_refuse_with_the_reason() {
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let shop = shop();
-    let error = shop.fails(2, &["diff", "db", "3", "1", "-q"]);
-    assert!(error.contains("FROM (version 3) is later than TO (version 1)"), "{error}");
     let error = shop.fails(3, &["diff", "db", "1", "3", "customer", "-q"]);
     assert!(error.contains("customers"), "{error}");
     shop.fails(3, &["diff", "db", "1", "99", "-q"]);

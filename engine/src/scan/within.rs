@@ -1,0 +1,91 @@
+//! Row versions that were alive at some version of a range: each is read once, however many versions show it.
+//!
+//! Row groups that can have none, by the begins and ends they hold or by the statistics of the columns that a filter
+//! reads, are not read.
+
+use super::{Life, flatten, memory_chunks, memtable_for, merged, runs_of, wanted};
+use crate::api::Filter;
+use crate::error::Result;
+use crate::pool;
+use crate::state::State;
+use crate::store::chunk::{Chunk, Chunks};
+use crate::store::group_scan::{Detail, GroupTask};
+use arrow::compute::filter_record_batch;
+use asof_mvcc::{Column, Keys, Table, Version};
+
+/// What is asked of a table's row versions.
+pub(crate) struct WithinQuestion<'a> {
+    /// The first and the last version.
+    pub(crate) range: (Version, Version),
+    /// Columns by id, under names of which none is given twice.
+    pub(crate) columns: &'a [Column],
+    /// Which rows, by those names.
+    pub(crate) filter: Option<Filter>,
+    /// Whether rows come in order of key, then begin, with their keys; as they lie otherwise, and without.
+    pub(crate) ordered: bool,
+}
+
+/// The row versions that pass. Ends after the last version are not told.
+pub(crate) fn row_versions_within(
+    state: &State,
+    table: &Table,
+    question: WithinQuestion<'_>,
+) -> Result<Chunks> {
+    let WithinQuestion { range: (first, last), columns, filter, ordered } = question;
+    if let Some(filter) = &filter {
+        filter.check(columns)?;
+    }
+    let (wanted, life) = (wanted(table, columns), Life::Within { first, last });
+    let memtable = memtable_for(state, table, life);
+    let mut runs = runs_of(state, table, memtable.as_deref(), life, true)?;
+    if let Some(filter) = &filter {
+        for run in &mut runs {
+            let mut kept = Vec::with_capacity(run.len());
+            for task in run.drain(..) {
+                if filter.may_pass(&task.file, task.group, columns)? {
+                    kept.push(task);
+                }
+            }
+            *run = kept;
+        }
+        runs.retain(|run| !run.is_empty());
+    }
+    let memory = match &memtable {
+        Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
+        None => Vec::new(),
+    };
+    let threads = state.generation.open_files().threads;
+    let detail = Detail { keys: ordered, lives: true };
+    let chunks: Chunks = match ordered {
+        true => merged(runs, memory, &wanted, detail, threads),
+        false => {
+            let read =
+                move |task: GroupTask| task.chunks(wanted.clone(), detail).collect::<Result<Vec<Chunk>>>();
+            let groups = pool::ahead(threads, runs.into_iter().flatten(), read);
+            Box::new(groups.flat_map(flatten).chain(memory.into_iter().map(Ok)))
+        }
+    };
+    Ok(match filter {
+        None => chunks,
+        Some(filter) => Box::new(chunks.map(move |chunk| passing(chunk?, &filter))),
+    })
+}
+
+/// The rows of a chunk that pass.
+fn passing(chunk: Chunk, filter: &Filter) -> Result<Chunk> {
+    let passes = filter.evaluate(&chunk.rows)?;
+    if passes.true_count() == chunk.len() {
+        return Ok(chunk);
+    }
+    let kept = || passes.values().set_indices();
+    let mut keys = Keys::default();
+    if !chunk.keys.is_empty() {
+        kept().for_each(|row| keys.push(chunk.keys.get(row)));
+    }
+    Ok(Chunk {
+        keys,
+        begins: kept().map(|row| chunk.begins[row]).collect(),
+        ends: kept().map(|row| chunk.ends[row]).collect(),
+        rows: filter_record_batch(&chunk.rows, &passes)?,
+    })
+}
