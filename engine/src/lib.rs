@@ -34,6 +34,7 @@ mod garbage;
 mod generation;
 pub mod guard;
 mod history;
+pub mod hold;
 mod inspect;
 pub mod json;
 mod key_range;
