@@ -242,3 +242,48 @@ impl DiskFile for OpenFile {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::hex::Hex;
+    use crate::sealed::unseal;
+    use crate::shipment::{KIND, Shipment};
+
+    /// Numbers as a hostile hand would write them.
+    const EXTREMES: [&str; 7] =
+        ["0", "1", "-1", "4611686018427387904", "9223372036854775807", "18446744073709551615", "1e30"];
+
+    #[test]
+    fn hostile_numbers_in_a_shipment_are_refused_or_planned_with() {
+        let page = include_str!("../FORMAT.md");
+        let shown = page.split_once("```shipment\n").unwrap().1.split_once("\n```").unwrap().0;
+        let json = shown.split_once('\n').unwrap().1;
+        let is_digit = |at: usize| json.as_bytes()[at].is_ascii_digit();
+        let starts = (1..json.len()).filter(|at| is_digit(*at) && b"[,:-".contains(&json.as_bytes()[at - 1]));
+        let mut planned = 0;
+        for start in starts {
+            let end = (start..).find(|at| !is_digit(*at)).unwrap();
+            for extreme in EXTREMES {
+                let changed = format!("{}{extreme}{}", &json[..start], &json[end..]);
+                let digest = Hex(*blake3::hash(changed.as_bytes()).as_bytes());
+                let document = format!("{KIND} 1 {digest}\n{changed}");
+                let Ok((shipment, digest)) = unseal::<Shipment>(KIND, document.as_bytes(), "it") else {
+                    continue;
+                };
+                let mut index = Index::empty(shipment.database, shipment.lineage);
+                if index.add(shipment, digest, "there").is_err() {
+                    continue;
+                }
+                assert_eq!(index.check(), Ok(()));
+                let ranges = crate::plan::ranges(&index, "there");
+                planned += u64::from(ranges.is_ok_and(|ranges| !ranges.is_empty()));
+                let shown = Shown::of(index);
+                assert!(shown.files.len() <= 1);
+            }
+        }
+        assert!(planned > 50, "only {planned} were planned with");
+    }
+}

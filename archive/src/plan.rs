@@ -91,7 +91,7 @@ impl Plan {
             wanted.push((segment_path(from.segment), Some(from.offset)));
         } else {
             let loads = index.loads.iter();
-            let loads = loads.filter(|(version, _)| (base.manifest.version + 1..=target).contains(version));
+            let loads = loads.filter(|(version, _)| base.manifest.version < *version && *version <= target);
             wanted.extend(loads.map(|(_, path)| (path.clone(), None)));
             let last = last_segment(index, &base, target);
             if last.saturating_sub(from.segment) > index.files.len() as u64 {
@@ -199,7 +199,7 @@ pub fn ranges(index: &Index, archive: &str) -> Result<Vec<Range>> {
             Some(range) if range.base == base => range.last = last,
             _ => ranges.push(Range { first, last, base }),
         }
-        first = last + 1;
+        first = last.saturating_add(1);
     }
     Ok(ranges)
 }
