@@ -125,7 +125,6 @@ fn a_damaged_file_of_the_database_is_not_shipped() {
     let error = world.archiver().ship(&go_on).unwrap_err().to_string();
     let name = data.file_name().unwrap().to_str().unwrap();
     assert!(error.contains(name) && error.contains("nothing was shipped"), "{error}");
-    assert!(files(&world.path("archive/shipments").parent().unwrap().to_path_buf()).len() < 100);
     assert!(!shipment(&world, 1).exists());
     bytes[100] ^= 1;
     std::fs::write(&data, &bytes).unwrap();
