@@ -263,6 +263,11 @@ impl Database {
         Database { inner, _guard: None }
     }
 
+    /// Ends the upkeep that this handle keeps going, if it is the last; gives what it is a handle of.
+    pub(crate) fn into_inner(self) -> Arc<Inner> {
+        self.inner
+    }
+
     /// The directory, absolute.
     pub fn path(&self) -> &Path {
         self.inner.layout.root()
@@ -480,6 +485,11 @@ impl Inner {
     /// Now.
     pub(crate) fn now(&self) -> CommitTime {
         self.options.clock.now()
+    }
+
+    /// What rendered files are known by: versions of one number differ between lineages.
+    pub(crate) fn lineage(&self) -> [u8; 16] {
+        self.state().generation.manifest().lineage_id
     }
 
     /// The cache of rendered files.

@@ -37,7 +37,7 @@ impl Database {
         let (latest, _) = self.readable()?;
         let schema = commits_schema();
         let key = ViewKey {
-            database: self.id(),
+            lineage: self.inner.lineage(),
             table: 0,
             changed: latest,
             schema: crate::view::schema_digest(&schema),
