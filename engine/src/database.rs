@@ -263,6 +263,11 @@ impl Database {
         Database { inner, _guard: None }
     }
 
+    /// Ends the upkeep that this handle keeps going, if it is the last; gives what it is a handle of.
+    pub(crate) fn into_inner(self) -> Arc<Inner> {
+        self.inner
+    }
+
     /// The directory, absolute.
     pub fn path(&self) -> &Path {
         self.inner.layout.root()

@@ -24,6 +24,7 @@ pub mod compact;
 pub mod compare;
 mod copies;
 mod counting;
+mod cut;
 mod database;
 mod diff;
 pub mod error;
