@@ -13,6 +13,7 @@ use crate::codec::records::{TableRecord, TagRecord};
 use crate::compact::cells::{Cells, Lifetime};
 use crate::compact::policy::{Parameters, VersionsMeasure, VisibleRows, live_runs};
 use crate::copies;
+use crate::cut::leave_old_lineage;
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
@@ -75,6 +76,7 @@ pub(crate) fn while_locked<T>(
     let Some(lock) = lock(inner, wait)? else { return Ok(None) };
     inner.follow()?;
     finish_installation(inner)?;
+    leave_old_lineage(inner)?;
     let done = work(inner)?;
     collect_garbage(inner)?;
     unlock(inner, &*lock)?;
@@ -228,7 +230,7 @@ fn write_files(
 }
 
 /// A table as it was known at a version.
-fn table_up_to(table: &Table, version: Version) -> Option<Table> {
+pub(crate) fn table_up_to(table: &Table, version: Version) -> Option<Table> {
     let mut table = table.clone();
     table.schemas.retain(|(from, _)| *from <= version);
     table.lives.retain(|(from, _)| *from <= version);

@@ -112,6 +112,9 @@ impl Disk for CountingDisk {
     fn process_id(&self) -> u32 {
         self.inner.process_id()
     }
+    fn is_selection(&self) -> bool {
+        self.inner.is_selection()
+    }
 }
 
 #[derive(Debug)]

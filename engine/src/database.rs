@@ -44,7 +44,7 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) disk: Arc<CountingDisk>,
     pub(crate) id: [u8; 16],
-    access: Access,
+    pub(crate) access: Access,
     state: RwLock<Arc<State>>,
     log: OnceLock<Log>,
     follower: Mutex<Follower>,
@@ -261,6 +261,11 @@ impl Database {
     /// A handle that does not keep upkeep going: upkeep's own.
     pub(crate) fn without_upkeep(inner: Arc<Inner>) -> Database {
         Database { inner, _guard: None }
+    }
+
+    /// Ends the upkeep that this handle keeps going, if it is the last; gives what it is a handle of.
+    pub(crate) fn into_inner(self) -> Arc<Inner> {
+        self.inner
     }
 
     /// The directory, absolute.
@@ -480,6 +485,11 @@ impl Inner {
     /// Now.
     pub(crate) fn now(&self) -> CommitTime {
         self.options.clock.now()
+    }
+
+    /// What rendered files are known by: versions of one number differ between lineages.
+    pub(crate) fn lineage(&self) -> [u8; 16] {
+        self.state().generation.manifest().lineage_id
     }
 
     /// The cache of rendered files.
@@ -786,7 +796,11 @@ impl State {
 impl From<asof_wal::Error> for Error {
     fn from(error: asof_wal::Error) -> Error {
         let kind = match &error {
-            asof_wal::Error::Io { source, .. } => Error::from(std::io::Error::from(source.kind())).kind(),
+            asof_wal::Error::Io { source, .. } => match source.get_ref().and_then(|own| own.downcast_ref()) {
+                // Disks that are no file system know more.
+                Some(own) => Error::kind(own),
+                None => Error::from(std::io::Error::from(source.kind())).kind(),
+            },
             asof_wal::Error::Corrupt { .. } | asof_wal::Error::Missing { .. } => ErrorKind::Corrupt,
             asof_wal::Error::Unsupported { .. } => ErrorKind::Unsupported,
             asof_wal::Error::Locked { .. } => ErrorKind::Locked,

@@ -96,6 +96,11 @@ impl Generation {
         &self.leased.manifest
     }
 
+    /// The locked file that keeps the manifest; none on media without locks.
+    pub fn lease(&self) -> Option<&Arc<dyn DiskFile>> {
+        self.leased.lease.as_ref()
+    }
+
     /// The version up to which everything reads without the log.
     pub fn version(&self) -> Version {
         self.manifest().version()

@@ -96,6 +96,11 @@ pub fn table_and_file(name: &str, suffix: &str) -> Option<(TableId, FileId)> {
     Some((hex(table, 8)? as TableId, hex(file, 16)?))
 }
 
+/// The table in the name of a changes file.
+pub fn changes_table(name: &str) -> Option<TableId> {
+    hex(name.strip_suffix(".changes")?, 8).map(|table| table as TableId)
+}
+
 /// The file in the name of an ids file.
 pub fn ids_file(name: &str) -> Option<FileId> {
     hex(name.strip_suffix(".ids")?, 16)

@@ -170,7 +170,7 @@ pub struct VariableRecord {
 pub struct Manifest {
     /// The database's id.
     pub database_id: [u8; 16],
-    /// The lineage's id: another one after a recovery from an archive.
+    /// The lineage's id: another one after the database was cut.
     pub lineage_id: [u8; 16],
     /// The manifest's number, from 1.
     pub number: u64,
@@ -250,7 +250,7 @@ pub struct Leased {
     /// The manifest.
     pub manifest: Manifest,
     /// The locked file; `None` on media without locks.
-    _lease: Option<Arc<dyn DiskFile>>,
+    pub(crate) lease: Option<Arc<dyn DiskFile>>,
 }
 
 /// The numbers of the manifests there are, newest first.
@@ -335,5 +335,5 @@ pub fn lease(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<Option<Lea
             manifest.number
         )));
     }
-    Ok(Some(Leased { manifest, _lease: lease }))
+    Ok(Some(Leased { manifest, lease }))
 }

@@ -254,7 +254,7 @@ impl Snapshot {
             }
         }
         let key = ViewKey {
-            database: self.inner.id,
+            lineage: self.inner.lineage(),
             table: entry.id,
             changed: self.table(table)?.changed,
             schema: crate::view::schema_digest(&schema),

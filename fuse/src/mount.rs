@@ -197,9 +197,13 @@ fn file_system_options(database: &Database, options: MountOptions) -> Result<Fil
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut permissions = Permissions::of_mounter(uid, gid);
     if options.allow_other {
-        permissions = permissions.with_directory(database.path()).map_err(|error| {
-            Error::system(format!("asking for the modes of {}", database.path().display()), error)
-        })?;
+        permissions = match permissions.with_directory(database.path()) {
+            // It lies in an object store, which has no modes.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => permissions,
+            with_directory => with_directory.map_err(|error| {
+                Error::system(format!("asking for the modes of {}", database.path().display()), error)
+            })?,
+        };
     }
     if let Some(mode) = options.mode {
         permissions = permissions.with_mode(mode);

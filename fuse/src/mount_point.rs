@@ -131,20 +131,25 @@ pub fn check(directory: &Path, database: &Path) -> Result<PathBuf> {
             )),
         });
     }
-    let database = database
-        .canonicalize()
-        .map_err(|error| Error::system(format!("finding the database {}", database.display()), error))?;
-    if path.starts_with(&database) {
-        return Err(refuse(format!(
-            "it lies inside the database {}; choose another place",
-            database.display()
-        )));
-    }
-    if database.starts_with(&path) {
-        return Err(refuse(format!(
-            "the mount would cover the database {}; choose another place",
-            database.display()
-        )));
+    match database.canonicalize() {
+        Ok(database) if path.starts_with(&database) => {
+            return Err(refuse(format!(
+                "it lies inside the database {}; choose another place",
+                database.display()
+            )));
+        }
+        Ok(database) if database.starts_with(&path) => {
+            return Err(refuse(format!(
+                "the mount would cover the database {}; choose another place",
+                database.display()
+            )));
+        }
+        Ok(_) => {}
+        // It lies in an object store, and is covered by nothing.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(Error::system(format!("finding the database {}", database.display()), error));
+        }
     }
     if is_mounted_on_demand(&path)? {
         return Ok(path);

@@ -128,6 +128,15 @@ pub enum Command {
     Checkpoint(CheckpointArgs),
     /// Part dead row versions from living ones, so that any version reads fast; prints the plan unless --execute
     Compact(CompactArgs),
+    /// Ship what is new to a directory or an object store, once or continuously
+    #[cfg(feature = "archive")]
+    Archive(crate::cmd::archive::ArchiveArgs),
+    /// Make a database of an archive, at any version or time
+    #[cfg(feature = "archive")]
+    Recover(crate::cmd::recover::RecoverArgs),
+    /// Copy a live database into a new directory
+    #[cfg(feature = "archive")]
+    Backup(crate::cmd::backup::BackupArgs),
     /// Check every checksum and invariant
     Verify(VerifyArgs),
     /// Sizes, settings, leases

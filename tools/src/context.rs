@@ -4,7 +4,7 @@
 //! output that goes away ends the command quietly, with success.
 
 use crate::args::{Color, Globals};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use asof_engine::{Database, Options, Resolved, Snapshot, Version};
 use jiff::tz::TimeZone;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -65,6 +65,7 @@ impl Context {
 
     /// Opens a database for reading and writing.
     pub fn open(&self, path: &Path) -> Result<Database> {
+        refuse_archive(path)?;
         Ok(self.note_opened(Database::open(path, self.options())?))
     }
 
@@ -75,6 +76,10 @@ impl Context {
 
     /// Opens a database for reading, with options of the caller's.
     pub fn open_read_only_with(&self, path: &Path, options: Options) -> Result<Database> {
+        #[cfg(feature = "archive")]
+        if asof_archive::is_archive(path) {
+            return Ok(self.note_opened(asof_archive::open_database(path, options)?));
+        }
         Ok(self.note_opened(Database::open_read_only(path, options)?))
     }
 
@@ -85,6 +90,7 @@ impl Context {
 
     /// The same, with options of the caller's.
     pub fn open_or_create_with(&self, path: &Path, options: Options) -> Result<Database> {
+        refuse_archive(path)?;
         let exists = Database::exists(path, &options)?;
         let database = self.note_opened(Database::open_or_create(path, options)?);
         if !exists {
@@ -95,6 +101,7 @@ impl Context {
 
     /// Makes a database in a directory that is missing or empty, and says so.
     pub fn create(&self, path: &Path) -> Result<Database> {
+        refuse_archive(path)?;
         let database = self.note_opened(Database::create(path, self.options())?);
         self.note(format_args!("made the database {}", path.display()));
         Ok(database)
@@ -203,6 +210,20 @@ impl Context {
     pub fn report(&self, error: &Error) {
         report(error, self.json);
     }
+}
+
+/// Archives are for reading.
+fn refuse_archive(path: &Path) -> Result<()> {
+    #[cfg(feature = "archive")]
+    if asof_archive::is_archive(path) {
+        let message = format!(
+            "{0} is an archive, which is read-only; 'asof recover {0} DB' makes a database of it",
+            path.display()
+        );
+        return Err(Error::new(Status::Failed, asof_engine::ErrorKind::ReadOnly.code(), message));
+    }
+    let _ = path;
+    Ok(())
 }
 
 /// Standard output, named in its errors.

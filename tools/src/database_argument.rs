@@ -17,8 +17,12 @@ pub fn parse(words: &[OsString], database: Option<&OsStr>) -> Result<Cli, clap::
     Cli::from_arg_matches(&matches)
 }
 
-/// Whether a database is where a path leads. What cannot be looked at counts: the command's error says more.
+/// Whether a database, or an archive of one, is where a path leads. What cannot be looked at counts: the command's error says more.
 fn has_database(path: &Path) -> bool {
+    #[cfg(feature = "archive")]
+    if asof_archive::is_archive(path) {
+        return true;
+    }
     asof_engine::Database::exists(path, &asof_engine::Options::default()).unwrap_or(true)
 }
 

@@ -141,6 +141,12 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::Umount(args) => cmd::umount::run(args, context),
         Command::Checkpoint(args) => cmd::checkpoint::run(args, context),
         Command::Compact(args) => cmd::compact::run(args, context),
+        #[cfg(feature = "archive")]
+        Command::Archive(args) => cmd::archive::run(args, context),
+        #[cfg(feature = "archive")]
+        Command::Recover(args) => cmd::recover::run(args, context),
+        #[cfg(feature = "archive")]
+        Command::Backup(args) => cmd::backup::run(args, context),
         Command::Verify(args) => cmd::verify::run(args, context),
         Command::Info(args) => cmd::info::run(args, context),
         Command::Torture(args) => cmd::torture::run(args, context),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "archive")]
+mod archives;
 mod cli;
 mod input;
 mod mounts;

@@ -92,6 +92,11 @@ pub trait Disk: Send + Sync + Debug + 'static {
     /// The number of the calling process.
     fn process_id(&self) -> u32;
 
+    /// Whether it shows copies of files that lie elsewhere, and not those that are superseded.
+    fn is_selection(&self) -> bool {
+        false
+    }
+
     /// Whether a path exists.
     fn exists(&self, path: &Path) -> io::Result<bool> {
         match self.metadata(path) {

@@ -1,7 +1,8 @@
-//! What the tests need beside a Rust toolchain: a few programs, and a Python environment with readers of our files.
+//! What the tests need beside a Rust toolchain: a few programs, and Python environments with readers of our files and
+//! with a server for archives.
 //!
 //! Programs come from the system's packages where this runs as root on a machine with apt-get; elsewhere the line to run
-//! is named and nothing is tested. The environment lies in the target directory and is made anew when its pins change.
+//! is named and nothing is tested. The environments lie in the target directory and are made anew when their pins change.
 
 use crate::run::{Done, Step, is_installed, root, target_dir};
 use std::fs;
@@ -22,13 +23,14 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("sqlite3", "sqlite3"),
 ];
 
-/// The pins of the Python environment.
-const READERS: &str = "xtask/readers.txt";
+/// The Python environments: their directories, and their pins. Not one, for what they need does not go together.
+const ENVIRONMENTS: [(&str, &str); 2] = [("venv", "xtask/readers.txt"), ("venv-server", "xtask/server.txt")];
 
 /// Sets up what is missing.
 pub fn run() -> Done {
     programs()?;
-    readers(&target_dir()?.join("venv"))
+    let target = target_dir()?;
+    ENVIRONMENTS.iter().try_for_each(|(name, pins)| environment(&target.join(name), pins))
 }
 
 fn programs() -> Done {
@@ -69,16 +71,16 @@ fn is_root() -> bool {
     uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0")
 }
 
-/// Makes the Python environment, unless it is there with these pins.
-fn readers(venv: &Path) -> Done {
+/// Makes a Python environment, unless it is there with these pins.
+fn environment(venv: &Path, pins_name: &str) -> Done {
     let fail = |path: &Path| {
         let path = path.display().to_string();
         move |error: std::io::Error| format!("{path}: {error}")
     };
-    let pins_file = root().join(READERS);
+    let pins_file = root().join(pins_name);
     let pins = fs::read_to_string(&pins_file).map_err(fail(&pins_file))?;
     // Written last: an environment that was left half made has none.
-    let stamp = venv.join("readers.txt");
+    let stamp = venv.join(Path::new(pins_name).file_name().expect("a file's name"));
     if fs::read_to_string(&stamp).is_ok_and(|made| made == pins) {
         return Ok(());
     }
@@ -95,8 +97,8 @@ fn readers(venv: &Path) -> Done {
     let python = venv.join("bin/python");
     let python = python.to_str().expect("it begins with the environment's path");
     let flags = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"];
-    Step::new(python, &flags).args(&["--requirement", READERS]).run().map_err(|error| {
-        format!("{error}; the readers of {READERS} need Python 3.11 or later and a package index")
+    Step::new(python, &flags).args(&["--requirement", pins_name]).run().map_err(|error| {
+        format!("{error}; the packages of {pins_name} need Python 3.11 or later and a package index")
     })?;
     fs::write(&stamp, pins).map_err(fail(&stamp))
 }

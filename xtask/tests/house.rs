@@ -9,20 +9,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each member, and the members it may depend on, tests and benchmarks included.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("wal", &[]),
     ("mvcc", &[]),
     ("engine", &["wal", "mvcc"]),
     ("fuse", &["engine"]),
     ("sql", &["engine"]),
+    ("archive", &["wal", "engine"]),
     ("torture", &["wal", "engine"]),
-    ("tools", &["engine", "fuse", "sql", "torture"]),
+    ("tools", &["engine", "fuse", "sql", "archive", "torture"]),
     ("benches", &["wal", "mvcc", "engine", "fuse", "tools"]),
     ("xtask", &[]),
 ];
 
 /// Each crate from outside that only some members may name.
-const NAMED_BY: [(&str, &[&str]); 12] = [
+const NAMED_BY: [(&str, &[&str]); 13] = [
     ("fuser", &["fuse"]),
     ("clap", &["tools"]),
     ("clap_complete", &["tools"]),
@@ -32,8 +33,9 @@ const NAMED_BY: [(&str, &[&str]); 12] = [
     ("parquet", &["engine"]),
     ("criterion", &["wal", "benches"]),
     ("datafusion", &["sql"]),
-    ("futures", &["sql"]),
-    ("tokio", &["sql"]),
+    ("futures", &["sql", "archive"]),
+    ("tokio", &["sql", "archive"]),
+    ("object_store", &["archive"]),
     ("rustyline", &["tools"]),
 ];
 

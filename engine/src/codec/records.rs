@@ -673,6 +673,12 @@ impl CommitPayload {
         Ok(content.changes.iter().flat_map(|change| &change.files).map(|file| file.id).collect())
     }
 
+    /// What it says of these files.
+    pub fn file_records(&self) -> Result<Vec<DataFileRecord>> {
+        let content = content_record(&self.content)?;
+        Ok(content.changes.into_iter().flat_map(|change| change.files).collect())
+    }
+
     /// The changes of rows. `schema_of` gives the schema of a table by index.
     pub fn changes(
         &self,

@@ -1,10 +1,11 @@
 //! Rewrites data files of a table: their living rows to live files, their dead rows to cells.
 //!
 //! Reads the files twice or more: first the lives alone, to know the cells, then the rows, in order of
-//! keys, as many cells at a time as fit into memory. No answer changes: every row version goes to one new
-//! file with the begin and the end it had at the manifest's version.
+//! keys, as many cells at a time as fit into memory. Every row version that [`Keep`] keeps goes to one new
+//! file with the begin and the end that it gives it; compaction keeps all, and no answer changes.
 
 use super::cells::{Cells, Lifetime};
+use super::keep::Keep;
 use super::policy::{Parameters, VersionsMeasure, VisibleRows, live_runs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generation::{Dead, Generation};
@@ -35,6 +36,7 @@ pub(crate) struct Rewrite<'a> {
     pub generation: &'a Generation,
     pub table: &'a Table,
     pub records: Vec<&'a DataFileRecord>,
+    pub keep: Keep,
     pub parameters: &'a Parameters,
     pub visible: &'a VisibleRows,
     /// Bytes of rows held at a time.
@@ -52,6 +54,18 @@ impl Source {
         let first = self.dead.partition_point(|(row, _)| *row < start);
         self.dead.get(first).is_some_and(|(row, _)| row - start < self.file.groups[group].rows)
     }
+}
+
+/// The lives of the rows that are kept.
+struct Lives {
+    /// Those of dead rows: a sample, if there are many.
+    dead: Vec<Lifetime>,
+    /// How many each of the sample stands for.
+    weight: u64,
+    /// How many living rows began at each version.
+    living: BTreeMap<u64, u64>,
+    /// All that are kept.
+    kept: u64,
 }
 
 /// Lives in rough: what of a row group's rows may be wanted.
@@ -73,14 +87,14 @@ impl Bounds {
 }
 
 impl Rewrite<'_> {
-    /// Writes the new files.
-    pub fn write(&self, output: &mut Output<'_>, pace: &mut Pace<'_>) -> Result<()> {
+    /// Writes the new files; gives how many rows are kept.
+    pub fn write(&self, output: &mut Output<'_>, pace: &mut Pace<'_>) -> Result<u64> {
         let mut sources = Vec::new();
         for record in &self.records {
             let dead = self.generation.dead(self.table.id, record.id)?;
             sources.push(Source { file: self.generation.open(record)?, dead });
         }
-        let (mut dead, weight, living) = self.lives(&sources, pace)?;
+        let Lives { mut dead, weight, living, kept } = self.lives(&sources, pace)?;
         let columns = self.columns(&sources)?;
         let wanted = crate::scan::wanted(self.table, &columns);
         let runs = live_runs(&living.into_iter().collect::<Vec<_>>(), self.visible, self.parameters);
@@ -88,16 +102,17 @@ impl Rewrite<'_> {
         for (index, first) in runs.iter().enumerate() {
             let next = runs.get(index + 1).copied().unwrap_or(u64::MAX);
             let first = *first;
-            let life: LifeFilter = Arc::new(move |begin: Version, end: Version| {
+            let life = self.life_filter(move |begin: Version, end: Version| {
                 end == Version::FOREVER && first <= begin.0 && begin.0 < next
             });
-            let bounds = Bounds { begins: (first, next - 1), ends: (u64::MAX, u64::MAX) };
+            let alive_from = self.keep.alive_from();
+            let bounds = Bounds { begins: (first, next - 1), ends: (alive_from, u64::MAX) };
             writing.begin_run();
             self.stream(&sources, &wanted, bounds, life, &mut writing, pace)?;
         }
         writing.finish()?;
         if dead.is_empty() {
-            return Ok(());
+            return Ok(kept);
         }
         let measure = VersionsMeasure::new(self.visible, self.parameters);
         let cells = Arc::new(Cells::partition(&mut dead, weight, &measure));
@@ -115,28 +130,24 @@ impl Rewrite<'_> {
             let all = bounds[first..last].iter().copied().reduce(Bounds::and).unwrap_or(Bounds::ALL);
             if rows > rows_max {
                 writing.begin_run();
-                let life = of_cells(&cells, first, last);
+                let life = self.of_cells(&cells, first, last);
                 self.stream(&sources, &wanted, all, life, &mut writing, pace)?;
             } else {
                 self.gather(&sources, &wanted, all, (&cells, first, last), &mut writing, pace)?;
             }
             first = last;
         }
-        writing.finish()
+        writing.finish()?;
+        Ok(kept)
     }
 
-    /// The lives of dead rows (a sample, if there are many, of which each stands for so many), and how many living rows
-    /// began at each version.
-    fn lives(
-        &self,
-        sources: &[Source],
-        pace: &mut Pace<'_>,
-    ) -> Result<(Vec<Lifetime>, u64, BTreeMap<u64, u64>)> {
+    /// The lives of the rows that are kept.
+    fn lives(&self, sources: &[Source], pace: &mut Pace<'_>) -> Result<Lives> {
         let rows: u64 = self.records.iter().map(|record| record.rows).sum();
         let weight = rows.div_ceil(LIVES_MAX).max(1);
         let mut living: BTreeMap<u64, u64> = BTreeMap::new();
         let mut dead = Vec::new();
-        let mut deaths = 0;
+        let (mut deaths, mut kept) = (0, 0);
         let all: LifeFilter = Arc::new(|_, _| true);
         for source in sources {
             for group in 0..source.file.groups.len() {
@@ -146,7 +157,9 @@ impl Rewrite<'_> {
                 let chosen = task.choose(true)?;
                 proceed(pace, chosen.count as u64)?;
                 for (begin, end) in chosen.begins.iter().zip(&chosen.ends) {
-                    if *end == Version::FOREVER {
+                    let Some((begin, end)) = self.keep.life(*begin, *end) else { continue };
+                    kept += 1;
+                    if end == Version::FOREVER {
                         *living.entry(begin.0).or_insert(0) += 1;
                         continue;
                     }
@@ -157,7 +170,34 @@ impl Rewrite<'_> {
                 }
             }
         }
-        Ok((dead, weight, living))
+        Ok(Lives { dead, weight, living, kept })
+    }
+
+    /// Asks of rows whether they are wanted with the life that they are given.
+    fn life_filter(&self, wants: impl Fn(Version, Version) -> bool + Send + Sync + 'static) -> LifeFilter {
+        let keep = self.keep.clone();
+        Arc::new(move |begin: Version, end: Version| {
+            keep.life(begin, end).is_some_and(|(begin, end)| wants(begin, end))
+        })
+    }
+
+    /// The dead rows of some cells.
+    fn of_cells(&self, cells: &Arc<Cells>, first: usize, last: usize) -> LifeFilter {
+        let cells = cells.clone();
+        self.life_filter(move |begin: Version, end: Version| {
+            end != Version::FOREVER
+                && (first..last).contains(&cells.cell_of(Lifetime { begin: begin.0, end: end.0 }))
+        })
+    }
+
+    /// A row on its way to a file, with the life that it is given.
+    fn output_row<'c>(&self, chunk: &'c Chunk, batch: usize, row: usize) -> OutputRow<'c> {
+        let kept = self.keep.life(chunk.begins[row], chunk.ends[row]);
+        let (begin, mut end) = kept.expect("rows that go are not wanted");
+        if planted(Bug::CompactionMovesEnds) && end != Version::FOREVER {
+            end = Version(end.0 + 1);
+        }
+        OutputRow { key: chunk.keys.get(row), begin, end, batch, row }
     }
 
     /// Every column that the files have, by id, each under its newest name and type.
@@ -184,13 +224,13 @@ impl Rewrite<'_> {
 
     /// The rows that `life` wants, in order of keys.
     fn rows(&self, sources: &[Source], wanted: &Wanted, bounds: Bounds, life: &LifeFilter) -> Chunks {
-        let mut streams = Vec::new();
+        let (mut streams, alive_from) = (Vec::new(), self.keep.alive_from());
         for source in sources {
             let within = |group: usize| {
                 let extent = &source.file.groups[group];
                 let may_end = match source.file.record.history {
                     true => extent.min_end <= bounds.ends.1 && bounds.ends.0 <= extent.max_end,
-                    false => bounds.ends.0 == u64::MAX || source.has_dead(group),
+                    false => bounds.ends.0 >= alive_from || source.has_dead(group),
                 };
                 may_end && extent.min_begin <= bounds.begins.1 && bounds.begins.0 <= extent.max_begin
             };
@@ -220,7 +260,7 @@ impl Rewrite<'_> {
             let chunk = chunk?;
             proceed(pace, chunk.len() as u64)?;
             let mut rows: Vec<OutputRow<'_>> =
-                (0..chunk.len()).map(|row| output_row(&chunk, 0, row)).collect();
+                (0..chunk.len()).map(|row| self.output_row(&chunk, 0, row)).collect();
             if planted(Bug::CompactionDropsRow) && rows.len() > 1 {
                 rows[1] = rows[0];
             }
@@ -239,7 +279,7 @@ impl Rewrite<'_> {
         writing: &mut RowsOutput<'_, '_>,
         pace: &mut Pace<'_>,
     ) -> Result<()> {
-        let life = of_cells(cells, first, last);
+        let life = self.of_cells(cells, first, last);
         let mut chunks = Vec::new();
         for chunk in self.rows(sources, wanted, bounds, &life) {
             let chunk = chunk?;
@@ -249,7 +289,7 @@ impl Rewrite<'_> {
         let mut of_cell: Vec<Vec<OutputRow<'_>>> = vec![Vec::new(); last - first];
         for (index, chunk) in chunks.iter().enumerate() {
             for row in 0..chunk.len() {
-                let row = output_row(chunk, index, row);
+                let row = self.output_row(chunk, index, row);
                 let cell = cells.cell_of(Lifetime { begin: row.begin.0, end: row.end.0 });
                 of_cell[cell - first].push(row);
             }
@@ -262,22 +302,6 @@ impl Rewrite<'_> {
         }
         Ok(())
     }
-}
-
-fn output_row(chunk: &Chunk, batch: usize, row: usize) -> OutputRow<'_> {
-    let mut end = chunk.ends[row];
-    if planted(Bug::CompactionMovesEnds) && end != Version::FOREVER {
-        end = Version(end.0 + 1);
-    }
-    OutputRow { key: chunk.keys.get(row), begin: chunk.begins[row], end, batch, row }
-}
-
-fn of_cells(cells: &Arc<Cells>, first: usize, last: usize) -> LifeFilter {
-    let cells = cells.clone();
-    Arc::new(move |begin: Version, end: Version| {
-        end != Version::FOREVER
-            && (first..last).contains(&cells.cell_of(Lifetime { begin: begin.0, end: end.0 }))
-    })
 }
 
 /// What rows of each cell begin and end within; of a sample nothing is known for sure.

@@ -5,6 +5,7 @@
 //! needs while it reads and writes rows. What a crash leaves is unknown to every manifest. Records of the
 //! log that name rows of files that are gone find them by key.
 
+use super::keep::Keep;
 use super::policy::{FileFacts, Parameters, Reason, Step, VisibleRows, plan};
 use super::rewrite::{Pace, Rewrite};
 use crate::checkpoint::{install, release_files, remove_leavings, while_locked};
@@ -185,7 +186,7 @@ pub(crate) fn measure(generation: &Generation, table: TableId, file: FileId) -> 
 }
 
 /// How many rows a table showed at its settled versions.
-fn visible_rows(generation: &Generation, table: TableId) -> Result<VisibleRows> {
+pub(crate) fn visible_rows(generation: &Generation, table: TableId) -> Result<VisibleRows> {
     let samples = generation.changes(table).sample(super::policy::VISIBLE_SAMPLES_MAX as u64)?;
     Ok(VisibleRows::new(samples.iter().map(|entry| (entry.version.0, entry.rows)).collect()))
 }
@@ -215,16 +216,15 @@ fn rewrite(
             generation,
             table,
             records: records.clone(),
+            keep: Keep::All,
             parameters: &step.parameters,
             visible: &visible,
             memory_bytes: inner.options.compaction_bytes(),
         };
-        rewrite.write(&mut output, pace)?;
-        let (read, written) = (
-            records.iter().map(|file| file.rows).sum::<u64>(),
-            output.data_files.iter().map(|file| file.rows).sum::<u64>(),
-        );
-        if read != written {
+        let kept = rewrite.write(&mut output, pace)?;
+        let written: u64 = output.data_files.iter().map(|file| file.rows).sum();
+        let read: u64 = records.iter().map(|file| file.rows).sum();
+        if kept != written || kept != read {
             return Err(Error::corrupt(format!(
                 "compaction of table {} read {read} row versions and wrote {written}; nothing has changed; run 'asof verify'",
                 table.name

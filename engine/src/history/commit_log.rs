@@ -122,6 +122,12 @@ impl CommitLog {
         if version == Version::ZERO { Ok(CommitTime::MIN) } else { Ok(self.entry(version)?.time) }
     }
 
+    /// How many bytes the headers of all versions up to a settled one take.
+    pub fn end_of(&self, version: Version) -> Result<u64> {
+        let entry = self.entry(version)?;
+        Ok(entry.offset.saturating_add(entry.length as u64).min(self.bytes))
+    }
+
     /// The last settled version whose commit time is at or before `time`.
     pub fn version_at(&self, time: CommitTime) -> Result<Version> {
         // Invariant: versions up to `low` are at or before `time`, those above `high` after it.

@@ -39,8 +39,8 @@ pub type Render = Box<dyn Fn(&mut dyn Write) -> Result<u64> + Send + Sync>;
 /// All that the bytes of a rendered file depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ViewKey {
-    /// The database's id.
-    pub database: [u8; 16],
+    /// The id of the database's lineage.
+    pub lineage: [u8; 16],
     /// The table's number.
     pub table: u32,
     /// The version that last changed it.
@@ -63,7 +63,7 @@ impl ViewKey {
         };
         format!(
             "{}-t{:08x}-v{:016x}-s{}-l{:016x}-r{RENDERER_REVISION:04x}.{}",
-            hex(&self.database),
+            hex(&self.lineage),
             self.table,
             self.changed.0,
             hex(&self.schema),

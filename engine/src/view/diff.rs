@@ -72,6 +72,6 @@ impl Database {
     }
 
     fn key_of(&self, table: u32, to: Version, rest: blake3::Hasher, format: Format) -> ViewKey {
-        ViewKey { database: self.id(), table, changed: to, schema: half(&rest), format, layout: 0 }
+        ViewKey { lineage: self.inner.lineage(), table, changed: to, schema: half(&rest), format, layout: 0 }
     }
 }

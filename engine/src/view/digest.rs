@@ -25,7 +25,7 @@ impl Snapshot {
         hasher.update(b"asof sha256 1").update(&schema_digest(&info.schema));
         let (database, schema) = (self.database(), half(&hasher));
         let key = ViewKey {
-            database: database.id(),
+            lineage: database.inner.lineage(),
             table: info.id,
             changed: info.changed,
             schema,

@@ -247,8 +247,14 @@ impl LogFile {
         hasher.update(&schema_digest(&self.schema));
         let schema = half(&hasher);
         let (database, format) = (self.database.clone(), self.format);
-        let key =
-            ViewKey { database: database.id(), table: 0, changed: Version(last), schema, format, layout: 0 };
+        let key = ViewKey {
+            lineage: database.inner.lineage(),
+            table: 0,
+            changed: Version(last),
+            schema,
+            format,
+            layout: 0,
+        };
         let cache = database.inner.views().clone();
         let render = Box::new(move |out: &mut dyn Write| {
             let (schema, mut written) = (commits_schema(), 0);

@@ -287,7 +287,7 @@ fn cache(bytes_max: u64) -> (tempfile::TempDir, Arc<ViewCache>) {
 
 fn key(version: u64) -> ViewKey {
     ViewKey {
-        database: [7; 16],
+        lineage: [7; 16],
         table: 3,
         changed: Version(version),
         schema: [1; 16],

@@ -6,6 +6,7 @@ mod basics;
 mod bitrot;
 mod compaction;
 mod counters;
+mod cut;
 mod dependency_graph;
 mod diffs;
 mod extremes;

@@ -2,6 +2,10 @@
 
 pub mod alter_table;
 pub mod apply;
+#[cfg(feature = "archive")]
+pub mod archive;
+#[cfg(feature = "archive")]
+pub mod backup;
 pub mod blame;
 pub mod cat;
 pub mod checkpoint;
@@ -21,6 +25,8 @@ pub mod info;
 pub mod init;
 pub mod log;
 pub mod mount;
+#[cfg(feature = "archive")]
+pub mod recover;
 pub mod resolve;
 pub mod schema;
 pub mod show;

@@ -48,6 +48,10 @@ pub fn run(args: MountArgs, context: &Context) -> Result {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
+    // A URL stays as it is.
+    if path.to_str().is_some_and(|path| path.contains("://")) {
+        return Ok(path.to_path_buf());
+    }
     std::path::absolute(path).map_err(|error| Error::from(error).at(path.display()))
 }
 

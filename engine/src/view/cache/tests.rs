@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 const BYTES: &[u8] = b"id\n1\n2\n";
 
 fn key(table: u32) -> ViewKey {
-    ViewKey { database: [7; 16], table, changed: Version(3), schema: [8; 16], format: Format::Csv, layout: 0 }
+    ViewKey { lineage: [7; 16], table, changed: Version(3), schema: [8; 16], format: Format::Csv, layout: 0 }
 }
 
 /// A disk that is full so many times.

@@ -1,0 +1,432 @@
+//! Shipping: what a database has and its archive does not, taken there.
+//!
+//! Invariants. Objects are put before the shipment that names them. A shipment is made only if nobody made one of its
+//! number: of two archivers one is refused. What is shipped was checked against the digests that the manifest has, and
+//! the database against what was shipped before: another history is never mixed in.
+
+use crate::archive::{Archive, SUMMARY_SHIPMENTS};
+use crate::hex::{Hex, Id};
+use crate::index::Index;
+use crate::pieces::{Piece, cuts};
+use crate::shipment::{End, FileNote, LogPlace, ManifestNote, Shipment};
+use crate::workers::{WORKERS, for_each};
+use asof_engine::hold::{Held, HeldFile, Lasting};
+use asof_engine::{Database, Error, ErrorKind, Result, Version};
+use asof_wal::{DiskFile, Position};
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a newer state of the database is taken up where files of the one at hand went.
+const HOLDS_MAX: usize = 5;
+/// How long to wait after an error that may pass, at most.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How soon somebody who asks to end is heard.
+const HEARD_WITHIN: Duration = Duration::from_millis(20);
+/// How long somebody who asks to end is kept waiting by what is shipped last.
+const LAST_WITHIN: Duration = Duration::from_secs(2);
+/// In a summary's place: pieces for each shipment before the next one.
+const SUMMARY_PIECES: u64 = 8;
+
+/// What a shipment brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// Its number.
+    pub shipment: u64,
+    /// The newest version of the archive now.
+    pub version: Version,
+    /// Its commit time, microseconds.
+    pub time: i64,
+    /// Files with new bytes.
+    pub files: u64,
+    /// Objects put.
+    pub objects: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes put.
+    pub stored: u64,
+    /// Whether versions can be reached by replaying the log from before it on.
+    pub continues: bool,
+}
+
+/// Whoever watches: how many bytes are done, of how many; `false` ends it.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
+
+/// Ships one database to its archive.
+#[derive(Debug)]
+pub struct Archiver {
+    archive: Archive,
+    index: Index,
+    database: Database,
+    since_summary: u64,
+    /// Files that grow, and that were compared with what is archived.
+    compared: BTreeSet<String>,
+}
+
+/// A file with bytes to ship.
+struct Work {
+    file: HeldFile,
+    /// From here on.
+    from: u64,
+    /// The ends of the new pieces.
+    ends: Vec<u64>,
+}
+
+impl Archiver {
+    /// Opens the archive of a database, which was opened for reading only, or makes it; tells whether it did.
+    pub fn open(place: &Path, database: Database) -> Result<(Archiver, bool)> {
+        let (archive, made) = Archive::open_or_create(place, database.id(), database.lineage_id())?;
+        let index = archive.load()?;
+        let since_summary = archive.shipments_since_summary(index.shipments)?;
+        Ok((Archiver { archive, index, database, since_summary, compared: BTreeSet::new() }, made))
+    }
+
+    /// The archive.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// What it holds, as far as this archiver knows.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Ships what is new; `None` where nothing is.
+    pub fn ship(&mut self, progress: Progress<'_>) -> Result<Option<Shipped>> {
+        let mut holds = 0;
+        loop {
+            let taken = self.database.options().clock.now().0;
+            let held = self.database.hold()?;
+            holds += 1;
+            match self.ship_held(&held, taken, progress) {
+                // A checkpoint or a compaction went by: there is a newer state.
+                Err(error) if holds < HOLDS_MAX && is_missing(&error) => log::info!("{error}; looking again"),
+                shipped => return shipped,
+            }
+        }
+    }
+
+    /// Ships what is new, at most this often, until `progress` says no, and then what little is left. Errors that may pass
+    /// are told, and it is tried again.
+    pub fn follow(
+        &mut self,
+        every: Duration,
+        progress: Progress<'_>,
+        tell: &mut dyn FnMut(std::result::Result<&Shipped, &Error>) -> Result<()>,
+    ) -> Result<()> {
+        let mut pause = every;
+        loop {
+            let mut is_reached = true;
+            match self.ship(progress) {
+                Ok(shipped) => {
+                    shipped.iter().try_for_each(|shipped| tell(Ok(shipped)))?;
+                    pause = every;
+                }
+                // Somebody asked to end meanwhile.
+                Err(_) if !progress(0, 0) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Full) => {
+                    tell(Err(&error))?;
+                    pause = (pause * 2).clamp(Duration::from_secs(1), PAUSE_MAX);
+                    is_reached = false;
+                }
+                Err(error) => return Err(error),
+            }
+            let since = Instant::now();
+            while since.elapsed() < pause && progress(0, 0) {
+                std::thread::sleep(HEARD_WITHIN.min(pause));
+            }
+            if !progress(0, 0) {
+                return if is_reached { self.ship_last(tell) } else { Ok(()) };
+            }
+        }
+    }
+
+    /// Ships what was committed since, if that is little.
+    fn ship_last(
+        &mut self,
+        tell: &mut dyn FnMut(std::result::Result<&Shipped, &Error>) -> Result<()>,
+    ) -> Result<()> {
+        let since = Instant::now();
+        match self.ship(&|_, _| since.elapsed() < LAST_WITHIN) {
+            Ok(shipped) => shipped.iter().try_for_each(|shipped| tell(Ok(shipped))),
+            Err(_) if since.elapsed() >= LAST_WITHIN => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ship_held(&mut self, held: &Held, taken: i64, progress: Progress<'_>) -> Result<Option<Shipped>> {
+        self.check_history(held)?;
+        let before = self.index.end().copied();
+        let manifest_path = held.manifest_path();
+        let has_manifest = self.index.file(&manifest_path).is_some();
+        if has_manifest && before.map(|end| end.log) == Some(LogPlace(held.end())) {
+            return Ok(None);
+        }
+        let log_start = Position::from(held.manifest().log_start);
+        let first = before.map_or(log_start.segment, |end| end.log.0.segment);
+        let segments = held.segments(first)?;
+        let joins =
+            segments.first().is_some_and(|oldest| oldest.path <= asof_engine::hold::segment_path(first));
+        let mut files = held.files();
+        let mut loads = self.loads(held, before.filter(|_| joins), &mut files);
+        let continues = loads.is_some();
+        if loads.is_none() {
+            loads = Some(held.loaded_since(log_start)?);
+        }
+        let loads: Vec<(u64, String)> =
+            loads.into_iter().flatten().map(|(version, file)| (version.0, file.path)).collect();
+        let manifest_bytes = held.manifest().to_bytes();
+        let mut seen = HashSet::new();
+        files.extend(segments);
+        files.retain(|file| seen.insert(file.path.clone()));
+        let work = self.work(held, files)?;
+        let end = self.end_of(held)?;
+        let mut notes = Vec::new();
+        if !has_manifest {
+            notes.push(self.put_bytes(manifest_path, &manifest_bytes)?);
+        }
+        notes.extend(self.put_files(held, &work, progress)?);
+        let manifest = held.manifest();
+        let shipment = Shipment {
+            number: self.index.shipments + 1,
+            previous: self.index.digest,
+            database: self.index.database,
+            lineage: self.index.lineage,
+            taken,
+            manifest: ManifestNote {
+                number: manifest.number,
+                version: manifest.version,
+                time: manifest.time,
+                log: LogPlace(log_start),
+            },
+            continues: continues && before.is_some(),
+            end,
+            loads,
+            files: notes,
+        };
+        let Some(digest) = self.archive.put_shipment(&shipment)? else {
+            return Err(Error::new(
+                ErrorKind::Locked,
+                format!(
+                    "another archiver ships to {} now: it made shipment {}; let one of them run",
+                    self.archive.name(),
+                    shipment.number
+                ),
+            ));
+        };
+        let pieces = || shipment.files.iter().flat_map(|note| &note.pieces);
+        let shipped = Shipped {
+            shipment: shipment.number,
+            version: held.version(),
+            time: end.time,
+            files: shipment.files.len() as u64,
+            objects: pieces().count() as u64,
+            bytes: pieces().map(Piece::len).sum(),
+            stored: pieces().map(|piece| piece.stored).sum(),
+            continues: shipment.continues,
+        };
+        let name = self.archive.name().to_string();
+        self.index.add(shipment, digest, &name)?;
+        self.since_summary += 1;
+        self.summarise();
+        Ok(Some(shipped))
+    }
+
+    /// The database must be what was archived, and more: not an older copy of it, nor one that went another way.
+    fn check_history(&self, held: &Held) -> Result<()> {
+        let Some(end) = self.index.end() else { return Ok(()) };
+        let (database, archive) = (self.database.path().display(), self.archive.name());
+        let lost = held.version().0 < end.version
+            || (held.version().0 == end.version && held.end().sequence < end.log.0.sequence);
+        if lost {
+            return Err(Error::invalid(format!(
+                "{database} ends at version {}, but {archive} holds what came after it, up to version {}: this is an \
+                 older copy, or its log was cut; 'asof recover' makes a database of the archive, and another place \
+                 takes an archive of this one",
+                held.version(),
+                end.version
+            )));
+        }
+        if commit_id(&self.database, end.version)? != end.commit {
+            return Err(Error::invalid(format!(
+                "version {} of {database} is another commit than that of {archive}: they went different ways before \
+                 it; name another place",
+                end.version
+            )));
+        }
+        Ok(())
+    }
+
+    fn end_of(&self, held: &Held) -> Result<End> {
+        let version = held.version().0;
+        let commit = commit_id(&self.database, version)?;
+        Ok(End { log: LogPlace(held.end()), version, time: held.time().0, commit })
+    }
+
+    /// The data files that the log names after the last shipment, which are added to those to be shipped; `None` where
+    /// that part of the log, or one of the files, is not there any more.
+    fn loads(
+        &self,
+        held: &Held,
+        before: Option<End>,
+        files: &mut Vec<HeldFile>,
+    ) -> Option<Vec<(Version, HeldFile)>> {
+        let loads = held.loaded_since(before?.log.0).ok()?;
+        for (_, file) in &loads {
+            let known = self.index.file(&file.path).is_some() || files.iter().any(|f| f.path == file.path);
+            if !known {
+                held.open(&file.path).ok()?;
+                files.push(file.clone());
+            }
+        }
+        Some(loads)
+    }
+
+    /// What of these files is not archived yet.
+    fn work(&mut self, held: &Held, files: Vec<HeldFile>) -> Result<Vec<Work>> {
+        let mut work = Vec::new();
+        for file in files {
+            let archived = self.index.file(&file.path);
+            let pieces = archived.map_or(&[][..], |archived| &archived.pieces);
+            if let (Lasting::Whole(_), Some(archived)) = (file.lasting, archived)
+                && archived.bytes != file.bytes
+            {
+                return Err(self.differs(&file.path, archived.bytes));
+            }
+            let (from, ends) = cuts(pieces, file.bytes);
+            if ends.is_empty() {
+                continue;
+            }
+            if let Some(last) = pieces.last()
+                && !self.compared.contains(&file.path)
+            {
+                let bytes = read(&*held.open(&file.path)?, last.from, last.to, &file.path)?;
+                if *blake3::hash(&bytes).as_bytes() != last.digest.0 {
+                    return Err(self.differs(&file.path, last.from));
+                }
+                self.compared.insert(file.path.clone());
+            }
+            work.push(Work { file, from, ends });
+        }
+        Ok(work)
+    }
+
+    fn differs(&self, path: &str, offset: u64) -> Error {
+        Error::corrupt(format!(
+            "{}/{path} is not the file that {} has of this name: they differ from offset {offset} on; run 'asof verify', \
+             and archive to another place if the log was cut",
+            self.database.path().display(),
+            self.archive.name()
+        ))
+    }
+
+    fn put_bytes(&self, path: String, bytes: &[u8]) -> Result<FileNote> {
+        let (_, ends) = cuts(&[], bytes.len() as u64);
+        let mut from = 0;
+        let mut pieces = Vec::new();
+        for end in ends {
+            let (piece, stored) = Piece::pack(from, &bytes[from as usize..end as usize])?;
+            self.archive.put_piece(&piece, &stored)?;
+            pieces.push(piece);
+            from = end;
+        }
+        Ok(FileNote { path, bytes: from, pieces })
+    }
+
+    /// Ships files: small ones several at a time, of large ones several pieces at a time.
+    fn put_files(&self, held: &Held, work: &[Work], progress: Progress<'_>) -> Result<Vec<FileNote>> {
+        let bytes = |work: &Work| work.ends[work.ends.len() - 1] - work.from;
+        let total = work.iter().map(bytes).sum();
+        let done = AtomicU64::new(0);
+        let step = |bytes: u64| match progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total) {
+            true => Ok(()),
+            false => {
+                Err(Error::new(ErrorKind::Io, "interrupted before all was shipped; the next run goes on"))
+            }
+        };
+        let (small, large): (Vec<&Work>, Vec<&Work>) = work.iter().partition(|work| work.ends.len() == 1);
+        let mut notes = for_each(&small, |work| self.put_file(held, work, &step))?;
+        for work in large {
+            notes.push(self.put_file(held, work, &step)?);
+        }
+        Ok(notes)
+    }
+
+    fn put_file(
+        &self,
+        held: &Held,
+        work: &Work,
+        step: &(dyn Fn(u64) -> Result<()> + Sync),
+    ) -> Result<FileNote> {
+        let path = &work.file.path;
+        let file = held.open(path)?;
+        let mut hasher = blake3::Hasher::new();
+        let (mut pieces, mut from) = (Vec::new(), work.from);
+        for ends in work.ends.chunks(WORKERS) {
+            let mut parts = Vec::new();
+            for end in ends {
+                let bytes = read(&*file, from, *end, path)?;
+                hasher.update(&bytes);
+                parts.push((from, bytes));
+                from = *end;
+            }
+            pieces.extend(for_each(&parts, |(from, bytes)| {
+                step(0)?;
+                let (piece, stored) = Piece::pack(*from, bytes)?;
+                self.archive.put_piece(&piece, &stored)?;
+                step(bytes.len() as u64)?;
+                Ok(piece)
+            })?);
+        }
+        if let Lasting::Whole(digest) = work.file.lasting
+            && *hasher.finalize().as_bytes() != digest
+        {
+            return Err(Error::corrupt(format!(
+                "{}/{path} is damaged: expected digest {}, found {}; nothing was shipped, run 'asof verify'",
+                self.database.path().display(),
+                Hex(digest),
+                Hex(*hasher.finalize().as_bytes())
+            )));
+        }
+        Ok(FileNote { path: path.clone(), bytes: work.file.bytes, pieces })
+    }
+
+    /// Writes a summary where one is due. What fails here only makes opening slower.
+    fn summarise(&mut self) {
+        let pieces: u64 = self.index.files.values().map(|file| file.pieces.len() as u64).sum();
+        if self.since_summary < SUMMARY_SHIPMENTS.max(pieces / SUMMARY_PIECES) {
+            return;
+        }
+        match self.archive.put_summary(&self.index) {
+            Ok(()) => self.since_summary = 0,
+            Err(error) => log::warn!("no summary was written: {error}"),
+        }
+    }
+}
+
+/// The id of a version's commit; version 0 has none.
+pub(crate) fn commit_id(database: &Database, version: u64) -> Result<Option<Id>> {
+    match version {
+        0 => Ok(None),
+        _ => Ok(Some(Hex(*database.commit_info(Version(version))?.id.as_bytes()))),
+    }
+}
+
+fn read(file: &dyn DiskFile, from: u64, to: u64, path: &str) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; (to - from) as usize];
+    file.read_exact_at(&mut bytes, from).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Error::corrupt(format!("{path} is damaged: expected {to} bytes, found fewer; run 'asof verify'"))
+        }
+        _ => Error::from(error).at(format!("cannot read {path}")),
+    })?;
+    Ok(bytes)
+}
+
+/// Whether a file was gone that should be there.
+fn is_missing(error: &Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
