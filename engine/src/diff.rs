@@ -113,7 +113,6 @@ impl Database {
         };
         if let (DiffKind::Net, [entry]) = (kind, &concerned[..])
             && entry.exists_at(to)
-            && (entry.lives.len() == 1 || entry.lives.iter().all(|(begin, _)| *begin <= from))
         {
             let net = NetStream::new(state, entry, columns, from, to)?;
             return Ok(Diff { schema: net.schema.clone(), batches: Box::new(net) });
@@ -132,7 +131,7 @@ impl Database {
                 concerned.iter().position(|other| key(other) == key(entry)).expect("it is one of them");
             let events = events_of(&state, entry, &columns, &feed, kind, from, to, &mut batches)?;
             match kind {
-                DiffKind::Net => net_lines(entry, key_space, events, from, to, &mut lines),
+                DiffKind::Net => net_lines(key_space, events, from, to, &mut lines),
                 DiffKind::Feed => feed_lines(key_space, events, from, to, &mut lines),
             }
         }
@@ -204,7 +203,58 @@ pub(crate) fn feed_columns(tables: &[Arc<Table>], from: Version, to: Version) ->
     feed
 }
 
-/// Row versions that began or ended in (from, to], cut to the table's life; their rows are added to `batches`.
+/// A life of a table, as far as a diff is about it.
+struct TableLife {
+    begin: Version,
+    /// When it ended, in the diff's range.
+    dropped: Option<Version>,
+    /// Whether the table came back in the diff's range, with rows that it had before.
+    came_back: bool,
+    after: Version,
+    last: Version,
+}
+
+/// The lives of a table that overlap (from, to].
+fn table_lives(table: &Table, from: Version, to: Version) -> Vec<TableLife> {
+    let overlap =
+        |(begin, end): &&(Version, Option<Version>)| *begin <= to && end.is_none_or(|end| end > from);
+    let life = |(begin, end): &(Version, Option<Version>)| {
+        let dropped = end.filter(|end| *end <= to);
+        TableLife {
+            begin: *begin,
+            dropped,
+            came_back: *begin > from && *begin > table.lives[0].0,
+            after: from.max(begin.previous().unwrap_or(Version::ZERO)),
+            last: dropped.map_or(to, |end| end.previous().expect("a table ends after version 0")),
+        }
+    };
+    table.lives.iter().filter(overlap).map(life).collect()
+}
+
+impl TableLife {
+    /// What to read: rows that began or ended in it, and those that it began or ended with.
+    fn scans(&self) -> impl Iterator<Item = Life> + use<> {
+        let touched =
+            (self.last > self.after).then_some(Life::Touched { after: self.after, up_to: self.last });
+        let whole = (self.dropped.is_some() || self.came_back).then_some(Life::VisibleAt(self.last));
+        touched.into_iter().chain(whole)
+    }
+
+    /// The begin and end of a row version in it, where this scan is the one to give it.
+    fn cut(&self, scan: Life, begin: Version, end: Version) -> Option<(Version, Version)> {
+        let in_life = match (scan, self.dropped) {
+            // Given by the other scan, as ended by the drop.
+            (Life::Touched { up_to, .. }, Some(_)) if end > up_to => return None,
+            (Life::VisibleAt(_), Some(dropped)) => (begin.max(self.begin), dropped),
+            // Those that began in it are given by the other scan.
+            (Life::VisibleAt(_), None) if begin >= self.begin => return None,
+            _ => (begin.max(self.begin), end),
+        };
+        (in_life.0 < in_life.1).then_some(in_life)
+    }
+}
+
+/// Row versions that began or ended in (from, to], cut to the table's lives; their rows are added to `batches`.
 #[allow(clippy::too_many_arguments, reason = "the parts of one question")]
 fn events_of(
     state: &State,
@@ -218,18 +268,10 @@ fn events_of(
 ) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     let own = all_columns(table);
-    let dropped = table.lives.last().and_then(|(_, end)| *end).filter(|end| *end > from && *end <= to);
-    let lives: Vec<Life> = match dropped {
-        // Rows of a dropped table end with it: those alive just before, and those touched before that.
-        Some(end) => {
-            let last = end.previous().expect("a table ends after version 0");
-            let touched = (last > from).then_some(Life::Touched { after: from, up_to: last });
-            touched.into_iter().chain([Life::VisibleAt(last)]).collect()
-        }
-        None => vec![Life::Touched { after: from, up_to: to }],
-    };
     let schema = crate::adapt::loose_schema(columns);
-    for life in lives {
+    for (part, life) in
+        table_lives(table, from, to).iter().flat_map(|part| part.scans().map(move |life| (part, life)))
+    {
         let chunks = match life {
             Life::VisibleAt(_) => row_versions(state, table, &own, life)?,
             touched => touched_row_versions(state, table, &own, touched)?,
@@ -246,13 +288,7 @@ fn events_of(
                 DiffKind::Feed => batches.push(feed_rows(&chunk.rows, &own, table, feed, &schema)?),
             }
             for row in 0..chunk.len() {
-                let (begin, mut end) = (chunk.begins[row], chunk.ends[row]);
-                match (life, dropped) {
-                    // Given by the other scan, as ended by the drop.
-                    (Life::Touched { up_to, .. }, Some(_)) if end > up_to => continue,
-                    (Life::VisibleAt(_), Some(dropped)) => end = dropped,
-                    _ => {}
-                }
+                let Some((begin, end)) = part.cut(life, chunk.begins[row], chunk.ends[row]) else { continue };
                 let key = chunk.keys.get(row).into();
                 events.push(Event { key, begin, end, before: (before, row), after: (after, row) });
             }
@@ -308,17 +344,9 @@ pub(crate) fn feed_rows(
     adapt(rows, own, &numbered, schema)
 }
 
-fn net_lines(
-    table: &Table,
-    key_space: usize,
-    events: Vec<Event>,
-    from: Version,
-    to: Version,
-    lines: &mut Vec<Line>,
-) {
-    let made_after = table.lives.first().is_some_and(|(begin, _)| *begin > from);
+fn net_lines(key_space: usize, events: Vec<Event>, from: Version, to: Version, lines: &mut Vec<Line>) {
     for Event { key, begin, end, before, after } in events {
-        let was = begin <= from && from < end && !made_after;
+        let was = begin <= from && from < end;
         let is = begin <= to && to < end;
         if was && !is {
             lines.push(Line { version: end, key_space, key, change: ChangeType::Delete, row: before });
@@ -459,6 +487,8 @@ struct NetStream {
     schema: SchemaRef,
     from: Version,
     to: Version,
+    /// When the table came back since, which it did with all its rows.
+    came_back: Option<Version>,
     times: Times,
     /// A row that was, whose key may still turn out to be updated.
     was: Option<(Vec<u8>, Version, RecordBatch)>,
@@ -495,7 +525,12 @@ impl NetStream {
         to: Version,
     ) -> Result<NetStream> {
         let own = all_columns(table);
-        let life = Life::AliveAtOneOf { after: from, up_to: to };
+        let begin = table.lives.iter().rfind(|(begin, _)| *begin <= to).map(|(begin, _)| *begin);
+        let came_back = begin.filter(|begin| !table.exists_at(from) && *begin > table.lives[0].0);
+        let life = match came_back {
+            Some(_) => Life::VisibleAt(to),
+            None => Life::AliveAtOneOf { after: from, up_to: to },
+        };
         let chunks = touched_row_versions(&state, table, &own, life)?;
         Ok(NetStream {
             chunks,
@@ -507,6 +542,7 @@ impl NetStream {
             columns,
             from,
             to,
+            came_back,
             times: Times::default(),
             was: None,
             same_schema: Arc::ptr_eq(table.schema_at(from), table.schema_at(to)),
@@ -532,8 +568,9 @@ impl NetStream {
             was = Some((key, end, (WAITED, 0)));
         }
         for row in 0..chunk.len() {
-            let (key, begin, end) = (chunk.keys.get(row), chunk.begins[row], chunk.ends[row]);
-            let existed = begin <= self.from && self.from < end;
+            let (key, mut begin, end) = (chunk.keys.get(row), chunk.begins[row], chunk.ends[row]);
+            let existed = self.came_back.is_none() && begin <= self.from && self.from < end;
+            begin = self.came_back.map_or(begin, |version| begin.max(version));
             let exists = begin <= self.to && self.to < end;
             if existed == exists {
                 continue;
@@ -644,16 +681,21 @@ fn find_equal(rows: &RecordBatch, marked: &mut [bool]) -> Result<()> {
         if !marked.contains(&true) {
             return Ok(());
         }
-        let (first, second) = (column.slice(0, others), column.slice(1, others));
-        if column.data_type().is_nested() {
-            let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
-            let (first, second) =
-                (converter.convert_columns(&[first])?, converter.convert_columns(&[second])?);
-            marked.iter_mut().zip(first.iter().zip(&second)).for_each(|(marked, (a, b))| *marked &= a == b);
-        } else {
-            let same = not_distinct(&first, &second)?;
-            marked.iter_mut().zip(same.values()).for_each(|(marked, same)| *marked &= same);
-        }
+        unmark_distinct(&column.slice(0, others), &column.slice(1, others), marked)?;
+    }
+    Ok(())
+}
+
+/// Of the places that are marked, leaves marked those at which two columns are equal: NULL to NULL, floats by their bits.
+pub(crate) fn unmark_distinct(first: &ArrayRef, second: &ArrayRef, marked: &mut [bool]) -> Result<()> {
+    if first.data_type().is_nested() {
+        let converter = RowConverter::new(vec![SortField::new(first.data_type().clone())])?;
+        let (first, second) =
+            (converter.convert_columns(&[first.clone()])?, converter.convert_columns(&[second.clone()])?);
+        marked.iter_mut().zip(first.iter().zip(&second)).for_each(|(marked, (a, b))| *marked &= a == b);
+    } else {
+        let same = not_distinct(first, second)?;
+        marked.iter_mut().zip(same.values()).for_each(|(marked, same)| *marked &= same);
     }
     Ok(())
 }

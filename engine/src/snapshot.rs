@@ -352,7 +352,7 @@ impl Database {
         let latest = self.refresh()?;
         let state = self.inner.state();
         let catalog = state.catalog();
-        let entry = catalog.incarnations(table).last().cloned();
+        let entry = catalog.find_last(table, latest).cloned();
         let entry = entry.ok_or_else(|| unknown_table(&catalog, latest, table))?;
         let keys = key_of(table, entry.newest_schema(), key)?;
         if keys.len() != 1 {
@@ -367,17 +367,17 @@ impl Database {
         let mut versions = Vec::new();
         for chunk in versions_of_key(&state, &entry, &columns, keys.get(0), everything)? {
             for row in 0..chunk.len() {
-                let begin = chunk.begins[row];
-                let schema = entry.schema_at(begin).clone();
-                let one = adapt(&chunk.rows.slice(row, 1), &columns, &schema.columns, &schema.to_arrow())?;
-                let end = Some(chunk.ends[row]).filter(|end| *end <= latest);
-                let dropped =
-                    entry.lives.iter().filter_map(|(_, to)| *to).find(|to| *to > begin && *to <= latest);
-                let end = match (end, dropped) {
-                    (Some(end), Some(dropped)) => Some(end.min(dropped)),
-                    (end, dropped) => end.or(dropped),
-                };
-                versions.push(RowVersion { begin, end, schema, row: one });
+                for (lived_from, dropped) in entry.lives.iter().filter(|(from, _)| *from <= latest) {
+                    let begin = chunk.begins[row].max(*lived_from);
+                    let end = dropped.map_or(chunk.ends[row], |dropped| dropped.min(chunk.ends[row]));
+                    if begin < end {
+                        let schema = entry.schema_at(begin).clone();
+                        let (row, arrow) = (chunk.rows.slice(row, 1), schema.to_arrow());
+                        let row = adapt(&row, &columns, &schema.columns, &arrow)?;
+                        let end = Some(end).filter(|end| *end <= latest);
+                        versions.push(RowVersion { begin, end, schema, row });
+                    }
+                }
             }
         }
         versions.sort_by_key(|version| version.begin);

@@ -18,6 +18,7 @@ mod load;
 mod model;
 mod nested_files;
 mod readers;
+mod restoring;
 mod scans;
 mod spill;
 mod stitched;

@@ -1,12 +1,15 @@
 //! One module per group of commands.
 
+mod checksums;
 mod commits;
 mod demo;
 mod diff;
+mod exporting;
 mod mount;
 mod mounted_diff;
 mod output;
 mod reading;
+mod restoring;
 mod salvage;
 mod schemas;
 #[cfg(feature = "sql")]
