@@ -20,7 +20,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use asof_mvcc::{Put, Table, TableId, TableSchema, Version};
 use groups::{Block, Blocks, Pick, between, sided, was_or_is};
-use shape::{Shape, describe, renumbered};
+use shape::{Shape, describe, have_one_definition, renumbered};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ impl Transaction {
         let kept = added.map(|column| column.id).collect();
         let shape = Shape::of(&now, schema.clone());
         let rows = Rows { condition: Some(condition), kept };
-        let samples = self.put_back(&now, &shape, version, rows, Samples::new(samples))?;
+        let samples = self.put_back((&now, &now), &shape, version, rows, Samples::new(samples))?;
         Ok(self.told(table, self.schema_changes.len(), samples))
     }
 
@@ -166,8 +166,17 @@ impl Transaction {
             return Ok(self.told(name, before, Samples::default()));
         };
         let stays = now.as_ref().is_some_and(|now| now.id == then.id);
-        let Some(shape) = Shape::back(&then, then.schema_at(version)) else {
-            if now.is_some() {
+        let schema = then.schema_at(version);
+        let Some(shape) = Shape::back(&then, schema) else {
+            let rows = Rows { condition: None, kept: Vec::new() };
+            if let Some(now) = now.filter(|now| have_one_definition(now.newest_schema(), schema)) {
+                // It was made again before.
+                let ids: Vec<u32> = schema.columns.iter().map(|column| column.id).collect();
+                let shape = Shape::reading(&then, now.newest_schema().clone(), &ids);
+                let samples = self.put_back((&then, &now), &shape, version, rows, Samples::new(samples))?;
+                return Ok(self.told(name, before, samples));
+            }
+            if self.has_table(name) {
                 self.drop_table(name)?;
             }
             self.make_again(&then, version)?;
@@ -183,7 +192,7 @@ impl Transaction {
         self.put_schema(then.id, shape.schema.clone());
         let changed = Samples::new(if stays { samples } else { 0 });
         let rows = Rows { condition: None, kept: Vec::new() };
-        let changed = self.put_back(&then, &shape, version, rows, changed)?;
+        let changed = self.put_back((&then, &then), &shape, version, rows, changed)?;
         // Of a table that comes back all rows do.
         let samples = if stays { changed } else { samples_of(old, name, Samples::new(samples))? };
         Ok(self.told(name, before, samples))
@@ -229,30 +238,30 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes rows of a table what they were at a version.
+    /// Makes rows of a table what they were at a version, then in a table that may be another one.
     fn put_back(
         &mut self,
-        table: &Table,
+        tables: (&Table, &Table),
         shape: &Shape,
         version: Version,
         rows: Rows<'_>,
         samples: Samples,
     ) -> Result<Samples> {
         match shape.schema.has_key() {
-            true => self.put_back_keyed(table, shape, version, rows, samples),
-            false => self.put_back_unkeyed(table, shape, version, rows, samples),
+            true => self.put_back_keyed(tables, shape, version, rows, samples),
+            false => self.put_back_unkeyed(tables, shape, version, rows, samples),
         }
     }
 
     /// Rows of a table as they were at a version and as they are, under the schema that comes back; those that are one row
     /// version at both may be missing.
-    fn was_and_is(&self, table: &Table, shape: &Shape, version: Version) -> Result<Blocks> {
+    fn was_and_is(&self, (then, table): (&Table, &Table), shape: &Shape, version: Version) -> Result<Blocks> {
         let (state, now) = (self.snapshot.state(), self.read_version());
-        if shape.keeps_ids() {
+        if then.id == table.id && shape.keeps_ids() {
             let chunks = touched_row_versions(state, table, &shape.read, between(version, now))?;
             return Ok(Blocks::of(vec![sided(chunks, was_or_is((version, WAS), (now, IS)))]));
         }
-        let was = row_versions(state, table, &shape.read, Life::VisibleAt(version))?;
+        let was = row_versions(state, then, &shape.read, Life::VisibleAt(version))?;
         let is = row_versions(state, table, &shape.schema.columns, Life::VisibleAt(now))?;
         let was = shape.clone().narrowed(was);
         Ok(Blocks::of(vec![sided(was, Box::new(|_, _| Some(WAS))), sided(is, Box::new(|_, _| Some(IS)))]))
@@ -260,14 +269,14 @@ impl Transaction {
 
     fn put_back_keyed(
         &mut self,
-        table: &Table,
+        tables: (&Table, &Table),
         shape: &Shape,
         version: Version,
         rows: Rows<'_>,
         mut samples: Samples,
     ) -> Result<Samples> {
-        let (id, name, schema) = (table.id, table.name.clone(), shape.schema.clone());
-        for block in self.was_and_is(table, shape, version)? {
+        let (id, name, schema) = (tables.1.id, tables.1.name.clone(), shape.schema.clone());
+        for block in self.was_and_is(tables, shape, version)? {
             let block = block?;
             let Changes { put, gone } = rows.changes(&block, shape)?;
             let after = rows.after(&block, shape, &put)?;
@@ -292,14 +301,14 @@ impl Transaction {
     /// Rows without key have no successors: as many equal ones are there as were, and which of them does not matter.
     fn put_back_unkeyed(
         &mut self,
-        table: &Table,
+        tables: (&Table, &Table),
         shape: &Shape,
         version: Version,
         rows: Rows<'_>,
         mut samples: Samples,
     ) -> Result<Samples> {
         let mut gone: HashMap<[u8; 32], Vec<Box<[u8]>>> = HashMap::new();
-        for block in self.was_and_is(table, shape, version)? {
+        for block in self.was_and_is(tables, shape, version)? {
             let block = block?;
             let is = rows.side(&block, shape, IS, WAS)?;
             let rows = block.take(&is.iter().map(|(_, pick)| *pick).collect::<Vec<_>>())?;
@@ -307,8 +316,8 @@ impl Transaction {
                 gone.entry(digest).or_default().push(block.keys.get(*group).into());
             }
         }
-        let (id, schema) = (table.id, shape.schema.clone());
-        for block in self.was_and_is(table, shape, version)? {
+        let (id, schema) = (tables.1.id, shape.schema.clone());
+        for block in self.was_and_is(tables, shape, version)? {
             let block = block?;
             let was = rows.side(&block, shape, WAS, IS)?;
             let was = block.take(&was.iter().map(|(_, pick)| *pick).collect::<Vec<_>>())?;
@@ -318,13 +327,13 @@ impl Transaction {
             }
             let put = shape.rows(&filter_record_batch(&was, &BooleanArray::from(missing))?)?;
             (0..put.num_rows()).for_each(|row| samples.add(&schema, None, Some((&put, row))));
-            self.put_conformed(id, &table.name, schema.clone(), put, Put::Insert)?;
+            self.put_conformed(id, &tables.1.name, schema.clone(), put, Put::Insert)?;
         }
         let mut keys: Vec<Box<[u8]>> = gone.into_values().flatten().collect();
         keys.sort_unstable();
         self.delete_keys(id, keys.iter().map(|key| &**key));
         if samples.wants_deleted() && !keys.is_empty() {
-            for block in self.was_and_is(table, shape, version)? {
+            for block in self.was_and_is(tables, shape, version)? {
                 let block = block?;
                 for (group, picks) in block.groups.iter().enumerate() {
                     if let Some(is) = picks[IS]
@@ -353,7 +362,9 @@ struct Changes {
 impl Rows<'_> {
     fn changes(&self, block: &Block, shape: &Shape) -> Result<Changes> {
         let pairs = block.groups.iter().filter_map(|group| Some((group[WAS]?, group[IS]?)));
-        let mut equal = block.equal(&pairs.collect::<Vec<_>>())?.into_iter();
+        let compared = shape.schema.columns.iter().map(|column| !self.kept.contains(&column.id));
+        let compared: Vec<bool> = compared.collect();
+        let mut equal = block.equal_in(&compared, &pairs.collect::<Vec<_>>())?.into_iter();
         let (mut put, mut gone) = (Vec::new(), Vec::new());
         for (index, group) in block.groups.iter().enumerate() {
             match (group[WAS], group[IS]) {

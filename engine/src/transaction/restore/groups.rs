@@ -53,8 +53,16 @@ impl Block {
 
     /// Whether two rows are equal, for pairs of them.
     pub(super) fn equal(&self, pairs: &[(Pick, Pick)]) -> Result<Vec<bool>> {
+        self.equal_in(&[], pairs)
+    }
+
+    /// Whether two rows are equal in the columns marked, for pairs of them; columns without a mark count.
+    pub(super) fn equal_in(&self, compared: &[bool], pairs: &[(Pick, Pick)]) -> Result<Vec<bool>> {
         let (one, other): (Vec<Pick>, Vec<Pick>) = pairs.iter().copied().unzip();
-        equal_rows(&self.take(&one)?, &self.take(&other)?)
+        let (one, other) = (self.take(&one)?, self.take(&other)?);
+        let columns = (0..one.num_columns()).filter(|index| compared.get(*index) != Some(&false));
+        let columns: Vec<usize> = columns.collect();
+        equal_rows(&one.project(&columns)?, &other.project(&columns)?)
     }
 }
 

@@ -174,6 +174,15 @@ pub(super) fn describe(from: &TableSchema, to: &TableSchema) -> Vec<String> {
     told
 }
 
+/// Whether two schemas have the same columns, key and checks, whatever the ids.
+pub(super) fn have_one_definition(one: &TableSchema, other: &TableSchema) -> bool {
+    let columns = |schema: &TableSchema| -> Vec<Column> {
+        schema.columns.iter().map(|column| Column { id: 0, ..column.clone() }).collect()
+    };
+    let same = columns(one) == columns(other) && one.key_indexes() == other.key_indexes();
+    same && one.checks == other.checks
+}
+
 /// A schema with columns of the same names under new ids from 1, for a new table.
 pub(super) fn renumbered(schema: &TableSchema) -> Result<TableSchema> {
     let names: Vec<String> = schema.key_columns().map(|column| column.name.clone()).collect();

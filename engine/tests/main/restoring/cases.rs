@@ -488,7 +488,7 @@ fn rows_without_key_are_undone_one_by_one() {
         txn.insert("t", &rows(&[(1, None), (2, None)])).unwrap();
     });
     let bad = change(&database, |txn| {
-        drop(txn.replace("t", &[rows(&[(1, None), (7, None), (7, None)])]).unwrap());
+        txn.replace("t", &[rows(&[(1, None), (7, None), (7, None)])]).unwrap();
     });
     change(&database, |txn| txn.insert("t", &rows(&[(3, None), (7, None)])).unwrap());
     undo(&database, bad).unwrap();
