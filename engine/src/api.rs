@@ -5,6 +5,7 @@ use asof_mvcc::{Column, ColumnType, CommitTime, TableSchema, Version};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use crate::checksum::{DatabaseChecksum, TableChecksum};
 pub use crate::database::Database;
 pub use crate::diff::Diff;
 pub use crate::lives::RowLives;
@@ -37,6 +38,14 @@ pub struct Counts {
     pub updated: u64,
     /// Rows that are gone.
     pub deleted: u64,
+}
+
+impl Counts {
+    /// Those of a table that comes back with so many rows, which these then change: before, it had none.
+    pub(crate) fn of_revived(self, rows: u64) -> Counts {
+        let inserted = rows.saturating_add(self.inserted).saturating_sub(self.deleted);
+        Counts { inserted, updated: 0, deleted: 0 }
+    }
 }
 
 impl std::ops::AddAssign for Counts {

@@ -100,6 +100,11 @@ pub(crate) enum PreparedCatalogChange {
         name: String,
         schema: Arc<TableSchema>,
     },
+    /// A dropped table comes back.
+    Revive {
+        id: TableId,
+        name: String,
+    },
 }
 
 /// Numbers from here on are provisional: the tables are made by a transaction that has not committed.
@@ -517,12 +522,15 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
     };
     for change in &prepared.catalog {
         match change {
-            PreparedCatalogChange::Create { name, .. } => {
+            PreparedCatalogChange::Create { name, .. } | PreparedCatalogChange::Revive { name, .. } => {
                 let replaced = prepared.catalog.iter().any(
                     |other| matches!(other, PreparedCatalogChange::Drop { name: dropped, .. } if dropped == name),
                 );
                 if !replaced && state.catalog().find(name, state.applied()).is_some() {
                     return Err(refused(name)(Refusal::Conflict(state.applied())));
+                }
+                if let PreparedCatalogChange::Revive { id, .. } = change {
+                    recent.check_whole(read, *id).map_err(refused(name))?;
                 }
             }
             PreparedCatalogChange::Drop { id, name } => {
@@ -637,6 +645,7 @@ impl PreparedCatalogChange {
                 schema: SchemaRecord::of(schema),
             },
             PreparedCatalogChange::Drop { id, .. } => CatalogChange::Drop { table: number(*id) },
+            PreparedCatalogChange::Revive { id, .. } => CatalogChange::Revive { table: *id },
             PreparedCatalogChange::Alter { id, schema, .. } => {
                 CatalogChange::Alter { table: number(*id), schema: SchemaRecord::of(schema) }
             }
@@ -668,6 +677,7 @@ fn resolve_rows(
     for change in &prepared.catalog {
         let (PreparedCatalogChange::Create { id, name, .. }
         | PreparedCatalogChange::Drop { id, name }
+        | PreparedCatalogChange::Revive { id, name }
         | PreparedCatalogChange::Alter { id, name, .. }) = change;
         let (_, counts) = counts.entry(number(*id)).or_insert_with(|| (name.clone(), Counts::default()));
         if let PreparedCatalogChange::Drop { id, .. } = change {
@@ -781,6 +791,14 @@ fn resolve_rows(
                 deleted_at,
                 files,
             });
+        }
+    }
+    for change in &prepared.catalog {
+        if let PreparedCatalogChange::Revive { id, .. } = change
+            && let Some(table) = catalog.table(*id)
+            && let Some((_, counts)) = counts.get_mut(id)
+        {
+            *counts = counts.of_revived(crate::snapshot::row_count(state, table, state.applied())?);
         }
     }
     Ok((changes, blocks, counts))

@@ -2,6 +2,7 @@
 
 mod feed;
 mod reversed;
+mod table_life;
 
 pub(crate) use feed::{FeedColumn, feed_columns, feed_rows};
 
@@ -26,6 +27,7 @@ use feed::FeedStream;
 use reversed::reversed;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use table_life::table_lives;
 
 /// Rows of a batch that a diff gives.
 const BATCH_ROWS: usize = 8_192;
@@ -183,7 +185,6 @@ fn net(
 ) -> Result<Diff> {
     if let [entry] = concerned
         && entry.exists_at(to)
-        && (entry.lives.len() == 1 || entry.lives.iter().all(|(begin, _)| *begin <= from))
     {
         let net = NetStream::new(state, entry, columns, from, to)?;
         return Ok(Diff { schema: net.schema.clone(), batches: Box::new(net) });
@@ -198,7 +199,7 @@ fn net(
             batches.push(by_name(&chunk.rows, later, earlier, &own, &columns, &schema)?);
             Ok((batches.len() - 2, batches.len() - 1))
         })?;
-        net_lines(entry, key_space, events, from, to, &mut lines);
+        net_lines(key_space, events, from, to, &mut lines);
     }
     let lines = drop_equal(lines, &columns, &batches)?;
     let schema = diff_schema(&columns);
@@ -216,7 +217,7 @@ pub(crate) fn check_order(from: Version, to: Version) -> Result<()> {
     }
 }
 
-/// Row versions that began or ended in (from, to], cut to the table's life. `gather` takes the rows of a chunk and tells
+/// Row versions that began or ended in (from, to], cut to the table's lives. `gather` takes the rows of a chunk and tells
 /// under which numbers they lie, as they were at their ends and as they were at their begins.
 fn events_of(
     state: &State,
@@ -226,17 +227,8 @@ fn events_of(
     mut gather: impl FnMut(&Chunk) -> Result<(usize, usize)>,
 ) -> Result<Vec<Event>> {
     let mut events = Vec::new();
-    let dropped = table.lives.last().and_then(|(_, end)| *end).filter(|end| *end > from && *end <= to);
-    let lives: Vec<Life> = match dropped {
-        // Rows of a dropped table end with it: those alive just before, and those touched before that.
-        Some(end) => {
-            let last = end.previous().expect("a table ends after version 0");
-            let touched = (last > from).then_some(Life::Touched { after: from, up_to: last });
-            touched.into_iter().chain([Life::VisibleAt(last)]).collect()
-        }
-        None => vec![Life::Touched { after: from, up_to: to }],
-    };
-    for life in lives {
+    let lives = table_lives(table, from, to);
+    for (part, life) in lives.iter().flat_map(|part| part.scans().map(move |life| (part, life))) {
         let chunks = match life {
             Life::VisibleAt(_) => row_versions(state, table, own, life)?,
             touched => touched_row_versions(state, table, own, touched)?,
@@ -245,13 +237,7 @@ fn events_of(
             let chunk = chunk?;
             let (before, after) = gather(&chunk)?;
             for row in 0..chunk.len() {
-                let (begin, mut end) = (chunk.begins[row], chunk.ends[row]);
-                match (life, dropped) {
-                    // Given by the other scan, as ended by the drop.
-                    (Life::Touched { up_to, .. }, Some(_)) if end > up_to => continue,
-                    (Life::VisibleAt(_), Some(dropped)) => end = dropped,
-                    _ => {}
-                }
+                let Some((begin, end)) = part.cut(life, chunk.begins[row], chunk.ends[row]) else { continue };
                 let key = chunk.keys.get(row).into();
                 events.push(Event { key, begin, end, before: (before, row), after: (after, row) });
             }
@@ -290,17 +276,9 @@ fn by_name(
     batch_of(schema.clone(), arrays, rows.num_rows())
 }
 
-fn net_lines(
-    table: &Table,
-    key_space: usize,
-    events: Vec<Event>,
-    from: Version,
-    to: Version,
-    lines: &mut Vec<Line>,
-) {
-    let made_after = table.lives.first().is_some_and(|(begin, _)| *begin > from);
+fn net_lines(key_space: usize, events: Vec<Event>, from: Version, to: Version, lines: &mut Vec<Line>) {
     for Event { key, begin, end, before, after } in events {
-        let was = begin <= from && from < end && !made_after;
+        let was = begin <= from && from < end;
         let is = begin <= to && to < end;
         if was && !is {
             lines.push(Line { version: end, key_space, key, change: ChangeType::Delete, row: before });
@@ -420,6 +398,8 @@ struct NetStream {
     schema: SchemaRef,
     from: Version,
     to: Version,
+    /// When the table came back since, which it did with all its rows.
+    came_back: Option<Version>,
     times: Times,
     /// A row that was, whose key may still turn out to be updated.
     was: Option<(Vec<u8>, Version, RecordBatch)>,
@@ -456,7 +436,12 @@ impl NetStream {
         to: Version,
     ) -> Result<NetStream> {
         let own = all_columns(table);
-        let life = Life::AliveAtOneOf { after: from, up_to: to };
+        let begin = table.lives.iter().rfind(|(begin, _)| *begin <= to).map(|(begin, _)| *begin);
+        let came_back = begin.filter(|begin| !table.exists_at(from) && *begin > table.lives[0].0);
+        let life = match came_back {
+            Some(_) => Life::VisibleAt(to),
+            None => Life::AliveAtOneOf { after: from, up_to: to },
+        };
         let chunks = touched_row_versions(&state, table, &own, life)?;
         Ok(NetStream {
             chunks,
@@ -468,6 +453,7 @@ impl NetStream {
             columns,
             from,
             to,
+            came_back,
             times: Times::default(),
             was: None,
             same_schema: Arc::ptr_eq(table.schema_at(from), table.schema_at(to)),
@@ -493,8 +479,9 @@ impl NetStream {
             was = Some((key, end, (WAITED, 0)));
         }
         for row in 0..chunk.len() {
-            let (key, begin, end) = (chunk.keys.get(row), chunk.begins[row], chunk.ends[row]);
-            let existed = begin <= self.from && self.from < end;
+            let (key, mut begin, end) = (chunk.keys.get(row), chunk.begins[row], chunk.ends[row]);
+            let existed = self.came_back.is_none() && begin <= self.from && self.from < end;
+            begin = self.came_back.map_or(begin, |version| begin.max(version));
             let exists = begin <= self.to && self.to < end;
             if existed == exists {
                 continue;
@@ -605,16 +592,21 @@ fn find_equal(rows: &RecordBatch, marked: &mut [bool]) -> Result<()> {
         if !marked.contains(&true) {
             return Ok(());
         }
-        let (first, second) = (column.slice(0, others), column.slice(1, others));
-        if column.data_type().is_nested() {
-            let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
-            let (first, second) =
-                (converter.convert_columns(&[first])?, converter.convert_columns(&[second])?);
-            marked.iter_mut().zip(first.iter().zip(&second)).for_each(|(marked, (a, b))| *marked &= a == b);
-        } else {
-            let same = not_distinct(&first, &second)?;
-            marked.iter_mut().zip(same.values()).for_each(|(marked, same)| *marked &= same);
-        }
+        unmark_distinct(&column.slice(0, others), &column.slice(1, others), marked)?;
+    }
+    Ok(())
+}
+
+/// Of the places that are marked, leaves marked those at which two columns are equal: NULL to NULL, floats by their bits.
+pub(crate) fn unmark_distinct(first: &ArrayRef, second: &ArrayRef, marked: &mut [bool]) -> Result<()> {
+    if first.data_type().is_nested() {
+        let converter = RowConverter::new(vec![SortField::new(first.data_type().clone())])?;
+        let (first, second) =
+            (converter.convert_columns(&[first.clone()])?, converter.convert_columns(&[second.clone()])?);
+        marked.iter_mut().zip(first.iter().zip(&second)).for_each(|(marked, (a, b))| *marked &= a == b);
+    } else {
+        let same = not_distinct(first, second)?;
+        marked.iter_mut().zip(same.values()).for_each(|(marked, same)| *marked &= same);
     }
     Ok(())
 }

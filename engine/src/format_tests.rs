@@ -312,6 +312,52 @@ fn a_commit_is_as_shown_and_reads_back() {
     assert_eq!(written_payload(&mut payload.header, &again, &[0x22; 32]), written);
 }
 
+/// Version 3, which brings table 1 back.
+fn reviving_commit() -> (CommitHeader, CommitContent) {
+    let (header, _) = sample_commit();
+    let info = CommitInfo {
+        version: Version(3),
+        time: CommitTime(1_700_000_000_000_002),
+        wall_time: CommitTime(1_700_000_000_000_002),
+        client_id: None,
+        message: None,
+        operation: "undrop".into(),
+        parameters: BTreeMap::new(),
+        read_version: Version(2),
+        schema_changes: vec![("old".into(), "undrop table".into())],
+        ..header.to_info()
+    };
+    let counts = Counts { inserted: 2, ..Counts::default() };
+    let header = CommitHeader::of(info, BTreeMap::from([(1, ("old".to_string(), counts))]));
+    let catalog = vec![CatalogChange::Revive { table: 1 }];
+    (header, CommitContent { catalog, changes: Vec::new() })
+}
+
+#[test]
+fn a_commit_that_brings_a_table_back_is_as_shown_and_reads_back() {
+    let (mut header, content) = reviving_commit();
+    let written = written_payload(&mut header, &content, &[0x22; 32]);
+    let payload = CommitPayload::decode(&check("commit-2", &written)).unwrap();
+    assert_eq!(payload.header, header);
+    assert_eq!(payload.catalog(), content.catalog);
+}
+
+#[test]
+fn a_payload_of_another_format_than_its_content_is_refused() {
+    let (mut header, content) = reviving_commit();
+    let mut reviving = written_payload(&mut header, &content, &[0x22; 32]);
+    let mut plain = sample_payload();
+    assert_eq!((plain[0], reviving[0]), (1, 2));
+    (plain[0], reviving[0]) = (2, 1);
+    for payload in [&plain, &reviving] {
+        let error = CommitPayload::decode(payload).err().expect("it is refused");
+        assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{error}");
+    }
+    plain[0] = 3;
+    let error = CommitPayload::decode(&plain).err().expect("it is refused");
+    assert_eq!(error.kind(), crate::ErrorKind::Unsupported, "{error}");
+}
+
 #[test]
 fn a_compressed_commit_reads_back() {
     let (mut header, mut content) = sample_commit();
@@ -511,11 +557,9 @@ fn decode_with_all(bytes: &[u8]) {
     if let Ok(payload) = CommitPayload::decode(bytes) {
         let _ = payload.changes(schemas);
         let _ = payload.header.to_info();
-        payload.header.net_rows(3);
     }
     if let Ok(header) = decode::<CommitHeader>(bytes, "a header") {
         let _ = header.to_info();
-        header.net_rows(3);
     }
     if let Ok(manifest) = decode::<Manifest>(bytes, "a manifest") {
         for table in &manifest.tables {

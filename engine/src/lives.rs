@@ -29,14 +29,16 @@ pub struct RowLives {
     loose: SchemaRef,
 }
 
-/// Row versions of one incarnation of a table.
+/// Row versions of one life of one incarnation of a table.
 struct Source {
     table: Arc<Table>,
     own: Vec<Column>,
     chunks: Chunks,
     /// Rows of this scan count that began at or before this version.
     begun_by: Version,
-    /// When rows ended at the latest, by the end of the table.
+    /// When rows began at the earliest, by the begin of the life.
+    lived_from: Version,
+    /// When rows ended at the latest, by the end of the life.
     dropped: Option<Version>,
 }
 
@@ -49,23 +51,30 @@ impl Snapshot {
         let schema = lives_schema(&feed);
         let mut sources = Vec::new();
         for entry in concerned {
-            let dropped = entry.lives.last().and_then(|(_, end)| *end).filter(|end| *end <= now);
-            let last = dropped.map_or(now, |end| end.previous().expect("a table ends after version 0"));
             let own = all_columns(&entry);
-            let mut add = |life: Life, begun_by| -> Result<()> {
-                let chunks = match life {
-                    Life::VisibleAt(_) => unordered_row_versions(self.state(), &entry, &own, life)?,
-                    touched => touched_row_versions(self.state(), &entry, &own, touched)?,
+            let overlap =
+                |(begin, end): &&(Version, Option<Version>)| *begin <= to && end.is_none_or(|end| end > from);
+            for (lived_from, end) in entry.lives.iter().filter(overlap).copied() {
+                let dropped = end.filter(|end| *end <= now);
+                let last = dropped.map_or(now, |end| end.previous().expect("a table ends after version 0"));
+                let mut add = |life: Life, begun_by| -> Result<()> {
+                    let chunks = match life {
+                        Life::VisibleAt(_) => unordered_row_versions(self.state(), &entry, &own, life)?,
+                        touched => touched_row_versions(self.state(), &entry, &own, touched)?,
+                    };
+                    let (table, own) = (entry.clone(), own.clone());
+                    sources.push(Source { table, own, chunks, begun_by, lived_from, dropped });
+                    Ok(())
                 };
-                sources.push(Source { table: entry.clone(), own: own.clone(), chunks, begun_by, dropped });
-                Ok(())
-            };
-            if from < last {
-                add(Life::Touched { after: from, up_to: last }, to)?;
-            }
-            // Those that nothing happened to since.
-            if from > Version::ZERO {
-                add(Life::VisibleAt(last), from)?;
+                let after = from.max(lived_from.previous().unwrap_or(Version::ZERO));
+                if after < last {
+                    add(Life::Touched { after, up_to: last }, to)?;
+                }
+                // Those that nothing happened to since, if there are any: a table begins without rows, and comes back
+                // with those it had.
+                if from >= lived_from || lived_from > entry.lives[0].0 {
+                    add(Life::VisibleAt(last), after)?;
+                }
             }
         }
         sources.reverse();
@@ -117,10 +126,12 @@ impl RowLives {
         for (begin, end) in chunk.begins.iter().zip(&chunk.ends) {
             let end = source.dropped.map_or(*end, |dropped| dropped.min(*end));
             let end = Some(end).filter(|end| *end <= self.now);
-            let kept = *begin <= source.begun_by && end.is_none_or(|end| end > from);
+            let is_counted = *begin <= source.begun_by;
+            let begin = source.lived_from.max(*begin);
+            let kept = is_counted && end.is_none_or(|end| end > from.max(begin));
             keep.push(kept);
             if kept {
-                begins.push(*begin);
+                begins.push(begin);
                 ends.push(end);
             }
         }

@@ -116,6 +116,8 @@ struct ReadyChange {
     files: Vec<LoadedFile>,
     /// The first hidden row id that is free then.
     next_row_id: u64,
+    /// Rows that are born, less those that end.
+    net_rows: i64,
 }
 
 impl State {
@@ -374,6 +376,18 @@ impl State {
                     let table = changed.table_mut(*id).filter(|table| table.exists_at(version));
                     table.ok_or_else(|| impossible("drops what is not there,", *id))?.drop_at(version);
                 }
+                CatalogChange::Revive { table: id } => {
+                    let gone = |table: &&Arc<Table>| {
+                        !table.exists_at(version)
+                            && table.dropped_before(version).is_some_and(|end| end < version)
+                    };
+                    let name = changed.table(*id).filter(gone).map(|table| table.name.clone());
+                    let is_free = |name: &String| changed.find(name, version).is_none();
+                    if !name.is_some_and(|name| is_free(&name)) {
+                        return Err(impossible("brings back what is there or never was,", *id));
+                    }
+                    changed.table_mut(*id).expect("it was just found").revive_at(version);
+                }
                 CatalogChange::Alter { table: id, schema } => {
                     let schema = Arc::new(schema.to_schema()?);
                     // One that the same commit drops: earlier releases tell of both.
@@ -454,6 +468,7 @@ impl State {
         let whole = content.catalog.iter().map(|change| match change {
             CatalogChange::Create { table, .. }
             | CatalogChange::Drop { table }
+            | CatalogChange::Revive { table }
             | CatalogChange::Alter { table, .. } => *table,
         });
         let whole = whole.collect();
@@ -472,6 +487,9 @@ impl State {
         let version = Version(header.version);
         let ReadyCommit { whole, changes } = ready;
         let mut touched = whole;
+        // Rows of a table that is dropped or comes back are there all along: none begins or ends.
+        let nets: HashMap<TableId, i64> =
+            changes.iter().map(|change| (change.table, change.net_rows)).collect();
         touched.iter().for_each(|table| recent.wrote_whole(version, *table));
         for change in changes {
             touched.push(change.table);
@@ -487,7 +505,7 @@ impl State {
         touched.dedup();
         let mut memory = self.memory.write();
         for table in touched {
-            let net = header.net_rows(table);
+            let net = nets.get(&table).copied().unwrap_or(0);
             let memtable = memory.tables.entry(table).or_default().clone();
             let mut memtable = memtable.write();
             memtable.note_change(version, net);
@@ -558,7 +576,9 @@ impl State {
             Ok(LoadedFile { _lock: self.generation.hold(&record)?, record: Arc::new(record) })
         });
         let files = files.collect::<Result<Vec<_>>>()?;
-        let places = everything.into_iter().chain(places).collect();
+        let places: Vec<Place> = everything.into_iter().chain(places).collect();
+        let born = born.unwrap_or(0);
+        let net_rows = born.wrapping_sub(places.len() as u64) as i64;
         Ok(ReadyChange {
             table: change.table,
             schema: change.schema,
@@ -570,6 +590,7 @@ impl State {
             places,
             files,
             next_row_id,
+            net_rows,
         })
     }
 

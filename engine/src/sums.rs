@@ -302,9 +302,9 @@ fn settle_epoch(
     Ok(())
 }
 
-/// The sums of the rows alive at `before`, under the schema that follows: kept columns keep theirs, added ones have
-/// their default in every row, and where a value's text changes, or its variable bits were not counted, the rows are
-/// counted again.
+/// The sums of the rows alive at `before`, under the schema that follows: kept columns keep theirs, new ones have
+/// their default in every row, and where a value's text changes, its variable bits were not counted, or a column that was
+/// dropped is there again, the rows are counted again.
 fn columns_under(
     state: &State,
     table: &Table,
@@ -330,15 +330,17 @@ fn columns_under(
             true => *known,
             false => ColumnSums { cells: CellSums { variable_bits: 0, ..known.cells }, ..*known },
         });
+        let earlier = table.schemas.iter().take_while(|(from, _)| *from <= before);
+        let is_new = earlier.into_iter().all(|(_, schema)| schema.column(column.id).is_none());
         sums.push(match known {
             Some(known) if same_text && known.cells.variable_bits != ChangeEntry::UNKNOWN => known,
-            Some(_) => {
-                recounted.push(column.clone());
-                none_of(column)
-            }
-            None => {
+            None if is_new => {
                 let one = CellSums::of(column, &default_array(column, 1)?, one_column);
                 ColumnSums { id: column.id, cells: one.times(tail.rows) }
+            }
+            _ => {
+                recounted.push(column.clone());
+                none_of(column)
             }
         });
     }

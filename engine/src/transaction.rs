@@ -1,6 +1,7 @@
 //! A transaction: writes against a snapshot, gathered until it commits.
 
 pub(crate) mod overlay;
+mod restore;
 
 use crate::adapt::{adapt, conform};
 use crate::api::{Alteration, CommitOptions, Committed, Counts, Isolation, ScanOptions, TransactionOptions};
@@ -41,6 +42,8 @@ pub struct Transaction {
     held: Held,
     schema_changes: Vec<(String, String)>,
     dropped: Vec<(TableId, String)>,
+    /// Tables that were dropped, and come back.
+    revived: Vec<(TableId, String)>,
     next_provisional: TableId,
     has_read: Cell<bool>,
     /// What a serializable transaction read; `None` at snapshot isolation.
@@ -74,6 +77,7 @@ impl Transaction {
             spilled: BTreeMap::new(),
             schema_changes: Vec::new(),
             dropped: Vec::new(),
+            revived: Vec::new(),
             next_provisional: PROVISIONAL,
             has_read: Cell::new(false),
             reads,
@@ -154,7 +158,13 @@ impl Transaction {
         self.loads.remove(&id);
         self.held.release(id);
         self.schema_changes.push((table.to_string(), "drop table".to_string()));
-        if id < PROVISIONAL {
+        if self.revived.iter().any(|(revived, _)| *revived == id) {
+            // It is as it was: gone.
+            self.spilled.remove(&id);
+            self.revived.retain(|(revived, _)| *revived != id);
+            let base = self.base.table(id).expect("it was there before");
+            Arc::make_mut(&mut self.catalog).put(Table::clone(base));
+        } else if id < PROVISIONAL {
             // What was expected of its keys is expected still.
             if let Some(Spilled::Keyed(spill)) = self.spilled.get_mut(&id) {
                 spill.truncate(&mut writes.unwrap_or_default());
@@ -581,20 +591,19 @@ impl Transaction {
 
     /// Rows that would be inserted, updated and deleted, per table: what `commit` would answer now.
     pub fn counts(&self) -> Result<BTreeMap<String, Counts>> {
-        let mut all: BTreeMap<String, Counts> = BTreeMap::new();
+        let mut all: BTreeMap<TableId, Counts> = BTreeMap::new();
         let state = self.database.inner.state();
-        for (id, name) in &self.dropped {
+        for (id, _) in &self.dropped {
             let rows = self.base.table(*id).map_or(Ok(0), |table| self.snapshot.rows_of(table))?;
-            all.entry(name.clone()).or_default().deleted += rows;
+            all.entry(*id).or_default().deleted += rows;
         }
         for (id, files) in &self.loads {
-            let table = self.catalog.table(*id).expect("loads are to tables of the catalog");
-            all.entry(table.name.clone()).or_default().inserted += files.rows();
+            all.entry(*id).or_default().inserted += files.rows();
         }
         let none = Box::default();
         for (id, spilled) in self.spilled.iter().filter(|(id, _)| !self.is_dropped(**id)) {
             let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
-            let counts = all.entry(table.name.clone()).or_default();
+            let counts = all.entry(*id).or_default();
             match spilled {
                 Spilled::Keyed(spill) => {
                     if spill.is_truncated() && *id < PROVISIONAL {
@@ -610,7 +619,7 @@ impl Transaction {
             |id: &TableId| !self.is_dropped(*id) && !matches!(self.spilled.get(id), Some(Spilled::Keyed(_)));
         for (id, writes) in self.writes.iter().filter(|(id, _)| in_memory(id)) {
             let table = self.catalog.table(*id).expect("writes are to tables of the catalog");
-            let counts = all.entry(table.name.clone()).or_default();
+            let counts = all.entry(*id).or_default();
             let key_columns = table.newest_schema().key_column_list();
             let exists = |key: &[u8]| -> Result<bool> {
                 Ok(*id < PROVISIONAL && state.find_alive(table, key_columns, key)?.is_some())
@@ -631,7 +640,17 @@ impl Transaction {
                 }
             }
         }
-        Ok(all)
+        for (id, _) in &self.revived {
+            let rows = self.base.table(*id).map_or(Ok(0), |table| self.snapshot.rows_of(table))?;
+            let counts = all.entry(*id).or_default();
+            *counts = counts.of_revived(rows);
+        }
+        let mut by_name: BTreeMap<String, Counts> = BTreeMap::new();
+        for (id, counts) in all {
+            let table = self.catalog.table(id).expect("writes are to tables of the catalog");
+            *by_name.entry(table.name.clone()).or_default() += counts;
+        }
+        Ok(by_name)
     }
 
     /// Makes the changes durable as the next version. On return they are on disk.
@@ -641,6 +660,9 @@ impl Transaction {
             .iter()
             .map(|(id, name)| PreparedCatalogChange::Drop { id: *id, name: name.clone() })
             .collect();
+        let revived = self.revived.iter();
+        catalog
+            .extend(revived.map(|(id, name)| PreparedCatalogChange::Revive { id: *id, name: name.clone() }));
         // Who changes no table has the catalog that it began with.
         let changed = !Arc::ptr_eq(&self.catalog, &self.base);
         for table in self.catalog.all().filter(|_| changed) {

@@ -83,6 +83,19 @@ impl Table {
         }
     }
 
+    /// Begins another life at a version, with the rows that were there when the last one ended.
+    pub fn revive_at(&mut self, version: Version) {
+        if self.lives.last().is_some_and(|(_, to)| to.is_some()) {
+            self.lives.push((version, None));
+        }
+    }
+
+    /// The version at which the table was dropped, if it is not there at `version`: the last one before.
+    pub fn dropped_before(&self, version: Version) -> Option<Version> {
+        let ends = self.lives.iter().filter_map(|(_, to)| *to).filter(|to| *to <= version);
+        if self.exists_at(version) { None } else { ends.max() }
+    }
+
     /// Puts another schema in force from a version on; a second change in one version replaces the first.
     pub fn set_schema(&mut self, schema: Arc<TableSchema>, version: Version) {
         let highest = schema.columns.iter().map(|column| column.id).max().unwrap_or(0);
@@ -124,6 +137,16 @@ impl Catalog {
     /// Every table of a name that ever was, oldest first.
     pub fn incarnations<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Arc<Table>> {
         self.tables.values().filter(move |table| table.name == name)
+    }
+
+    /// The table of a name at a version or, where there is none, the one that was dropped last before.
+    pub fn find_last(&self, name: &str, version: Version) -> Option<&Arc<Table>> {
+        let dropped = || {
+            let named = self.tables.values().filter(|table| table.name == name);
+            let known = named.filter_map(|table| Some((table.dropped_before(version)?, table)));
+            known.max_by_key(|(end, table)| (*end, table.id)).map(|(_, table)| table)
+        };
+        self.find(name, version).or_else(dropped)
     }
 
     /// The tables at a version, by name.
@@ -168,6 +191,32 @@ mod tests {
     fn schema(columns: &[&str]) -> Arc<TableSchema> {
         let columns = columns.iter().map(|name| Column::new(*name, ColumnType::Int64)).collect();
         Arc::new(TableSchema::new(columns, &["id"]).unwrap())
+    }
+
+    #[test]
+    fn a_table_that_comes_back_has_two_lives() {
+        let mut catalog = Catalog::default();
+        catalog.put(Table::new(1, "a".into(), schema(&["id"]), Version(1)));
+        catalog.table_mut(1).unwrap().drop_at(Version(3));
+        catalog.put(Table::new(2, "a".into(), schema(&["id"]), Version(4)));
+        let found =
+            |catalog: &Catalog, version| catalog.find_last("a", Version(version)).map(|table| table.id);
+        assert_eq!(
+            (0..6).map(|v| found(&catalog, v)).collect::<Vec<_>>(),
+            [None, Some(1), Some(1), Some(1), Some(2), Some(2)]
+        );
+        catalog.table_mut(2).unwrap().drop_at(Version(6));
+        assert_eq!(found(&catalog, 7), Some(2), "it was dropped last");
+        catalog.table_mut(1).unwrap().revive_at(Version(8));
+        let table = catalog.table(1).unwrap();
+        assert_eq!(table.lives, [(Version(1), Some(Version(3))), (Version(8), None)]);
+        let there = [1, 2, 3, 7, 8, 9].map(|version| table.exists_at(Version(version)));
+        assert_eq!(there, [true, true, false, false, true, true]);
+        assert_eq!(found(&catalog, 9), Some(1));
+        catalog.table_mut(1).unwrap().revive_at(Version(9));
+        assert_eq!(catalog.table(1).unwrap().lives.len(), 2, "it is there already");
+        let before = Arc::new(catalog).up_to(Version(7));
+        assert_eq!(before.table(1).unwrap().lives, [(Version(1), Some(Version(3)))]);
     }
 
     #[test]

@@ -28,6 +28,15 @@ pub(crate) enum Command {
         /// As it was then.
         moment: Option<Box<Moment>>,
     },
+    /// A table as it was then, in a new commit.
+    Restore {
+        /// The table, which may have been dropped since.
+        table: TableReference,
+        /// When.
+        moment: Box<Moment>,
+    },
+    /// A table as it was before it was dropped.
+    Undrop(TableReference),
     /// Nothing; what to do instead.
     Refused(String),
 }
@@ -83,17 +92,46 @@ pub(crate) fn parse(statement: &Statement) -> Result<Option<Command>> {
             "nothing is vacuumed: every version is kept, and files that no version needs go by themselves",
         );
     }
-    if starts_with(tokens, &["restore"]) {
-        return refused(
-            "RESTORE is not there yet: INSERT OVERWRITE t SELECT * FROM t VERSION AS OF n brings rows back as a new commit",
-        );
-    }
-    if starts_with(tokens, &["undrop"]) {
-        return refused(
-            "UNDROP is not there yet: CREATE TABLE t AS SELECT * FROM t VERSION AS OF n, n being a version that had it",
-        );
+    for (word, parse) in [("restore", restore as Parse), ("undrop", undrop)] {
+        if starts_with(tokens, &[word]) {
+            let rest = &tokens[if starts_with(tokens, &[word, "table"]) { 2 } else { 1 }..];
+            if rest.is_empty() {
+                return Err(Error::new("expected the name of a table").at(statement.start()));
+            }
+            return parse(rest).map(Some);
+        }
     }
     Ok(None)
+}
+
+/// Reads what follows the first words of a statement.
+type Parse = fn(&[TokenWithSpan]) -> Result<Command>;
+
+/// `t TO VERSION AS OF n`, `t TO TIMESTAMP AS OF '..'`
+fn restore(tokens: &[TokenWithSpan]) -> Result<Command> {
+    let (name, rest) = table(tokens)?;
+    let expected = || Error::new("RESTORE TABLE t takes TO VERSION AS OF n, or TO TIMESTAMP AS OF '..'");
+    let Some(to) = rest.first() else { return Err(expected().at(tokens[0].span.start)) };
+    if !is_word(to, "to") {
+        return Err(expected().at(to.span.start));
+    }
+    let mut clause = tokens[..tokens.len() - rest.len()].to_vec();
+    clause.extend_from_slice(&rest[1..]);
+    match clause_of(&clause)? {
+        Some(Clause::At(moment)) => Ok(Command::Restore { table: name, moment: Box::new(moment) }),
+        _ => Err(expected().at(to.span.start)),
+    }
+}
+
+fn undrop(tokens: &[TokenWithSpan]) -> Result<Command> {
+    let (name, rest) = table(tokens)?;
+    match rest.first() {
+        None => Ok(Command::Undrop(name)),
+        Some(more) => Err(Error::new(
+            "UNDROP TABLE takes a name alone; RESTORE TABLE t TO VERSION AS OF n brings an earlier state back",
+        )
+        .at(more.span.start)),
+    }
 }
 
 fn history(statement: &Statement, tokens: &[TokenWithSpan]) -> Result<Command> {
@@ -199,6 +237,14 @@ fn create_statement(name: &str, schema: &TableSchema) -> String {
 }
 
 impl Names {
+    /// The name of a table of the database that is there, or may have been.
+    pub(crate) fn table_once(&self, reference: &TableReference) -> Result<String> {
+        match self.find(reference)? {
+            Found::Nothing => Ok(crate::names::plain(reference)),
+            _ => self.database_table(reference),
+        }
+    }
+
     /// The table of the database that a reference names; an error that names what is nearest where there is none.
     pub(crate) fn database_table(&self, reference: &TableReference) -> Result<String> {
         match self.find(reference)? {

@@ -475,6 +475,41 @@ impl Session {
         }
     }
 
+    /// Does something to a table that brings back what was: in the open transaction, or by itself.
+    fn bring_back(
+        &mut self,
+        statement: &Statement,
+        operation: &str,
+        table: &str,
+        work: impl Fn(&mut Transaction) -> asof_engine::Result<()>,
+    ) -> Result<Outcome> {
+        self.check_writable(statement)?;
+        if let Some(open) = &mut self.open {
+            if statement.comment.is_some() {
+                return Err(
+                    Error::new("in a transaction, COMMENT goes to BEGIN or COMMIT").at(statement.start())
+                );
+            }
+            let mut transaction = open.transaction.lock();
+            work(&mut transaction)?;
+            let done = transaction.counts()?.get(table).copied().unwrap_or_default();
+            open.statements.push(statement.text.clone());
+            return Ok(Outcome::Changed(done));
+        }
+        let mut attempt = 1;
+        loop {
+            self.database.refresh()?;
+            let mut transaction = self.database.begin()?;
+            work(&mut transaction)?;
+            let options = self.commit_options(operation, statement.comment.clone(), &statement.text);
+            match transaction.commit(options) {
+                Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error.into()),
+                Ok(committed) => return Ok(Outcome::Committed(committed)),
+            }
+        }
+    }
+
     fn create_view(
         &mut self,
         view: ast::CreateView,
@@ -551,6 +586,20 @@ impl Session {
             Command::ShowCreate { table, moment } => {
                 let names = self.names(moment.as_deref())?;
                 commands::show_create(&names, &table, self.runtime.clone()).map(Outcome::Rows)
+            }
+            Command::Restore { table, moment } => {
+                let names = self.names(None)?;
+                let version = names.version(&Scope::new(names.clone()), &moment)?;
+                let table = names.table_once(&table)?;
+                self.bring_back(statement, "restore", &table, |transaction| {
+                    transaction.restore(version, std::slice::from_ref(&table), 0).map(drop)
+                })
+            }
+            Command::Undrop(table) => {
+                let table = self.names(None)?.table_once(&table)?;
+                self.bring_back(statement, "undrop", &table, |transaction| {
+                    transaction.undrop(&table, 0).map(drop)
+                })
             }
             Command::Refused(message) => Err(Error::new(message).at(statement.start())),
         }

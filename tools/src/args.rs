@@ -93,6 +93,8 @@ pub enum Command {
     Apply(crate::cmd::apply::ApplyArgs),
     /// A table as it was
     Cat(CatArgs),
+    /// Tables at one version as a directory of files, with a manifest and digests
+    Export(crate::cmd::export::ExportArgs),
     /// One row as it was
     Get(GetArgs),
     /// What an expression names
@@ -120,6 +122,12 @@ pub enum Command {
     Sql(SqlArgs),
     /// Names for versions
     Tag(TagArgs),
+    /// Tables, or rows of them, as they were at a version, in a new commit
+    Restore(crate::cmd::restore::RestoreArgs),
+    /// Take one commit back, where nobody changed the same since
+    Undo(crate::cmd::undo::UndoArgs),
+    /// A dropped table as it was
+    Undrop(crate::cmd::undrop::UndropArgs),
     /// Show the past as read-only directories, until Ctrl-C or umount; --background returns at once
     Mount(MountArgs),
     /// End a mount
@@ -139,6 +147,8 @@ pub enum Command {
     Backup(crate::cmd::backup::BackupArgs),
     /// Check every checksum and invariant
     Verify(VerifyArgs),
+    /// A digest of what tables hold, the same everywhere
+    Checksum(crate::cmd::checksum::ChecksumArgs),
     /// Sizes, settings, leases
     Info(InfoArgs),
     /// Kill writers, cut the power and flip bits on this disk, and see whether anything is lost

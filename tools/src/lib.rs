@@ -123,6 +123,7 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::ImportHistory(args) => cmd::import_history::run(args, context),
         Command::Apply(args) => cmd::apply::run(args, context),
         Command::Cat(args) => cmd::cat::run(args, context),
+        Command::Export(args) => cmd::export::run(args, context),
         Command::Get(args) => cmd::get::run(args, context),
         Command::Resolve(args) => cmd::resolve::run(args, context),
         Command::Tables(args) => cmd::tables::run(args, context),
@@ -137,6 +138,9 @@ fn dispatch(command: Command, context: &Context) -> Result {
         #[cfg(feature = "sql")]
         Command::Sql(args) => cmd::sql::run(args, context),
         Command::Tag(args) => cmd::tag::run(args, context),
+        Command::Restore(args) => cmd::restore::run(args, context),
+        Command::Undo(args) => cmd::undo::run(args, context),
+        Command::Undrop(args) => cmd::undrop::run(args, context),
         Command::Mount(args) => cmd::mount::run(args, context),
         Command::Umount(args) => cmd::umount::run(args, context),
         Command::Checkpoint(args) => cmd::checkpoint::run(args, context),
@@ -148,6 +152,7 @@ fn dispatch(command: Command, context: &Context) -> Result {
         #[cfg(feature = "archive")]
         Command::Backup(args) => cmd::backup::run(args, context),
         Command::Verify(args) => cmd::verify::run(args, context),
+        Command::Checksum(args) => cmd::checksum::run(args, context),
         Command::Info(args) => cmd::info::run(args, context),
         Command::Torture(args) => cmd::torture::run(args, context),
         Command::Completions(args) => cmd::completions::run(args, context),

@@ -190,6 +190,11 @@ pub enum CatalogChange {
         /// The schema in force from this version on.
         schema: SchemaRecord,
     },
+    /// A table that was dropped is there again, with the rows it had.
+    Revive {
+        /// Its number.
+        table: TableId,
+    },
 }
 
 /// Where a row that dies lies, as far as the writer knew.
@@ -475,12 +480,6 @@ impl CommitHeader {
             + tables.sum::<usize>()
     }
 
-    /// How many rows the commit added to a table, less those it removed.
-    pub fn net_rows(&self, table: TableId) -> i64 {
-        let counts = self.tables.iter().filter(|record| record.table == table);
-        counts.fold(0, |sum, record| sum.wrapping_add(record.inserted.wrapping_sub(record.deleted) as i64))
-    }
-
     /// How many images of rows a feed has of what the commit did to some tables, about.
     pub fn images_of(&self, tables: &[TableId]) -> u64 {
         let counts = self.tables.iter().filter(|record| tables.contains(&record.table));
@@ -515,8 +514,10 @@ fn chain(previous: &[u8; 32], content: &[u8; 32], header: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// The format of payloads, and of the headers in them.
+/// The format of headers, and of payloads that any release reads.
 pub const PAYLOAD_FORMAT: u8 = 1;
+/// The format of payloads that bring dropped tables back.
+const PAYLOAD_FORMAT_REVIVES: u8 = 2;
 const PAYLOAD_PREFIX: usize = 16;
 /// About what all but the rows takes in most payloads.
 const HEADER_GUESS_BYTES: usize = 640;
@@ -559,6 +560,7 @@ pub fn encode_commit(
     previous_chain: &[u8; 32],
 ) -> Result<Vec<u8>> {
     assert_eq!(content.changes.len(), rows.len(), "each change has a block of rows");
+    let format = if revives(&content.catalog) { PAYLOAD_FORMAT_REVIVES } else { PAYLOAD_FORMAT };
     let mut payload =
         Vec::with_capacity(HEADER_GUESS_BYTES + rows.iter().map(|rows| rows.as_ref().len()).sum::<usize>());
     payload.resize(PAYLOAD_PREFIX, 0);
@@ -595,7 +597,7 @@ pub fn encode_commit(
     header_bytes[chain_at..].copy_from_slice(&header.chain_digest);
     let header_length = header_bytes.len() as u32;
     let compressed = compress(content);
-    payload[0] = PAYLOAD_FORMAT;
+    payload[0] = format;
     payload[1] = compressed.is_some() as u8;
     payload[4..8].copy_from_slice(&header_length.to_le_bytes());
     payload[8..PAYLOAD_PREFIX].copy_from_slice(&(content_bytes as u64).to_le_bytes());
@@ -633,10 +635,13 @@ impl CommitPayload {
         let payload = Buffer::from_vec(payload);
         let short = || Error::corrupt("a commit's payload is too short");
         let (prefix, rest) = payload.split_at_checked(PAYLOAD_PREFIX).ok_or_else(short)?;
-        if prefix[0] != PAYLOAD_FORMAT {
+        let format = prefix[0];
+        if !(PAYLOAD_FORMAT..=PAYLOAD_FORMAT_REVIVES).contains(&format) {
             return Err(Error::new(
                 crate::ErrorKind::Unsupported,
-                format!("a commit has payload format {}; this release reads {PAYLOAD_FORMAT}", prefix[0]),
+                format!(
+                    "a commit has payload format {format}; this release reads up to {PAYLOAD_FORMAT_REVIVES}"
+                ),
             ));
         }
         if prefix[1] > 1 || prefix[2..4] != [0, 0] {
@@ -659,6 +664,12 @@ impl CommitPayload {
             ))
         })?;
         let catalog = content_record(&content)?.catalog;
+        if revives(&catalog) != (format == PAYLOAD_FORMAT_REVIVES) {
+            let version = header.version;
+            return Err(Error::corrupt(format!(
+                "version {version} has payload format {format} and other content"
+            )));
+        }
         Ok(CommitPayload { header, catalog, content })
     }
 
@@ -736,6 +747,11 @@ impl CommitPayload {
         });
         changes.collect()
     }
+}
+
+/// Whether changes of the catalog bring a table back.
+fn revives(catalog: &[CatalogChange]) -> bool {
+    catalog.iter().any(|change| matches!(change, CatalogChange::Revive { .. }))
 }
 
 fn content_record(content: &Buffer) -> Result<ContentRecord<'_>> {

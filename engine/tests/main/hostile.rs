@@ -140,7 +140,11 @@ fn a_commit_that_makes_a_table_again_or_changes_one_that_is_gone_is_damage() {
         |table, name: &str| CatalogChange::Create { table, name: name.to_string(), schema: schema() };
     let drop = |table| CatalogChange::Drop { table };
     let alter = |table| CatalogChange::Alter { table, schema: schema() };
+    let revive = |table| CatalogChange::Revive { table };
     let hostile = [
+        vec![revive(1)],
+        vec![revive(2)],
+        vec![drop(1), revive(1)],
         vec![create(1, "other")],
         vec![create(2, "t")],
         vec![drop(2)],

@@ -20,6 +20,7 @@ mod model;
 mod nested_files;
 mod past;
 mod readers;
+mod restoring;
 mod scans;
 mod spill;
 mod stitched;

@@ -1,9 +1,11 @@
 //! One module per group of commands.
 
 mod blame;
+mod checksums;
 mod commits;
 mod demo;
 mod diff;
+mod exporting;
 mod feed;
 #[cfg(feature = "sql")]
 mod find;
@@ -12,6 +14,7 @@ mod mount;
 mod mounted_diff;
 mod output;
 mod reading;
+mod restoring;
 mod salvage;
 mod schemas;
 #[cfg(feature = "sql")]
