@@ -107,6 +107,12 @@ pub enum Command {
     Log(LogArgs),
     /// Every version of a row, or of a table
     History(HistoryArgs),
+    /// For each column of a row, the commit that last set it
+    Blame(crate::cmd::blame::BlameArgs),
+    /// In which versions a condition held for some row of a table
+    Find(crate::cmd::find::FindArgs),
+    /// Every table, row, column and version in which a value occurs
+    Trace(crate::cmd::trace::TraceArgs),
     /// What changed between two versions
     Diff(DiffArgs),
     /// Ask and change in SQL, over every version; a shell where no statement is given
@@ -394,15 +400,15 @@ pub struct LogArgs {
     /// create-table, drop-table, add-column, drop-column, rename-column, widen-column, set-key, add-check, drop-check
     #[arg(long, value_name = "O")]
     pub operation: Option<String>,
+    /// Commits with this key and value; may be repeated
+    #[arg(long, value_name = "K=V", value_parser = parse_pair)]
+    pub meta: Vec<(String, String)>,
     /// Commits whose message has this text, whatever the case
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub grep: Option<String>,
     /// One line a commit
     #[arg(long)]
     pub oneline: bool,
-    /// Commits with this key and value; may be repeated
-    #[arg(long, value_name = "K=V", value_parser = parse_pair)]
-    pub meta: Vec<(String, String)>,
     /// Wait for commits and show them as they come, oldest first; -n shows that many earlier ones first
     #[arg(long, conflicts_with = "until")]
     pub follow: bool,
@@ -445,7 +451,7 @@ pub struct DiffArgs {
     /// Changes after this version
     #[arg(allow_hyphen_values = true)]
     pub from: String,
-    /// Up to and with this version
+    /// Up to and with this version; where it is before FROM, what it takes to come back to it
     #[arg(allow_hyphen_values = true)]
     pub to: String,
     /// This table alone
@@ -453,6 +459,9 @@ pub struct DiffArgs {
     /// Every commit's changes, instead of the net ones
     #[arg(long)]
     pub feed: bool,
+    /// Go on with the changes of commits as they come, until Ctrl-C; TO is latest, the form is jsonl or csv
+    #[arg(long, requires = "feed", conflicts_with_all = ["sample", "exit_code", "fail_if", "output"])]
+    pub follow: bool,
     /// Rows before and after, inserted, updated and deleted, per table
     #[arg(long, conflicts_with_all = ["feed", "sample", "format"])]
     pub stat: bool,

@@ -130,6 +130,9 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::Show(args) => cmd::show::run(args, context),
         Command::Log(args) => cmd::log::run(args, context),
         Command::History(args) => cmd::history::run(args, context),
+        Command::Blame(args) => cmd::blame::run(args, context),
+        Command::Find(args) => cmd::find::run(args, context),
+        Command::Trace(args) => cmd::trace::run(args, context),
         Command::Diff(args) => cmd::diff::run(args, context),
         #[cfg(feature = "sql")]
         Command::Sql(args) => cmd::sql::run(args, context),

@@ -35,10 +35,11 @@ pub fn run(args: CatArgs, context: &Context) -> Result {
     Ok(Status::Done)
 }
 
-type Scanned = Box<dyn Iterator<Item = asof_engine::Result<RecordBatch>>>;
+/// Batches of rows.
+pub(super) type Scanned = Box<dyn Iterator<Item = asof_engine::Result<RecordBatch>>>;
 
 /// The rows that a condition holds for, in order; all where there is none.
-fn scan(
+pub(super) fn scan(
     snapshot: &Snapshot,
     table: &str,
     schema: &TableSchema,

@@ -2,6 +2,7 @@
 
 pub mod alter_table;
 pub mod apply;
+pub mod blame;
 pub mod cat;
 pub mod checkpoint;
 pub mod compact;
@@ -11,6 +12,7 @@ pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod drop_table;
+pub mod find;
 pub mod get;
 pub mod history;
 pub mod import;
@@ -27,5 +29,6 @@ pub mod sql;
 pub mod tables;
 pub mod tag;
 pub mod torture;
+pub mod trace;
 pub mod umount;
 pub mod verify;

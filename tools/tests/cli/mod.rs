@@ -1,9 +1,13 @@
 //! One module per group of commands.
 
+mod blame;
 mod commits;
 mod demo;
 mod diff;
 mod feed;
+#[cfg(feature = "sql")]
+mod find;
+mod history_page;
 mod mount;
 mod mounted_diff;
 mod output;
@@ -16,4 +20,5 @@ mod statuses;
 pub mod support;
 mod tags;
 mod torture;
+mod trace;
 mod upkeep;
