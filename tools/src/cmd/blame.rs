@@ -8,6 +8,7 @@ use asof_engine::{Blame, Blamed, CommitInfo, Database, Version};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
 /// `blame`
@@ -45,8 +46,8 @@ pub fn run(args: BlameArgs, context: &Context) -> Result {
     };
     let mut commits: BTreeMap<Version, CommitInfo> = BTreeMap::new();
     for column in &blame.columns {
-        if !commits.contains_key(&column.version) {
-            commits.insert(column.version, database.commit_info(column.version)?);
+        if let Entry::Vacant(unknown) = commits.entry(column.version) {
+            unknown.insert(database.commit_info(column.version)?);
         }
     }
     if context.json {

@@ -232,8 +232,8 @@ impl<'a> SoughtTable<'a> {
         let mut columns: Vec<Column> = match &self.key {
             Some(key) => key.columns.clone(),
             None => {
-                let schemas = self.table.schemas().into_iter();
-                let in_force = schemas.filter(|(range, _)| range.first <= at && at <= range.last).next_back();
+                let mut schemas = self.table.schemas().into_iter();
+                let in_force = schemas.find(|(range, _)| range.first <= at && at <= range.last);
                 in_force.map(|(_, schema)| schema.columns.clone()).unwrap_or_default()
             }
         };

@@ -23,9 +23,12 @@ pub(super) struct Interval {
 pub(super) struct Moments {
     /// Ascending.
     pub(super) intervals: Vec<Interval>,
-    /// Versions in which the table was there and the condition made no sense, and why.
-    pub(super) unasked: Vec<(VersionRange, String)>,
+    /// Where nothing was asked.
+    pub(super) unasked: Unasked,
 }
+
+/// Versions in which the table was there and the condition made no sense, and why.
+type Unasked = Vec<(VersionRange, String)>;
 
 /// Versions in which one condition is asked of the same columns of a table.
 struct Stretch<'a> {
@@ -53,12 +56,9 @@ impl Moments {
 }
 
 /// What is to be asked of which versions, and of which versions nothing can be.
-fn stretches<'a>(
-    tables: &'a [PastTable],
-    text: &str,
-) -> Result<(Vec<Stretch<'a>>, Vec<(VersionRange, String)>)> {
+fn stretches<'a>(tables: &'a [PastTable], text: &str) -> Result<(Vec<Stretch<'a>>, Unasked)> {
     let mut stretches: Vec<Stretch<'a>> = Vec::new();
-    let mut unasked: Vec<(VersionRange, String)> = Vec::new();
+    let mut unasked: Unasked = Vec::new();
     let mut refused: Option<Error> = None;
     for table in tables {
         for (range, schema) in table.schemas() {
