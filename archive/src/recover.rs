@@ -18,7 +18,7 @@ use crate::ship::Progress;
 use crate::workers::for_each;
 use asof_engine::codec::records::{CommitPayload, kind};
 use asof_engine::hold::{directories, segment_path};
-use asof_engine::{AsOf, CommitTime, Database, Error, ErrorKind, Options, Result, Version};
+use asof_engine::{AsOf, CommitTime, Database, Error, ErrorKind, Options, Result, Upkeep, Version};
 use asof_wal::{Access, Disk, LockKind, Log, LogOptions, OpenMode, Position, RealDisk};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -157,7 +157,7 @@ impl Source {
         manifest.number = plan.number;
         finish(&work, &manifest)?;
         if plan.base.cuts {
-            cut(&work, Version(plan.target))?;
+            cut(&work, Version(plan.target), self.database.options())?;
         }
         let (time, sequence) = self.check(&work, plan)?;
         self.mark(&work, plan, Some(sequence))?;
@@ -390,11 +390,7 @@ fn end_log_after(dir: &Path, id: [u8; 16], from: Position, target: u64, archive:
 }
 
 /// Makes a database end at an earlier version.
-fn cut(dir: &Path, target: Version) -> Result<()> {
-    let message = format!(
-        "{}: version {target} is reached from a later base alone, which this release cannot cut back; \
-         versions before it can be read from the archive",
-        dir.display()
-    );
-    Err(Error::new(ErrorKind::Unsupported, message))
+fn cut(dir: &Path, target: Version, options: &Options) -> Result<()> {
+    let options = Options { disk: Arc::new(RealDisk), upkeep: Upkeep::Off, ..options.clone() };
+    Database::open(dir, options)?.cut_after(target).map(drop)
 }
