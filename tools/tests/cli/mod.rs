@@ -19,3 +19,5 @@ pub mod support;
 mod tags;
 mod torture;
 mod upkeep;
+#[cfg(feature = "sql")]
+mod walkthrough;
