@@ -25,3 +25,5 @@ mod tags;
 mod torture;
 mod trace;
 mod upkeep;
+#[cfg(feature = "sql")]
+mod walkthrough;
