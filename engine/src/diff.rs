@@ -601,8 +601,8 @@ fn find_equal(rows: &RecordBatch, marked: &mut [bool]) -> Result<()> {
 pub(crate) fn unmark_distinct(first: &ArrayRef, second: &ArrayRef, marked: &mut [bool]) -> Result<()> {
     if first.data_type().is_nested() {
         let converter = RowConverter::new(vec![SortField::new(first.data_type().clone())])?;
-        let (first, second) =
-            (converter.convert_columns(&[first.clone()])?, converter.convert_columns(&[second.clone()])?);
+        let rows = |column| converter.convert_columns(std::slice::from_ref(column));
+        let (first, second) = (rows(first)?, rows(second)?);
         marked.iter_mut().zip(first.iter().zip(&second)).for_each(|(marked, (a, b))| *marked &= a == b);
     } else {
         let same = not_distinct(first, second)?;
