@@ -89,7 +89,9 @@ fn an_undo_that_somebody_built_on_lists_why_and_changes_nothing() {
 #[test]
 fn a_dropped_table_comes_back() {
     let shop = shop();
-    shop.ok(&["drop-table", "db", "customers"]);
+    shop.apply(
+        "{\"time\":\"2025-05-01T00:00:00Z\",\"ops\":[{\"op\":\"drop_table\",\"table\":\"customers\"}]}\n",
+    );
     shop.ok(&["checkpoint", "db"]);
     let plan = shop.ok(&["undrop", "db", "customers", "--dry-run", "--sample", "1"]);
     assert_eq!(
