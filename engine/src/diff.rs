@@ -5,6 +5,7 @@ use crate::api::{ChangeType, DiffKind};
 use crate::copies::touched_row_versions;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::gone::{check_all_readable, check_readable};
 use crate::scan::{Life, row_versions};
 use crate::snapshot::{all_columns, unknown_table};
 use crate::state::State;
@@ -16,7 +17,7 @@ use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::row::{RowConverter, SortField};
-use asof_mvcc::{Column, KeyBytes, Table, TableId, TableSchema, Version};
+use asof_mvcc::{Catalog, Column, KeyBytes, Table, TableId, TableSchema, Version};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -76,21 +77,23 @@ struct Event {
 }
 
 impl Database {
+    /// Refuses a diff of versions that are gone.
+    pub(crate) fn check_diff(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<()> {
+        let state = self.inner.state_with(to)?;
+        let concerned = concerned_by(&state.catalog(), table, from, to);
+        check_told(&state, &concerned, from, to, kind)
+    }
+
     /// Changes of one table in (from, to].
     pub fn diff(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<Diff> {
         check_order(from, to)?;
         let state = self.inner.state_with(to)?;
         let catalog = state.catalog();
-        let concerned: Vec<Arc<Table>> = catalog
-            .incarnations(table)
-            .filter(|entry| {
-                entry.lives.iter().any(|(begin, end)| *begin <= to && end.is_none_or(|end| end > from))
-            })
-            .cloned()
-            .collect();
+        let concerned = concerned_by(&catalog, table, from, to);
         if concerned.is_empty() {
             return Err(unknown_table(&catalog, to, table));
         }
+        check_told(&state, &concerned, from, to, kind)?;
         let feed = feed_columns(&concerned, from, to);
         let columns: Vec<Column> = match kind {
             DiffKind::Net => {
@@ -142,6 +145,35 @@ impl Database {
         }
         render(&state, &lines, &columns, &batches)
     }
+}
+
+/// The incarnations of a table that there were at some version from `from` to `to`.
+fn concerned_by(catalog: &Catalog, table: &str, from: Version, to: Version) -> Vec<Arc<Table>> {
+    let lived = |entry: &&Arc<Table>| {
+        entry.lives.iter().any(|(begin, end)| *begin <= to && end.is_none_or(|end| end > from))
+    };
+    catalog.incarnations(table).filter(lived).cloned().collect()
+}
+
+/// Refuses a question about versions of which some are gone: a net diff needs both its ends, a feed all between.
+fn check_told(
+    state: &State,
+    tables: &[Arc<Table>],
+    from: Version,
+    to: Version,
+    kind: DiffKind,
+) -> Result<()> {
+    for table in tables {
+        match kind {
+            DiffKind::Feed => check_all_readable(&state.generation, table, from, to)?,
+            DiffKind::Net => {
+                for version in [from, to].into_iter().filter(|version| table.exists_at(*version)) {
+                    check_readable(&state.generation, table, version)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what goes backwards.

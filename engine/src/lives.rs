@@ -4,6 +4,8 @@ use crate::adapt::loose_schema;
 use crate::copies::touched_row_versions;
 use crate::diff::{FeedColumn, feed_columns, feed_rows};
 use crate::error::{Error, Result};
+use crate::generation::Generation;
+use crate::gone::check_all_readable;
 use crate::scan::{Life, unordered_row_versions};
 use crate::snapshot::{Snapshot, all_columns, unknown_table};
 use crate::state::State;
@@ -49,6 +51,7 @@ enum Begun {
 
 impl Snapshot {
     /// The row versions of a table that were alive at a version in [from, to], with their ends as known at this one.
+    /// Versions that are gone show none; where all of them are, that is the error.
     pub fn row_lives(&self, table: &str, from: Version, to: Version) -> Result<RowLives> {
         let now = self.version();
         if from > to || to > now {
@@ -63,6 +66,10 @@ impl Snapshot {
         let concerned: Vec<Arc<Table>> = catalog.incarnations(table).filter(lived).cloned().collect();
         if concerned.is_empty() {
             return Err(unknown_table(&catalog, to, table));
+        }
+        let generation = &self.state().generation;
+        if concerned.iter().all(|entry| all_gone(generation, entry, from, to)) {
+            check_all_readable(generation, &concerned[0], from, to)?;
         }
         let feed = feed_columns(&concerned, from, to);
         let columns: Vec<Column> = feed.iter().map(|feed| feed.column.clone()).collect();
@@ -94,6 +101,16 @@ impl Snapshot {
     }
 }
 
+/// Whether a table is gone at all versions of a range at which there was it.
+fn all_gone(generation: &Generation, table: &Table, from: Version, to: Version) -> bool {
+    let gone = |(begin, end): &(Version, Option<Version>)| {
+        let last = end.map_or(to.0.saturating_add(1), |end| end.0.min(to.0.saturating_add(1)));
+        let first = begin.0.max(from.0);
+        first >= last || generation.gone(table.id).is_some_and(|gone| gone.hides(first, last))
+    };
+    table.lives.iter().all(gone)
+}
+
 fn lives_schema(columns: &[Column]) -> SchemaRef {
     let utc = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let mut fields = vec![
@@ -123,6 +140,7 @@ impl RowLives {
 
     fn batch(&mut self, source: &Source, chunk: &Chunk) -> Result<RecordBatch> {
         let (from, to) = self.range;
+        let gone = self.state.generation.gone(source.table.id).cloned();
         let mut keep = Vec::with_capacity(chunk.len());
         let (mut begins, mut ends) = (Vec::new(), Vec::new());
         for (begin, end) in chunk.begins.iter().zip(&chunk.ends) {
@@ -133,6 +151,9 @@ impl RowLives {
                 Begun::UpTo(version) => *begin <= version,
             };
             let kept = begun && *begin <= to && end.is_none_or(|end| end > from);
+            // Whether a version that can be read shows it.
+            let last = end.map_or(to.0.saturating_add(1), |end| end.0.min(to.0.saturating_add(1)));
+            let kept = kept && gone.as_ref().is_none_or(|gone| !gone.hides(begin.0.max(from.0), last));
             keep.push(kept);
             if kept {
                 begins.push(*begin);

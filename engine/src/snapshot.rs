@@ -2,8 +2,10 @@
 
 use crate::adapt::{adapt, conform};
 use crate::api::{RowVersion, ScanOptions, TableInfo};
+use crate::compact::keep::Seen;
 use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
+use crate::gone::{check_readable, is_readable};
 use crate::history::changes::ChangeEntry;
 use crate::resolve::{did_you_mean, nearest_names};
 use crate::scan::parts::Part;
@@ -103,15 +105,35 @@ impl Snapshot {
         self.state.catalog()
     }
 
-    /// All tables, by name, without counting rows or reading sums.
+    /// All tables that can be read, by name, without counting rows or reading sums.
     pub fn table_names(&self) -> Result<Vec<String>> {
-        Ok(self.catalog().tables_at(self.version).into_iter().map(|table| table.name.clone()).collect())
+        Ok(self.names_of(|table| is_readable(&self.state.generation, table, self.version)))
+    }
+
+    /// Those that there were and that are gone: retention has let them go at this version.
+    pub fn gone_tables(&self) -> Vec<String> {
+        self.names_of(|table| !is_readable(&self.state.generation, table, self.version))
+    }
+
+    fn names_of(&self, wanted: impl Fn(&Table) -> bool) -> Vec<String> {
+        let catalog = self.catalog();
+        let tables = catalog.tables_at(self.version).into_iter().filter(|table| wanted(table));
+        tables.map(|table| table.name.clone()).collect()
+    }
+
+    /// Refuses where a table is gone at this version: for questions about all tables.
+    pub(crate) fn check_all_tables(&self) -> Result<()> {
+        let catalog = self.catalog();
+        let mut tables = catalog.tables_at(self.version).into_iter();
+        tables.try_for_each(|table| check_readable(&self.state.generation, table, self.version))
     }
 
     fn find(&self, table: &str) -> Result<Arc<Table>> {
         let catalog = self.catalog();
         let found = catalog.find(table, self.version).cloned();
-        found.ok_or_else(|| unknown_table(&catalog, self.version, table))
+        let found = found.ok_or_else(|| unknown_table(&catalog, self.version, table))?;
+        check_readable(&self.state.generation, &found, self.version)?;
+        Ok(found)
     }
 
     pub(crate) fn rows_of(&self, table: &Table) -> Result<u64> {
@@ -347,7 +369,7 @@ pub(crate) fn versions_of_key(
 }
 
 impl Database {
-    /// Every version of one row, oldest first. `key` is a batch of one row with the table's key columns.
+    /// Every version of one row that any version which is not gone shows, oldest first ([`Database::gone`]). `key` is a batch of one row with the table's key columns.
     pub fn history(&self, table: &str, key: &RecordBatch) -> Result<Vec<RowVersion>> {
         let latest = self.refresh()?;
         let state = self.inner.state();
@@ -364,10 +386,14 @@ impl Database {
         // Every column the table ever had, so that each version shows the row under its own schema.
         let columns = all_columns(&entry);
         let everything = Life::Touched { after: Version::ZERO, up_to: latest };
+        let seen = Seen::of(&state.generation, &entry);
         let mut versions = Vec::new();
         for chunk in versions_of_key(&state, &entry, &columns, keys.get(0), everything)? {
             for row in 0..chunk.len() {
                 let begin = chunk.begins[row];
+                if seen.as_ref().is_some_and(|seen| seen.hides(begin, chunk.ends[row])) {
+                    continue;
+                }
                 let schema = entry.schema_at(begin).clone();
                 let one = adapt(&chunk.rows.slice(row, 1), &columns, &schema.columns, &schema.to_arrow())?;
                 let end = Some(chunk.ends[row]).filter(|end| *end <= latest);

@@ -19,6 +19,7 @@ mod load;
 mod model;
 mod nested_files;
 mod readers;
+mod retention;
 mod scans;
 mod spill;
 mod stitched;
