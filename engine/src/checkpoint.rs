@@ -202,7 +202,10 @@ fn write_files(
         .iter()
         .map(|file| FileMeasures { file: file.id, runs: 1, dead: deaths.get(&file.id).copied().unwrap_or(0) })
         .collect();
-    let tags = state.memory.read().tags.values().map(TagRecord::of).collect();
+    let (tags, settings) = {
+        let memory = state.memory.read();
+        (memory.tags.values().map(TagRecord::of).collect(), memory.settings.clone().into_iter().collect())
+    };
     Ok(Manifest {
         number: output.manifest_number,
         version: version.0,
@@ -224,6 +227,7 @@ fn write_files(
         copies: copies::kept(old, output.copies),
         ids_files,
         tags,
+        settings,
         variable,
         ..old.clone()
     })

@@ -69,9 +69,11 @@ impl TableDiff {
 }
 
 impl Database {
-    /// The tables that either of two versions has, by name; nothing is counted.
+    /// The tables that either of two versions has, by name; nothing is counted. Refused where one of them is gone.
     pub fn tables_between(&self, from: Version, to: Version) -> Result<Vec<TableDiff>> {
         let (before, after) = (self.snapshot(from)?, self.snapshot(to)?);
+        before.check_all_tables()?;
+        after.check_all_tables()?;
         let (before_names, after_names) = (before.table_names()?, after.table_names()?);
         let names: BTreeSet<&String> = before_names.iter().chain(&after_names).collect();
         let info = |snapshot: &Snapshot, names: &[String], name: &String| -> Result<Option<TableInfo>> {

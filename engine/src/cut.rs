@@ -14,12 +14,13 @@ use crate::compact::run::{measure, visible_rows};
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{append_settled, io_error};
+use crate::gone::check_readable;
 use crate::history::changes::ENTRY_BYTES as CHANGE_BYTES;
 use crate::history::commit_log::ENTRY_BYTES as COMMIT_BYTES;
 use crate::history::ids::read_run;
 use crate::layout::{HISTORY_DIR, changes_table};
 use crate::manifest::{
-    self, DataFileRecord, EndsFileRecord, FileMeasures, Manifest, SumsRecord, VariableRecord,
+    self, DataFileRecord, EndsFileRecord, FileMeasures, GoneRecord, Manifest, SumsRecord, VariableRecord,
 };
 use crate::state::State;
 use crate::store::ends::{self, Ends};
@@ -108,6 +109,9 @@ fn manifest_at(inner: &Inner, state: &State, version: Version) -> Result<Manifes
     let mut files = Files::default();
     for table in catalog.all() {
         let Some(known) = table_up_to(table, version) else { continue };
+        if table.exists_at(version) {
+            check_readable(generation, table, version)?;
+        }
         tables.push(TableRecord::of(&known));
         let (of_table, bits) = sums_at(state, table, version)?;
         sums.push(of_table);
@@ -130,8 +134,13 @@ fn manifest_at(inner: &Inner, state: &State, version: Version) -> Result<Manifes
         Version::ZERO => ([0; 32], 0),
         _ => (generation.commits.header(version)?.chain_digest, generation.commits.end_of(version)?),
     };
-    let tags = old_tags(state, version);
     let known: HashSet<TableId> = sums.iter().map(|sums| sums.table).collect();
+    let tags = old_tags(state, version);
+    let settings = state.memory.read().settings.clone().into_iter().collect();
+    let gone = old.gone.iter().filter(|gone| known.contains(&gone.table)).map(|gone| GoneRecord {
+        table: gone.table,
+        ranges: gone.ranges.iter().copied().filter(|(from, _)| *from <= version.0).collect(),
+    });
     let of_known = old.copies.iter().filter(|copies| known.contains(&copies.file.table));
     let copies = of_known.filter(|copies| copies.up_to() <= version.0);
     Ok(Manifest {
@@ -152,7 +161,9 @@ fn manifest_at(inner: &Inner, state: &State, version: Version) -> Result<Manifes
         copies: copies.cloned().collect(),
         ids_files,
         tags,
+        settings,
         variable,
+        gone: gone.filter(|gone| !gone.ranges.is_empty()).collect(),
         ..old.clone()
     })
 }

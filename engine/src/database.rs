@@ -15,6 +15,7 @@ use crate::manifest::{self, Leased, Manifest};
 use crate::open_files::OpenFiles;
 use crate::options::Options;
 use crate::replay::{Tail, replay};
+use crate::retention::settings;
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::sync::{Mutex, MutexGuard};
@@ -25,6 +26,7 @@ use asof_mvcc::conflict::REMEMBERED_BYTES_DEFAULT;
 use asof_mvcc::{CommitTime, RecentWrites, Version};
 use asof_wal::{Access, Disk, LockKind, Log, LogOptions, OpenMode, Position};
 use parking_lot::RwLock;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -202,6 +204,7 @@ impl Database {
             settings: Vec::new(),
             measures: Vec::new(),
             variable: Vec::new(),
+            gone: Vec::new(),
         };
         first.write(disk, &layout)?;
         Ok(true)
@@ -424,6 +427,38 @@ impl Database {
         let state = self.inner.state();
         let memory = state.memory.read();
         Ok(memory.tags.values().filter(|tag| !tag.is_expired(now)).cloned().collect())
+    }
+
+    /// Settings that are kept in the database, by name.
+    pub fn settings(&self) -> Result<BTreeMap<String, String>> {
+        self.inner.follow()?;
+        Ok(self.inner.state().memory.read().settings.clone())
+    }
+
+    /// Gives a setting a value, or none any more ([`crate::retention`] lists them); gives the value before.
+    pub fn set_setting(&self, name: &str, value: Option<&str>) -> Result<Option<String>> {
+        let value = value.map(|value| settings::checked(name, value)).transpose()?;
+        let mut before = None;
+        self.inner.log_control(kind::SETTING, |state| {
+            before = state.memory.read().settings.get(name).cloned();
+            if value.is_none() && before.is_none() {
+                return Err(settings::not_set(name));
+            }
+            let record: SettingRecord = (name.to_string(), value);
+            Ok(crate::codec::encode(&record))
+        })?;
+        Ok(before)
+    }
+
+    /// The versions of a table (by full name; all that ever had it) that retention has let go: from which up to which,
+    /// exclusive, ascending.
+    pub fn gone(&self, table: &str) -> Result<Vec<(Version, Version)>> {
+        self.refresh()?;
+        let state = self.inner.state();
+        let catalog = state.catalog();
+        let of_table = catalog.incarnations(table).filter_map(|table| state.generation.gone(table.id));
+        let ranges = of_table.flat_map(|gone| gone.ranges().iter().copied());
+        Ok(ranges.map(|(from, to)| (Version(from), Version(to))).collect())
     }
 
     /// Bytes and operations so far.
@@ -769,6 +804,9 @@ const RELOADS_MAX: usize = 3;
 /// The number of the manifest of a new database.
 const FIRST_MANIFEST: u64 = 1;
 
+/// A setting in the log.
+pub(crate) type SettingRecord = (String, Option<String>);
+
 impl State {
     pub(crate) fn apply_control(&self, kind: u8, payload: &[u8]) -> Result<()> {
         match kind {
@@ -780,6 +818,14 @@ impl State {
                 let name = std::str::from_utf8(payload)
                     .map_err(|_| Error::corrupt("a removed tag's name in the log is not UTF-8"))?;
                 self.memory.write().tags.remove(name);
+            }
+            kind::SETTING => {
+                let (name, value) = crate::codec::decode::<SettingRecord>(payload, "a setting's record")?;
+                let mut memory = self.memory.write();
+                match value {
+                    Some(value) => drop(memory.settings.insert(name, value)),
+                    None => drop(memory.settings.remove(&name)),
+                }
             }
             kind::OPTIONAL.. => {
                 log::warn!("the log has a record of kind {kind}, which a newer release wrote")

@@ -11,6 +11,7 @@ use crate::api::{ChangeType, DiffKind};
 use crate::copies::touched_row_versions;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::gone::{check_all_readable, check_readable};
 use crate::scan::{Life, row_versions};
 use crate::snapshot::{all_columns, unknown_table};
 use crate::state::State;
@@ -110,7 +111,12 @@ impl Database {
         Ok(diff_schema(&columns))
     }
 
-    /// The incarnations of a table that a diff is about.
+    /// Refuses a diff of versions that are gone.
+    pub(crate) fn check_diff(&self, from: Version, to: Version, table: &str, kind: DiffKind) -> Result<()> {
+        self.concerned(from, to, table, kind).map(drop)
+    }
+
+    /// The incarnations of a table that a diff is about, none of whose versions that it needs is gone.
     fn concerned(
         &self,
         from: Version,
@@ -123,6 +129,7 @@ impl Database {
         }
         let state = self.inner.state_with(from.max(to))?;
         let concerned = alive_within(&state, from.min(to), from.max(to), table)?;
+        check_told(&state, &concerned, from, to, kind)?;
         Ok((state, concerned))
     }
 }
@@ -205,6 +212,27 @@ fn net(
     let schema = diff_schema(&columns);
     let rendered = render(&state, &mut Times::default(), &schema, &lines, &batches)?;
     Ok(Diff { schema, batches: Box::new(rendered.into_iter().map(Ok)) })
+}
+
+/// Refuses a question about versions of which some are gone: a net diff needs both its ends, a feed all between.
+fn check_told(
+    state: &State,
+    tables: &[Arc<Table>],
+    from: Version,
+    to: Version,
+    kind: DiffKind,
+) -> Result<()> {
+    for table in tables {
+        match kind {
+            DiffKind::Feed => check_all_readable(&state.generation, table, from, to)?,
+            DiffKind::Net => {
+                for version in [from, to].into_iter().filter(|version| table.exists_at(*version)) {
+                    check_readable(&state.generation, table, version)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what goes backwards.

@@ -8,12 +8,14 @@ use crate::codec::records::{
     TagRecord, Target, encode_commit, encode_rows,
 };
 use crate::codec::{decode, encode};
+use crate::database::SettingRecord;
 use crate::history::changes::{ChangeEntry, ChangesFile};
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{encode_run, hash_id, read_run};
 use crate::layout::{HISTORY_DIR, IDS_DIR, Layout};
 use crate::manifest::{
-    CopiesRecord, DataFileRecord, EndsFileRecord, FileMeasures, Manifest, SumsRecord, VariableRecord,
+    CopiesRecord, DataFileRecord, EndsFileRecord, FileMeasures, GoneRecord, Manifest, SumsRecord,
+    VariableRecord,
 };
 use crate::store::bloom;
 use crate::store::details::{self, GroupDetails, PageZone};
@@ -231,6 +233,7 @@ fn sample_manifest() -> Manifest {
         measures: vec![FileMeasures { file: 3, runs: 1, dead: 4 }],
         copies: vec![sample_copies()],
         variable: vec![VariableRecord { table: 1, columns: vec![(1, 0), (2, 40)] }],
+        gone: vec![GoneRecord { table: 1, ranges: vec![(2, 4), (5, 8)] }],
     }
 }
 
@@ -374,6 +377,13 @@ fn a_compressed_commit_reads_back() {
 }
 
 #[test]
+fn a_setting_is_as_shown_and_reads_back() {
+    let setting: SettingRecord = ("retention.database".to_string(), Some("last 30".to_string()));
+    let bytes = check("setting", &encode(&setting));
+    assert_eq!(decode::<SettingRecord>(&bytes, "a setting").unwrap(), setting);
+}
+
+#[test]
 fn a_tag_is_as_shown_and_reads_back() {
     let bytes = check("tag", &encode(&sample_tag()));
     assert_eq!(decode::<TagRecord>(&bytes, "a tag").unwrap(), sample_tag());
@@ -393,11 +403,18 @@ fn manifests_of_earlier_formats_are_read_without_what_came_later() {
     let first = include_bytes!("format_tests/manifest-1.bin");
     let second = include_bytes!("format_tests/manifest-2.bin");
     let third = include_bytes!("format_tests/manifest-3.bin");
-    let of_third = || Manifest { variable: Vec::new(), ..sample_manifest() };
+    let fourth = include_bytes!("format_tests/manifest-4.bin");
+    let of_fourth = || Manifest { gone: Vec::new(), ..sample_manifest() };
+    let of_third = || Manifest { variable: Vec::new(), ..of_fourth() };
     let of_second = || Manifest { copies: Vec::new(), ..of_third() };
     let of_first = || Manifest { measures: Vec::new(), ..of_second() };
-    for (bytes, expected) in [(&first[..], of_first()), (&second[..], of_second()), (&third[..], of_third())]
-    {
+    let earlier = [
+        (&first[..], of_first()),
+        (&second[..], of_second()),
+        (&third[..], of_third()),
+        (&fourth[..], of_fourth()),
+    ];
+    for (bytes, expected) in earlier {
         let manifest = Manifest::from_bytes(bytes, "a manifest").unwrap();
         let ends_files = manifest.ends_files.clone();
         assert_eq!(ends_files.len(), 1);
@@ -579,6 +596,7 @@ fn decode_with_all(bytes: &[u8]) {
         let _ = schema.to_schema();
     }
     let _ = decode::<TagRecord>(bytes, "a tag").map(|tag| tag.to_tag());
+    let _ = decode::<SettingRecord>(bytes, "a setting");
     let _ = decode_columns(bytes, &people().to_arrow(), u32::MAX as usize);
 }
 

@@ -3,6 +3,7 @@
 use crate::counting::{CountingDisk, Counts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::open_named;
+use crate::gone::Gone;
 use crate::history::changes::ChangesFile;
 use crate::history::commit_log::CommitLog;
 use crate::history::ids::{IdEntry, read_run};
@@ -38,6 +39,7 @@ pub struct Generation {
     /// For each table its data files: places in the manifest.
     files_of: HashMap<TableId, Vec<usize>>,
     named: HashSet<FileId>,
+    gone: HashMap<TableId, Arc<Gone>>,
     ends: HashMap<TableId, Arc<TableEnds>>,
     ids: Mutex<Option<Arc<Vec<IdEntry>>>>,
     changes: Mutex<HashMap<TableId, Arc<ChangesFile>>>,
@@ -74,6 +76,19 @@ impl Generation {
             let new = || TableEnds::new(disk.clone(), layout.clone(), open_files.clone());
             ends.entry(record.table).or_insert_with(new).push(record);
         }
+        let mut gone = HashMap::new();
+        for record in &manifest.gone {
+            let ranges = Gone::new(record.ranges.clone());
+            let ranges = ranges.ok_or_else(|| {
+                let path = layout.manifest(manifest.number);
+                Error::corrupt(format!(
+                    "{} is damaged: versions of table {} that are gone do not ascend; run 'asof verify'",
+                    path.display(),
+                    record.table
+                ))
+            })?;
+            gone.insert(record.table, Arc::new(ranges));
+        }
         let ends = ends.into_iter().map(|(table, ends)| (table, Arc::new(ends))).collect();
         Ok(Generation {
             data_bytes: manifest.data_files.iter().map(|file| file.bytes).sum(),
@@ -85,6 +100,7 @@ impl Generation {
             open_files,
             files_of,
             named,
+            gone,
             ends,
             ids: Mutex::default(),
             changes: Mutex::default(),
@@ -129,6 +145,11 @@ impl Generation {
         let of_table = self.manifest().copies.iter().filter(|copies| copies.file.table == table);
         let of_table = of_table.filter(|_| self.open_files.reads_copies);
         of_table.rev().find(|copies| copies.after <= after.0 && up_to.0 <= copies.up_to())
+    }
+
+    /// The versions of a table that are gone; `None` where none is.
+    pub fn gone(&self, table: TableId) -> Option<&Arc<Gone>> {
+        self.gone.get(&table).filter(|gone| !gone.is_empty())
     }
 
     /// Bytes of all data files.

@@ -152,7 +152,7 @@ impl Database {
 }
 
 /// Who holds a lease, as far as the kernel's table of locks tells (Linux, `/proc/locks`): other processes only.
-fn leases(disk: &dyn Disk, layout: &Layout) -> Vec<LeaseInfo> {
+pub(crate) fn leases(disk: &dyn Disk, layout: &Layout) -> Vec<LeaseInfo> {
     use std::os::unix::fs::MetadataExt;
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let mut leases = Vec::new();

@@ -160,6 +160,11 @@ pub fn counters_to_json(counters: &Counters) -> Value {
     json!({"files": files, "rows_decoded": counters.rows_decoded, "pages_decoded": counters.pages_decoded})
 }
 
+/// Who keeps the files of a manifest.
+pub fn lease_to_json(lease: &LeaseInfo) -> Value {
+    json!({"manifest": lease.manifest, "pid": lease.pid, "age_seconds": lease.age_seconds})
+}
+
 /// Sizes and settings.
 pub fn info_to_json(info: &Info) -> Value {
     let files: Map<String, Value> = info
@@ -167,10 +172,7 @@ pub fn info_to_json(info: &Info) -> Value {
         .iter()
         .map(|(class, (files, bytes))| (class.to_string(), json!({"files": files, "bytes": bytes})))
         .collect();
-    let leases = info.leases.iter();
-    let leases = leases
-        .map(|lease| json!({"manifest": lease.manifest, "pid": lease.pid, "age_seconds": lease.age_seconds}));
-    let leases: Vec<Value> = leases.collect();
+    let leases: Vec<Value> = info.leases.iter().map(lease_to_json).collect();
     json!({
         "database_id": info.database_id,
         "version": info.version.0,

@@ -4,6 +4,8 @@ use crate::adapt::loose_schema;
 use crate::copies::touched_row_versions;
 use crate::diff::{FeedColumn, Times, alive_within, feed_columns, feed_rows};
 use crate::error::{Error, Result};
+use crate::generation::Generation;
+use crate::gone::check_all_readable;
 use crate::scan::{Life, unordered_row_versions};
 use crate::snapshot::{Snapshot, all_columns};
 use crate::state::State;
@@ -20,8 +22,9 @@ use std::sync::Arc;
 pub struct RowLives {
     schema: SchemaRef,
     state: Arc<State>,
-    /// The first version asked about, and the one at which it is told.
+    /// The versions asked about, and the one at which it is told.
     from: Version,
+    to: Version,
     now: Version,
     times: Times,
     sources: Vec<Source>,
@@ -44,6 +47,7 @@ struct Source {
 
 impl Snapshot {
     /// The row versions of a table that were alive at a version in [from, to], with their ends as known at this one.
+    /// Versions that are gone show none; where all of them are, that is the error.
     pub fn row_lives(&self, table: &str, from: Version, to: Version) -> Result<RowLives> {
         let now = self.version();
         let concerned = self.alive_within(table, from, to)?;
@@ -81,7 +85,7 @@ impl Snapshot {
         let columns: Vec<Column> = feed.iter().map(|feed| feed.column.clone()).collect();
         let (state, times) = (self.state().clone(), Times::default());
         let loose = loose_schema(&columns);
-        Ok(RowLives { schema, state, from, now, times, sources, feed, loose })
+        Ok(RowLives { schema, state, from, to, now, times, sources, feed, loose })
     }
 
     /// The schema of the batches that [`Snapshot::row_lives`] would give.
@@ -97,8 +101,23 @@ impl Snapshot {
                 "rows from version {from} to {to} cannot be told at version {now}: give the earlier one first"
             )));
         }
-        alive_within(self.state(), from, to, table)
+        let concerned = alive_within(self.state(), from, to, table)?;
+        let generation = &self.state().generation;
+        if concerned.iter().all(|entry| all_gone(generation, entry, from, to)) {
+            check_all_readable(generation, &concerned[0], from, to)?;
+        }
+        Ok(concerned)
     }
+}
+
+/// Whether a table is gone at all versions of a range at which there was it.
+fn all_gone(generation: &Generation, table: &Table, from: Version, to: Version) -> bool {
+    let gone = |(begin, end): &(Version, Option<Version>)| {
+        let last = end.map_or(to.0.saturating_add(1), |end| end.0.min(to.0.saturating_add(1)));
+        let first = begin.0.max(from.0);
+        first >= last || generation.gone(table.id).is_some_and(|gone| gone.hides(first, last))
+    };
+    table.lives.iter().all(gone)
 }
 
 fn lives_schema(columns: &[FeedColumn]) -> SchemaRef {
@@ -121,6 +140,7 @@ impl RowLives {
 
     fn batch(&mut self, source: &Source, chunk: &Chunk) -> Result<RecordBatch> {
         let from = self.from;
+        let gone = self.state.generation.gone(source.table.id).cloned();
         let mut keep = Vec::with_capacity(chunk.len());
         let (mut begins, mut ends) = (Vec::new(), Vec::new());
         for (begin, end) in chunk.begins.iter().zip(&chunk.ends) {
@@ -129,6 +149,9 @@ impl RowLives {
             let is_counted = *begin <= source.begun_by;
             let begin = source.lived_from.max(*begin);
             let kept = is_counted && end.is_none_or(|end| end > from.max(begin));
+            // Whether a version that can be read shows it.
+            let last = end.map_or(u64::MAX, |end| end.0).min(self.to.0.saturating_add(1));
+            let kept = kept && gone.as_ref().is_none_or(|gone| !gone.hides(begin.0.max(from.0), last));
             keep.push(kept);
             if kept {
                 begins.push(begin);

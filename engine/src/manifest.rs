@@ -16,8 +16,9 @@ use std::io::ErrorKind as IoErrorKind;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"ASOFMANI";
-/// The first format had no measures of data files, the second no copies, the third no variable bits.
-const FORMAT: u32 = 4;
+/// The first format had no measures of data files, the second no copies, the third no variable bits, the fourth no
+/// versions that are gone.
+const FORMAT: u32 = 5;
 
 /// A place in the log, on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -165,6 +166,15 @@ pub struct VariableRecord {
     pub columns: Vec<(u32, u64)>,
 }
 
+/// Versions of a table that retention has let go.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct GoneRecord {
+    /// The table.
+    pub table: TableId,
+    /// From which version up to which, exclusive; ascending.
+    pub ranges: Vec<(u64, u64)>,
+}
+
 /// What a database consists of at a checkpoint.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Manifest {
@@ -208,6 +218,8 @@ pub struct Manifest {
     pub copies: Vec<CopiesRecord>,
     /// Variable bits of tables; of those that a release which did not count them settled last there are none.
     pub variable: Vec<VariableRecord>,
+    /// Versions that are gone, of tables of which any is.
+    pub gone: Vec<GoneRecord>,
 }
 
 impl Manifest {
@@ -220,9 +232,10 @@ impl Manifest {
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Manifest> {
         match unframe_of(bytes, MAGIC, 1..=FORMAT, file)? {
             // The same without the lists at the end: an empty one is a count of zero.
-            (1, body) => decode(&[body, &[0; 24]].concat(), file),
-            (2, body) => decode(&[body, &[0; 16]].concat(), file),
-            (3, body) => decode(&[body, &[0; 8]].concat(), file),
+            (1, body) => decode(&[body, &[0; 32]].concat(), file),
+            (2, body) => decode(&[body, &[0; 24]].concat(), file),
+            (3, body) => decode(&[body, &[0; 16]].concat(), file),
+            (4, body) => decode(&[body, &[0; 8]].concat(), file),
             (_, body) => decode(body, file),
         }
     }

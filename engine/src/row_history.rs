@@ -5,6 +5,7 @@
 
 use crate::adapt::adapt;
 use crate::api::RowVersion;
+use crate::compact::keep::Seen;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::past::VersionRange;
@@ -57,8 +58,12 @@ struct Lived {
 fn lived(state: &State, table: &Table, columns: &[Column], key: &[u8], up_to: Version) -> Result<Vec<Lived>> {
     let everything = Life::Touched { after: Version::ZERO, up_to };
     let mut found = Vec::new();
+    let seen = Seen::of(&state.generation, table);
     for chunk in versions_of_key(state, table, columns, key, everything)? {
         for row in 0..chunk.len() {
+            if seen.as_ref().is_some_and(|seen| seen.hides(chunk.begins[row], chunk.ends[row])) {
+                continue;
+            }
             found.push(Lived {
                 begin: chunk.begins[row],
                 end: chunk.ends[row],
@@ -80,7 +85,7 @@ fn one_key(table: &str, schema: &TableSchema, key: &RecordBatch) -> Result<Vec<u
 }
 
 impl Database {
-    /// Every version of one row, oldest first. `key` is a batch of one row with the table's key columns.
+    /// Every version of one row that a version which is not gone shows ([`Database::gone`]), oldest first. `key` is a batch of one row with the table's key columns.
     pub fn history(&self, table: &str, key: &RecordBatch) -> Result<Vec<RowVersion>> {
         let latest = self.refresh()?;
         let state = self.inner.state();

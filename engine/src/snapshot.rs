@@ -4,6 +4,7 @@ use crate::adapt::{adapt, conform};
 use crate::api::{ScanOptions, TableInfo};
 use crate::database::{Database, Inner};
 use crate::error::{Error, Result};
+use crate::gone::{check_readable, is_readable};
 use crate::history::changes::ChangeEntry;
 use crate::resolve::{did_you_mean, nearest_names};
 use crate::scan::parts::Part;
@@ -103,15 +104,35 @@ impl Snapshot {
         self.state.catalog()
     }
 
-    /// All tables, by name, without counting rows or reading sums.
+    /// All tables that can be read, by name, without counting rows or reading sums.
     pub fn table_names(&self) -> Result<Vec<String>> {
-        Ok(self.catalog().tables_at(self.version).into_iter().map(|table| table.name.clone()).collect())
+        Ok(self.names_of(|table| is_readable(&self.state.generation, table, self.version)))
+    }
+
+    /// Those that there were and that are gone: retention has let them go at this version.
+    pub fn gone_tables(&self) -> Vec<String> {
+        self.names_of(|table| !is_readable(&self.state.generation, table, self.version))
+    }
+
+    fn names_of(&self, wanted: impl Fn(&Table) -> bool) -> Vec<String> {
+        let catalog = self.catalog();
+        let tables = catalog.tables_at(self.version).into_iter().filter(|table| wanted(table));
+        tables.map(|table| table.name.clone()).collect()
+    }
+
+    /// Refuses where a table is gone at this version: for questions about all tables.
+    pub(crate) fn check_all_tables(&self) -> Result<()> {
+        let catalog = self.catalog();
+        let mut tables = catalog.tables_at(self.version).into_iter();
+        tables.try_for_each(|table| check_readable(&self.state.generation, table, self.version))
     }
 
     fn find(&self, table: &str) -> Result<Arc<Table>> {
         let catalog = self.catalog();
         let found = catalog.find(table, self.version).cloned();
-        found.ok_or_else(|| unknown_table(&catalog, self.version, table))
+        let found = found.ok_or_else(|| unknown_table(&catalog, self.version, table))?;
+        check_readable(&self.state.generation, &found, self.version)?;
+        Ok(found)
     }
 
     pub(crate) fn rows_of(&self, table: &Table) -> Result<u64> {

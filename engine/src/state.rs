@@ -60,6 +60,8 @@ pub struct Memory {
     pub timeline: Timeline,
     /// Tags by name.
     pub tags: BTreeMap<String, Tag>,
+    /// Settings by name.
+    pub settings: BTreeMap<String, String>,
     /// The next hidden row id of tables without key.
     pub next_row_ids: HashMap<TableId, u64>,
     /// Idempotency ids since the manifest.
@@ -134,6 +136,7 @@ impl State {
             header_bytes: 0,
             timeline: Timeline::new(generation.version()),
             tags: tags.collect(),
+            settings: manifest.settings.iter().cloned().collect(),
             next_row_ids: manifest.sums.iter().map(|sums| (sums.table, sums.next_row_id)).collect(),
             client_ids: HashMap::new(),
             chain_digest: manifest.chain_digest,

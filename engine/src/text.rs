@@ -13,7 +13,7 @@ mod parse;
 mod tests;
 
 pub(crate) use cells::{Cells, write_hex};
-pub(crate) use civil::write_timestamp;
+pub(crate) use civil::{civil_of_days, days_of_civil, write_timestamp};
 pub(crate) use parse::show;
 pub use parse::{CellError, json_to_column, parse_column, parse_scalar};
 

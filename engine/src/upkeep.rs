@@ -1,5 +1,5 @@
-//! Upkeep: what need not be done within a commit (checkpoints, compaction), by one thread of the open
-//! database.
+//! Upkeep: what need not be done within a commit (checkpoints, compaction, retention where a policy is set), by
+//! one thread of the open database.
 //!
 //! Invariants. The thread starts with the first commit and ends with the last handle; a checkpoint that
 //! is due by then is made first, so that processes that live for one commit settle what they write. So
@@ -15,6 +15,7 @@ use crate::compact::policy::Parameters;
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{CHECKPOINT_LOG_BYTES_MIN, Upkeep};
+use crate::retention;
 use crate::state::State;
 use asof_mvcc::{TableId, Version};
 use asof_wal::{LogOptions, Position};
@@ -31,6 +32,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The longest rest of compaction at a time.
 const REST_MAX: Duration = Duration::from_millis(50);
+/// The pause between two runs of retention: it looks at all of history.
+const RETENTION_PAUSE: Duration = Duration::from_secs(3600);
 /// The pause between two pieces of the log's next segment.
 const AHEAD_PAUSE: Duration = Duration::from_millis(1);
 /// The stack of the thread.
@@ -244,6 +247,7 @@ fn tell(inner: &Arc<Inner>, due: bool) {
 fn run(inner: &Arc<Inner>) {
     let signals = inner.signals.clone();
     let database = Database::without_upkeep(inner.clone());
+    let mut retained: Option<Instant> = None;
     while wait_for_work(inner, &signals) {
         let made = {
             let _only = signals.only_one.lock();
@@ -253,21 +257,44 @@ fn run(inner: &Arc<Inner>) {
         note_outcome(inner, &signals, made);
         if settled {
             compact(&database, &signals);
+            if retained.is_none_or(|last| last.elapsed() >= RETENTION_PAUSE) && retain(&database, &signals) {
+                retained = Some(Instant::now());
+            }
         }
     }
     signals.done.notify_all();
 }
 
-/// Compacts one step after the other while that pays and nothing else is due. It works two thirds of the time, and stops
-/// in the middle of a step where the thread is to end or commits run out of room: the step is done again later.
-fn compact(database: &Database, signals: &Signals) {
+/// Tells a rewrite to go on, at the pace of upkeep: two thirds of the time, and not where the thread is to end or commits
+/// run out of room.
+fn pace<'a>(database: &'a Database, signals: &'a Signals) -> impl FnMut(u64) -> bool + 'a {
     let room = database.inner.options.memtable_bytes() / 4 * 3;
     let mut last = Instant::now();
-    let mut pace = |_rows: u64| {
+    move |_rows: u64| {
         std::thread::sleep((last.elapsed() / 2).min(REST_MAX));
         last = Instant::now();
         !signals.asked.lock().stop && database.inner.state().unsettled_bytes() < room
-    };
+    }
+}
+
+/// Lets go what the stored policies let go; `false` where there are none, or the thread is to end.
+fn retain(database: &Database, signals: &Signals) -> bool {
+    if signals.asked.lock().stop {
+        return false;
+    }
+    match retention::apply_stored(database, &mut pace(database, signals)) {
+        Ok(applied) => applied,
+        Err(error) => {
+            log::warn!("retention was put off: {error}");
+            true
+        }
+    }
+}
+
+/// Compacts one step after the other while that pays and nothing else is due. It works two thirds of the time, and stops
+/// in the middle of a step where the thread is to end or commits run out of room: the step is done again later.
+fn compact(database: &Database, signals: &Signals) {
+    let mut pace = pace(database, signals);
     let mut rewrote = false;
     let mut damaged: HashSet<TableId> = HashSet::new();
     loop {

@@ -8,12 +8,12 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     assert!(Manifest::from_bytes(bytes, "manifest").is_err(), "nobody guesses a digest");
-    let framed = frame(4, bytes);
+    let framed = frame(5, bytes);
     if let Ok(manifest) = Manifest::from_bytes(&framed, "manifest") {
         assert_eq!(manifest.to_bytes(), framed);
     }
     // Earlier formats are read, and written again as the newest.
-    for format in [1, 2, 3] {
+    for format in [1, 2, 3, 4] {
         if let Ok(manifest) = Manifest::from_bytes(&frame(format, bytes), "manifest") {
             let again = Manifest::from_bytes(&manifest.to_bytes(), "manifest").expect("it was just written");
             assert_eq!(again, manifest);

@@ -26,6 +26,8 @@ pub mod kind {
     pub const TAG_REMOVED: u8 = 3;
     /// A checkpoint is installed: the manifest's number, u64.
     pub const CHECKPOINT: u8 = 4;
+    /// A setting was made, changed or, without a value, removed: its name, and its value if it has one.
+    pub const SETTING: u8 = 5;
     /// Kinds from here on, of a newer release, may be left aside by one that does not know them; those below may not.
     pub const OPTIONAL: u8 = 128;
 }

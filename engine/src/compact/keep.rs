@@ -3,22 +3,60 @@
 //! A rule of lives alone: it is asked of each row version with its begin and end, and tells whether it stays, and with
 //! which end. The begin of a row version never changes.
 
-use asof_mvcc::Version;
+use crate::generation::Generation;
+use crate::gone::Gone;
+use asof_mvcc::{Table, Version};
+use std::sync::Arc;
 
 /// What a rewrite keeps.
 #[derive(Clone, Debug)]
 pub(crate) enum Keep {
     /// Every row version as it is: compaction.
     All,
+    /// What any version shows that is not gone.
+    Seen(Seen),
     /// What began up to a version; what ended after it lives on. The table ends there.
     UpTo(Version),
 }
 
+/// What can be seen of a table of which versions are gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// The versions that are gone.
+    pub gone: Arc<Gone>,
+    /// When the table ended: all its rows did.
+    pub dropped: Option<Version>,
+}
+
+impl Seen {
+    /// What can be seen of a table; `None` where all can be.
+    pub fn of(generation: &Generation, table: &Table) -> Option<Seen> {
+        Some(Seen { gone: generation.gone(table.id)?.clone(), dropped: end_of(table) })
+    }
+
+    /// Whether no version that can be read shows a row version.
+    pub fn hides(&self, begin: Version, end: Version) -> bool {
+        let end = self.dropped.map_or(end, |dropped| dropped.min(end));
+        self.gone.hides(begin.0, end.0)
+    }
+}
+
+/// When a table ended for good, where it did.
+pub(crate) fn end_of(table: &Table) -> Option<Version> {
+    table.lives.last().and_then(|(_, to)| *to)
+}
+
 impl Keep {
+    /// What compaction keeps of a table: all that anybody can see.
+    pub fn of(generation: &Generation, table: &Table) -> Keep {
+        Seen::of(generation, table).map_or(Keep::All, Keep::Seen)
+    }
+
     /// The life of a row version from now on; `None` where it goes.
     pub fn life(&self, begin: Version, end: Version) -> Option<(Version, Version)> {
         match self {
             Keep::All => Some((begin, end)),
+            Keep::Seen(seen) => (!seen.hides(begin, end)).then_some((begin, end)),
             Keep::UpTo(last) => {
                 let end = if end > *last { Version::FOREVER } else { end };
                 (begin <= *last).then_some((begin, end))
@@ -29,7 +67,7 @@ impl Keep {
     /// The lowest end of a row version that is alive from now on.
     pub fn alive_from(&self) -> u64 {
         match self {
-            Keep::All => u64::MAX,
+            Keep::All | Keep::Seen(_) => u64::MAX,
             Keep::UpTo(last) => last.0.saturating_add(1),
         }
     }

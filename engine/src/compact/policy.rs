@@ -142,6 +142,8 @@ pub enum Reason {
     MergeHistory,
     /// Many ends files, or most of what they tell is of files that are gone.
     MergeEnds,
+    /// Rows that only versions which are gone showed; without files, what ends files tell of files that went.
+    Gone,
 }
 
 /// Files that are rewritten together: the living rows of all to live files, the dead of all to a history file.

@@ -216,7 +216,7 @@ fn rewrite(
             generation,
             table,
             records: records.clone(),
-            keep: Keep::All,
+            keep: Keep::of(generation, table),
             parameters: &step.parameters,
             visible: &visible,
             memory_bytes: inner.options.compaction_bytes(),
@@ -224,14 +224,20 @@ fn rewrite(
         let kept = rewrite.write(&mut output, pace)?;
         let written: u64 = output.data_files.iter().map(|file| file.rows).sum();
         let read: u64 = records.iter().map(|file| file.rows).sum();
-        if kept != written || kept != read {
+        let lost = matches!(rewrite.keep, Keep::All) && kept != read;
+        if kept != written || lost {
             return Err(Error::corrupt(format!(
-                "compaction of table {} read {read} row versions and wrote {written}; nothing has changed; run 'asof verify'",
+                "compaction of table {} read {read} row versions, was to keep {kept} and wrote {written}; nothing has changed; run 'asof verify'",
                 table.name
             )));
         }
     }
-    let ends_merged = merge_ends(inner, generation, table, &inputs, &mut output)?;
+    let merged = match step.step.reason {
+        Reason::Gone if inputs.is_empty() => ends_of(old, table.id),
+        _ => ends_to_merge(old, table.id),
+    };
+    let ends_merged: HashSet<FileId> = merged.into_iter().collect();
+    merge_ends(inner, generation, table, &inputs, &ends_merged, &mut output)?;
     if records.is_empty() && ends_merged.is_empty() {
         return Ok(None);
     }
@@ -258,19 +264,29 @@ fn rewrite(
     Ok(Some((manifest, report)))
 }
 
-/// The ends files of a table that are worth being written anew as one: all where most deaths in them are of rows in
-/// files that are gone, else the newest ones of about one size.
-fn ends_to_merge(manifest: &Manifest, table: TableId) -> Vec<FileId> {
-    let files: Vec<_> = manifest.ends_files.iter().filter(|file| file.table == table).collect();
+/// All ends files of a table.
+fn ends_of(manifest: &Manifest, table: TableId) -> Vec<FileId> {
+    manifest.ends_files.iter().filter(|file| file.table == table).map(|file| file.id).collect()
+}
+
+/// Deaths that the ends files of a table tell of, and those of them that are of files which are there.
+pub(crate) fn deaths_told(manifest: &Manifest, table: TableId) -> (u64, u64) {
+    let files = manifest.ends_files.iter().filter(|file| file.table == table);
     let live: HashSet<FileId> = manifest
         .data_files
         .iter()
         .filter(|file| file.table == table && !file.history)
         .map(|file| file.id)
         .collect();
-    let told: u64 = files.iter().map(|file| file.rows).sum();
     let of_live = manifest.measures.iter().filter(|measures| live.contains(&measures.file));
-    let needed: u64 = of_live.map(|measures| measures.dead).sum();
+    (files.map(|file| file.rows).sum(), of_live.map(|measures| measures.dead).sum())
+}
+
+/// The ends files of a table that are worth being written anew as one: all where most deaths in them are of rows in
+/// files that are gone, else the newest ones of about one size.
+fn ends_to_merge(manifest: &Manifest, table: TableId) -> Vec<FileId> {
+    let files: Vec<_> = manifest.ends_files.iter().filter(|file| file.table == table).collect();
+    let (told, needed) = deaths_told(manifest, table);
     if told - needed.min(told) > needed.max(ENDS_GONE_MIN) {
         return files.iter().map(|file| file.id).collect();
     }
@@ -293,10 +309,10 @@ fn merge_ends(
     generation: &Generation,
     table: &Table,
     going: &HashSet<FileId>,
+    merged: &HashSet<FileId>,
     output: &mut Output<'_>,
-) -> Result<HashSet<FileId>> {
+) -> Result<()> {
     let manifest = generation.manifest();
-    let merged: HashSet<FileId> = ends_to_merge(manifest, table.id).into_iter().collect();
     let mut ends = Ends::new();
     for record in manifest.ends_files.iter().filter(|record| merged.contains(&record.id)) {
         for (file, dead) in ends::read(&*inner.disk, &inner.layout, record)? {
@@ -305,6 +321,5 @@ fn merge_ends(
             }
         }
     }
-    output.ends(table.id, ends)?;
-    Ok(merged)
+    output.ends(table.id, ends)
 }

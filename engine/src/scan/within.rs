@@ -1,15 +1,18 @@
-//! Row versions that were alive at some version of a range: each is read once, however many versions show it.
+//! Row versions that were alive at some version of a range: each is read once, however many versions show it. Those that
+//! only versions show which are gone are left out.
 //!
 //! Row groups that can have none, by the begins and ends they hold or by the statistics of the columns that a filter
 //! reads, are not read.
 
 use super::{Life, flatten, memory_chunks, memtable_for, merged, runs_of, wanted};
 use crate::api::Filter;
+use crate::compact::keep::Seen;
 use crate::error::Result;
 use crate::pool;
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
 use crate::store::group_scan::{Detail, GroupTask};
+use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use asof_mvcc::{Column, Keys, Table, Version};
 
@@ -65,15 +68,27 @@ pub(crate) fn row_versions_within(
             Box::new(groups.flat_map(flatten).chain(memory.into_iter().map(Ok)))
         }
     };
+    let chunks: Chunks = match Seen::of(&state.generation, table) {
+        None => chunks,
+        Some(seen) => Box::new(chunks.map(move |chunk| {
+            let chunk = chunk?;
+            let lives = chunk.begins.iter().zip(&chunk.ends);
+            let shown = lives.map(|(begin, end)| Some(!seen.hides(*begin, *end))).collect();
+            passing(chunk, &shown)
+        })),
+    };
     Ok(match filter {
         None => chunks,
-        Some(filter) => Box::new(chunks.map(move |chunk| passing(chunk?, &filter))),
+        Some(filter) => Box::new(chunks.map(move |chunk| {
+            let chunk = chunk?;
+            let passes = filter.evaluate(&chunk.rows)?;
+            passing(chunk, &passes)
+        })),
     })
 }
 
 /// The rows of a chunk that pass.
-fn passing(chunk: Chunk, filter: &Filter) -> Result<Chunk> {
-    let passes = filter.evaluate(&chunk.rows)?;
+fn passing(chunk: Chunk, passes: &BooleanArray) -> Result<Chunk> {
     if passes.true_count() == chunk.len() {
         return Ok(chunk);
     }
@@ -86,6 +101,6 @@ fn passing(chunk: Chunk, filter: &Filter) -> Result<Chunk> {
         keys,
         begins: kept().map(|row| chunk.begins[row]).collect(),
         ends: kept().map(|row| chunk.ends[row]).collect(),
-        rows: filter_record_batch(&chunk.rows, &passes)?,
+        rows: filter_record_batch(&chunk.rows, passes)?,
     })
 }

@@ -13,6 +13,7 @@ use crate::api::ScanOptions;
 use crate::checksum::row_digests;
 use crate::copies::touched_row_versions;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gone::check_readable;
 use crate::restore::{RowCondition, Samples, TableRestored};
 use crate::scan::{Life, row_versions};
 use crate::snapshot::{Snapshot, unknown_table};
@@ -104,7 +105,7 @@ impl Transaction {
         let (last, entry) = dropped.ok_or_else(|| unknown_table(&self.base, read, table))?;
         let before = self.schema_changes.len();
         let old = self.readable(last)?;
-        self.revive(&entry);
+        self.revive(&entry)?;
         let samples = samples_of(&old, table, Samples::new(samples))?;
         Ok(self.told(table, before, samples).expect("it is there again"))
     }
@@ -187,7 +188,7 @@ impl Transaction {
             if now.is_some() {
                 self.drop_table(name)?;
             }
-            self.revive(&then);
+            self.revive(&then)?;
         }
         self.put_schema(then.id, shape.schema.clone());
         let changed = Samples::new(if stays { samples } else { 0 });
@@ -198,12 +199,16 @@ impl Transaction {
         Ok(self.told(name, before, samples))
     }
 
-    /// A dropped table is there again, with the rows it had.
-    fn revive(&mut self, table: &Table) {
+    /// A dropped table is there again, with the rows it had. Where its last version is gone, some of them may be.
+    fn revive(&mut self, table: &Table) -> Result<()> {
+        if let Some(last) = table.dropped_before(self.read_version()).and_then(Version::previous) {
+            check_readable(&self.snapshot.state().generation, table, last)?;
+        }
         let working = self.working();
         self.table_mut(table.id).revive_at(working);
         self.revived.push((table.id, table.name.clone()));
         self.schema_changes.push((table.name.clone(), "undrop table".to_string()));
+        Ok(())
     }
 
     /// Another schema for a table, if it is another.

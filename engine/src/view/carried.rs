@@ -7,6 +7,7 @@ use super::Format;
 use super::restart_points::RestartPoint;
 use crate::copies::touched_row_versions;
 use crate::error::Result;
+use crate::gone::is_readable;
 use crate::scan::Life;
 use crate::state::State;
 use crate::text::{cell_bytes_of_rows, file_size_csv, file_size_jsonl, header_bytes};
@@ -38,7 +39,8 @@ impl Base {
     ) -> Result<Option<Vec<Option<u64>>>> {
         let schema = table.schema_at(version);
         let (after, up_to) = (self.changed.min(version), self.changed.max(version));
-        if up_to > state.published() {
+        // Rows that only versions which are gone showed may be there no more.
+        if up_to > state.published() || !is_readable(&state.generation, table, self.changed) {
             return Ok(None);
         }
         let lows: Vec<&KeyBytes> = self.points.iter().map(|point| &point.low).collect();

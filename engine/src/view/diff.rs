@@ -32,6 +32,7 @@ impl Database {
     /// table, [`crate::ErrorKind::Invalid`] where `from` is after `to`.
     pub fn diff_view(&self, from: Version, to: Version, table: &str, format: Format) -> Result<Arc<View>> {
         let (before, after) = (self.snapshot(from)?, self.snapshot(to)?);
+        self.check_diff(from, to, table, DiffKind::Net)?;
         let schemas = [before.schema(table), after.schema(table)];
         if let [Err(_), Err(error)] = schemas {
             return Err(error);
@@ -56,6 +57,8 @@ impl Database {
     /// document of JSON.
     pub fn diff_stat_view(&self, from: Version, to: Version) -> Result<Arc<View>> {
         check_order(from, to)?;
+        self.snapshot(from)?.check_all_tables()?;
+        self.snapshot(to)?.check_all_tables()?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"asof diff stat 1").update(&from.0.to_le_bytes());
         // A document has no form of its own among those of tables.

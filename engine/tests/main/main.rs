@@ -21,6 +21,7 @@ mod nested_files;
 mod past;
 mod readers;
 mod restoring;
+mod retention;
 mod scans;
 mod spill;
 mod stitched;

@@ -119,6 +119,7 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::MergeLive => "merge small files of living rows",
         Reason::MergeHistory => "merge small files of dead rows",
         Reason::MergeEnds => "merge ends files",
+        Reason::Gone => "drop rows that no version shows any more",
     }
 }
 
@@ -128,6 +129,7 @@ fn step_to_json(step: &CompactionStep, report: Option<&CompactionReport>) -> Val
         Reason::MergeLive => "merge_live",
         Reason::MergeHistory => "merge_history",
         Reason::MergeEnds => "merge_ends",
+        Reason::Gone => "gone",
     };
     let mut value = json!({
         "table": step.table,

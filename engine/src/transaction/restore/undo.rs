@@ -116,7 +116,7 @@ impl Transaction {
             (None, dropped) => dropped.filter(|dropped| *dropped != undo.version),
         };
         match since {
-            None => self.revive(table),
+            None => self.revive(table)?,
             Some(since) => {
                 let what = "which the commit dropped, was made or brought back since";
                 self.refuse(undo, table, None, what, vec![since])?;
