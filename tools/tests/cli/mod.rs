@@ -7,6 +7,7 @@ mod mount;
 mod mounted_diff;
 mod output;
 mod reading;
+mod retention;
 mod salvage;
 mod schemas;
 #[cfg(feature = "sql")]
