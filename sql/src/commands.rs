@@ -7,6 +7,7 @@ use crate::outcome::Rows;
 use crate::scope::Names;
 use crate::script::{DIALECT, Statement, is_word, split, starts_with};
 use crate::session::quoted;
+use crate::vacuum::{self, Vacuum};
 use asof_engine::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use asof_engine::{TableSchema, text};
 use datafusion::common::TableReference;
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Query(String),
     /// Compaction of a table, or of all.
     Optimize(Option<TableReference>),
+    /// Retention of a table.
+    Vacuum(TableReference, Vacuum),
     /// The statement that makes a table.
     ShowCreate {
         /// The table.
@@ -88,9 +91,11 @@ pub(crate) fn parse(statement: &Statement) -> Result<Option<Command>> {
     }
     let refused = |message: &str| Ok(Some(Command::Refused(message.to_string())));
     if starts_with(tokens, &["vacuum"]) {
-        return refused(
-            "nothing is vacuumed: every version is kept, and files that no version needs go by themselves",
-        );
+        let Some(rest) = tokens.get(1..).filter(|rest| !rest.is_empty()) else {
+            return refused("VACUUM takes the name of a table: VACUUM t [RETAIN n HOURS] [DRY RUN]");
+        };
+        let (table, rest) = table(rest)?;
+        return Ok(Some(Command::Vacuum(table, vacuum::parse(rest)?)));
     }
     for (word, parse) in [("restore", restore as Parse), ("undrop", undrop)] {
         if starts_with(tokens, &[word]) {

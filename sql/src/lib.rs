@@ -26,6 +26,7 @@ mod session;
 mod shadow;
 mod system;
 mod table;
+mod vacuum;
 mod write;
 
 pub use checks::Checks;

@@ -583,6 +583,14 @@ impl Session {
                     ),
                 }))
             }
+            Command::Vacuum(table, vacuum) => {
+                let name = self.names(None)?.database_table(&table)?;
+                if vacuum.is_dry() {
+                    return vacuum.plan(&self.database, &name, self.runtime.clone()).map(Outcome::Rows);
+                }
+                self.check_writable(statement)?;
+                vacuum.execute(&self.database, &name).map(Outcome::Done)
+            }
             Command::ShowCreate { table, moment } => {
                 let names = self.names(moment.as_deref())?;
                 commands::show_create(&names, &table, self.runtime.clone()).map(Outcome::Rows)

@@ -136,6 +136,12 @@ pub enum Command {
     Checkpoint(CheckpointArgs),
     /// Part dead row versions from living ones, so that any version reads fast; prints the plan unless --execute
     Compact(CompactArgs),
+    /// Let versions go that no policy keeps; prints the plan, with reasons, unless --execute
+    Retain(crate::cmd::retain::RetainArgs),
+    /// Settings that are kept in the database: retention policies
+    Config(crate::cmd::config::ConfigArgs),
+    /// What takes the room, by table, tag and month
+    Du(crate::cmd::du::DuArgs),
     /// Ship what is new to a directory or an object store, once or continuously
     #[cfg(feature = "archive")]
     Archive(crate::cmd::archive::ArchiveArgs),

@@ -145,6 +145,9 @@ fn dispatch(command: Command, context: &Context) -> Result {
         Command::Umount(args) => cmd::umount::run(args, context),
         Command::Checkpoint(args) => cmd::checkpoint::run(args, context),
         Command::Compact(args) => cmd::compact::run(args, context),
+        Command::Retain(args) => cmd::retain::run(args, context),
+        Command::Config(args) => cmd::config::run(args, context),
+        Command::Du(args) => cmd::du::run(args, context),
         #[cfg(feature = "archive")]
         Command::Archive(args) => cmd::archive::run(args, context),
         #[cfg(feature = "archive")]

@@ -94,7 +94,14 @@ impl FileSystem {
         }
         let position = offset.max(FIRST_STREAMED) - FIRST_STREAMED;
         if inode.node == Node::Versions {
-            for version in (position..=newest.0).map(Version) {
+            let mut listed = Version(position);
+            while listed <= newest {
+                // Those of which every table is gone are passed over.
+                let version = self.database.next_listed(listed)?;
+                if version > newest {
+                    break;
+                }
+                listed = version.next();
                 let node = Node::State { door: Door::Version, version };
                 let next = version.0 + 1 + FIRST_STREAMED;
                 let name = version.to_string();

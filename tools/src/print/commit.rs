@@ -53,7 +53,8 @@ impl<'a> CommitPrinter<'a> {
         let tags = self.tags.get(&info.version).map(Vec::as_slice).unwrap_or_default();
         match self.style {
             Style::Json => {
-                let readable = self.database.resolve(&asof_engine::AsOf::Version(info.version)).is_ok();
+                let snapshot = self.database.snapshot(info.version);
+                let readable = snapshot.is_ok_and(|snapshot| snapshot.gone_tables().is_empty());
                 let value = asof_engine::json::commit_info_to_json(info, tags, readable);
                 serde_json::to_writer(&mut *out, &value)?;
                 writeln!(out)?;

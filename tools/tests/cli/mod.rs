@@ -15,6 +15,7 @@ mod mounted_diff;
 mod output;
 mod reading;
 mod restoring;
+mod retention;
 mod salvage;
 mod schemas;
 #[cfg(feature = "sql")]

@@ -20,7 +20,7 @@ fn wrong_usage_is_two() {
         assert_eq!(shop.run(words).status, 2, "{words:?}");
     }
     // Commands that are not there yet.
-    for command in ["retain", "archive", "recover", "restore", "config"] {
+    for command in ["archive", "recover", "restore"] {
         shop.fails(2, &[command, "db"]);
     }
     let error = shop.fails(2, &["cat", "--format", "csv"]);

@@ -1,0 +1,129 @@
+//! `retain`, `config` and `du`: plans with reasons, settings, bytes.
+
+use super::support::Scratch;
+use serde_json::{Value, json};
+
+/// Twelve commits to a table of thirty rows, all settled, of which the third is tagged.
+fn history() -> Scratch {
+    let scratch = Scratch::new();
+    for number in 0..12 {
+        let rows: String = (0..30).map(|id| format!("{id},value {id} of {number}\n")).collect();
+        scratch.write("t.csv", &format!("id,name\n{rows}"));
+        scratch.ok(&["import", "db", "t", "t.csv", "--key", "id"]);
+    }
+    scratch.ok(&["tag", "db", "q1", "3"]);
+    scratch.ok(&["checkpoint", "db"]);
+    scratch
+}
+
+fn read(scratch: &Scratch, version: u64) -> String {
+    scratch.ok(&["cat", "db", "t", "--as-of", &version.to_string()])
+}
+
+#[test]
+fn a_plan_has_reasons_and_bytes_and_execute_does_it() {
+    let scratch = history();
+    let before: Vec<String> = (1..=12).map(|version| read(&scratch, version)).collect();
+    let plan = scratch.json(&["retain", "db", "--keep-last", "2"]);
+    assert_eq!(plan["executed"], false);
+    let versions = &plan["tables"][0]["versions"];
+    let fates: Vec<Value> = versions
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stretch| json!([stretch["from"], stretch["last"], stretch["fate"], stretch["reasons"]]))
+        .collect();
+    let expected = json!([
+        [1, 2, "goes", []],
+        [3, 3, "kept", ["tag q1"]],
+        [4, 10, "goes", []],
+        [11, 11, "kept", ["last 2"]],
+        [12, 12, "kept", ["newest", "last 2"]]
+    ]);
+    assert_eq!(Value::Array(fates), expected);
+    let text = scratch.ok(&["retain", "db", "t", "--keep-last", "2"]);
+    for part in ["last 2, tagged (given)", "tag q1", "newest", "goes", " %", "--execute lets it go"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(read(&scratch, 1), before[0], "a plan changes nothing");
+    let done = scratch.json(&["retain", "db", "--keep-last", "2", "--execute"]);
+    assert_eq!(
+        (done["executed"].clone(), done["states"].clone(), done["rows"].clone()),
+        (json!(true), json!(9), json!(270))
+    );
+    assert!(done["bytes_after"].as_u64() < done["bytes_before"].as_u64(), "{done}");
+    for version in [3, 11, 12] {
+        assert_eq!(read(&scratch, version), before[version as usize - 1]);
+    }
+    let refused = scratch.run(&["cat", "db", "t", "--as-of", "5", "--json"]);
+    assert_eq!(refused.status, 3, "{}", refused.stderr);
+    let error: Value = serde_json::from_str(&refused.stderr).unwrap();
+    assert_eq!(error["error"]["nearest"], json!(["3", "11"]));
+    assert!(error["error"]["message"].as_str().unwrap().contains("is gone"), "{error}");
+    assert!(scratch.fails(3, &["diff", "db", "2", "12", "t"]).contains("is gone"));
+    assert!(scratch.fails(3, &["diff", "db", "2", "12"]).contains("is gone"));
+    assert!(scratch.ok(&["diff", "db", "3", "12", "t"]).contains("value 7 of 11"));
+    assert_eq!(scratch.ok(&["tables", "db", "--as-of", "4"]), scratch.ok(&["tables", "db", "--as-of", "0"]));
+    let readable = |line: &str| {
+        let commit: Value = serde_json::from_str(line).unwrap();
+        commit["readable"].as_bool().unwrap().then(|| commit["version"].as_u64().unwrap())
+    };
+    let log = scratch.ok(&["log", "db", "--json"]);
+    assert_eq!(log.lines().filter_map(readable).collect::<Vec<_>>(), [12, 11, 3]);
+    assert_eq!(scratch.json(&["verify", "db"])["findings"], json!([]));
+    let again = scratch.ok(&["retain", "db", "--keep-last", "2", "--execute"]);
+    assert!(again.starts_with("nothing to do"), "{again}");
+}
+
+#[test]
+fn settings_are_shown_made_and_removed() {
+    let scratch = history();
+    assert_eq!(scratch.json(&["config", "db"]), json!({}));
+    assert!(scratch.fails(2, &["retain", "db", "--execute"]).contains("no policy"));
+    let made = scratch.json(&["config", "db", "retention.table.t", "last 5, monthly forever"]);
+    assert_eq!(made["before"], Value::Null);
+    assert_eq!(scratch.ok(&["config", "db", "retention.table.t"]), "last 5, monthly forever\n");
+    assert!(scratch.ok(&["config", "db"]).contains("retention.table.t"));
+    assert_eq!(
+        scratch.ok(&["config", "db", "retention.table.t", "compliance", "--dry-run"]).lines().count(),
+        1
+    );
+    let plan = scratch.json(&["retain", "db"]);
+    assert_eq!(plan["tables"][0]["policy"], "last 5, monthly forever, tagged");
+    assert_eq!(plan["tables"][0]["policy_from"], "retention.table.t");
+    let wrong = scratch.fails(2, &["config", "db", "retention.database", "last"]);
+    assert!(wrong.contains("retention.database") && wrong.contains("'last N'"), "{wrong}");
+    assert!(
+        scratch.fails(3, &["config", "db", "retention.everything", "x"]).contains("retention.tag.PATTERN")
+    );
+    assert!(scratch.fails(3, &["config", "db", "retention.database"]).contains("is not set"));
+    scratch.ok(&["config", "db", "retention.table.t", "--unset"]);
+    assert!(scratch.fails(3, &["config", "db", "retention.table.t", "--unset"]).contains("is not set"));
+    assert!(scratch.fails(2, &["retain", "db", "--keep-daily", "soon"]).contains("90d"));
+    assert!(scratch.fails(2, &["retain", "db", "--tag-pattern", "x"]).contains("PATTERN=D"));
+    assert!(scratch.fails(3, &["retain", "db", "nobody", "--keep-last", "1"]).contains("nobody"));
+}
+
+#[test]
+fn du_tells_bytes_by_table_tag_and_month() {
+    let scratch = history();
+    let usage = scratch.json(&["du", "db"]);
+    assert_eq!(usage["tables"][0]["row_versions"], 360);
+    assert_eq!(usage["tables"][0]["rows"], 30);
+    assert_eq!(usage["tags"], json!([{"tag": "q1", "version": 3, "bytes": null}]));
+    assert_eq!(
+        usage["months"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|month| month["row_versions"].as_u64().unwrap())
+            .sum::<u64>(),
+        360
+    );
+    scratch.ok(&["config", "db", "retention.database", "last 3"]);
+    assert!(scratch.json(&["du", "db"])["tags"][0]["bytes"].as_u64().unwrap() > 0);
+    let text = scratch.ok(&["du", "db"]);
+    for part in ["only it keeps", "q1", "month", "(log)"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
