@@ -100,7 +100,11 @@ impl Vacuum {
     pub fn execute(&self, database: &Database, table: &str) -> Result<String> {
         let request = self.request(table);
         let plan = database.retention_plan(&request)?;
-        if plan.tables.iter().all(|table| table.policy.is_none()) {
+        // A table that is not settled yet is in no plan: it is settled first.
+        let is_policy = |name: &String| name.starts_with("retention.") && !name.starts_with("retention.tag.");
+        let may_have_one = plan.tables.is_empty() && database.settings()?.keys().any(is_policy);
+        let has_one = self.hours.is_some() || plan.tables.iter().any(|table| table.policy.is_some());
+        if !has_one && !may_have_one {
             return Err(Error::new(format!(
                 "no policy says what of {table} may go: VACUUM {table} RETAIN 168 HOURS, or set one with asof config"
             )));

@@ -63,6 +63,9 @@ impl Window {
 impl fmt::Display for Window {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Window::Micros(micros) = self else { return out.write_str("forever") };
+        if *micros == 0 {
+            return out.write_str("0h");
+        }
         // People count in days.
         let fits = |(name, unit): &&(&str, i64)| *name != "w" && micros % unit == 0;
         let (name, unit) = UNITS.iter().find(fits).unwrap_or(&UNITS[UNITS.len() - 1]);

@@ -110,7 +110,8 @@ pub fn run(args: RetainArgs, context: &Context) -> Result {
 
 fn execute(database: &Database, request: &RetentionRequest, context: &Context) -> Result {
     let plan = database.retention_plan(request)?;
-    if plan.tables.iter().all(|table| table.policy.is_none()) {
+    // Tables that are not settled yet are in no plan: they are settled first.
+    if !plan.tables.is_empty() && plan.tables.iter().all(|table| table.policy.is_none()) {
         let message = "no policy says what may go: give --keep-last N or the like, or set one (asof config DB \
                        retention.database 'last 30, monthly forever')";
         return Err(Error::usage(message));

@@ -76,6 +76,16 @@ fn a_plan_has_reasons_and_bytes_and_execute_does_it() {
 }
 
 #[test]
+fn what_is_in_the_log_alone_is_settled_and_then_let_go() {
+    let scratch = Scratch::new();
+    for number in 0..4 {
+        scratch.write("t.csv", &format!("id,name\n1,value {number}\n"));
+        scratch.ok(&["import", "db", "t", "t.csv", "--key", "id"]);
+    }
+    assert_eq!(scratch.json(&["retain", "db", "--keep-last", "1", "--execute"])["states"], 3);
+}
+
+#[test]
 fn settings_are_shown_made_and_removed() {
     let scratch = history();
     assert_eq!(scratch.json(&["config", "db"]), json!({}));
