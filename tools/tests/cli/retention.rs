@@ -8,7 +8,7 @@ fn history() -> Scratch {
     let scratch = Scratch::new();
     for number in 0..12 {
         let rows: String = (0..30).map(|id| format!("{id},value {id} of {number}\n")).collect();
-        scratch.write("t.csv", &format!("id,name\n{rows}"));
+        scratch.write("t.csv", format!("id,name\n{rows}"));
         scratch.ok(&["import", "db", "t", "t.csv", "--key", "id"]);
     }
     scratch.ok(&["tag", "db", "q1", "3"]);
@@ -79,7 +79,7 @@ fn a_plan_has_reasons_and_bytes_and_execute_does_it() {
 fn what_is_in_the_log_alone_is_settled_and_then_let_go() {
     let scratch = Scratch::new();
     for number in 0..4 {
-        scratch.write("t.csv", &format!("id,name\n1,value {number}\n"));
+        scratch.write("t.csv", format!("id,name\n1,value {number}\n"));
         scratch.ok(&["import", "db", "t", "t.csv", "--key", "id"]);
     }
     assert_eq!(scratch.json(&["retain", "db", "--keep-last", "1", "--execute"])["states"], 3);
