@@ -5,7 +5,7 @@
 //! `survey` counts the rows that only what goes has shown, [`plan`] tells all of that, `run` does it, and [`usage`] says
 //! what takes the room. `docs/retention.md` is for who uses it.
 //!
-//! Invariants. A version is gone as soon as a manifest says so ([`crate::gone`]); rows follow file by file, by the steps
+//! Invariants. A version is gone as soon as a manifest says so (`gone.rs`); rows follow file by file, by the steps
 //! that compaction takes. Nobody's files are taken away: who reads by an older manifest keeps it, with all it names. The
 //! newest version of each table is never gone, nor is any that is not settled.
 
