@@ -4,7 +4,7 @@
 //! output that goes away ends the command quietly, with success.
 
 use crate::args::{Color, Globals};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use asof_engine::{Database, Options, Resolved, Snapshot, Version};
 use jiff::tz::TimeZone;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -220,7 +220,7 @@ fn refuse_archive(path: &Path) -> Result<()> {
             "{0} is an archive, which is read-only; 'asof recover {0} DB' makes a database of it",
             path.display()
         );
-        return Err(Error::new(Status::Failed, asof_engine::ErrorKind::ReadOnly.code(), message));
+        return Err(Error::new(crate::Status::Failed, asof_engine::ErrorKind::ReadOnly.code(), message));
     }
     let _ = path;
     Ok(())
