@@ -38,8 +38,15 @@ fn round(there: &Destination, scratch: &Scratch, chance: &mut Chance) -> u64 {
     let mut writer = spawn(there, scratch, &["apply", "db"]);
     let mut input = writer.stdin.take().unwrap();
     let text = lines(chance, 80);
-    // The pipe breaks when the process is killed, and that is the end of it.
-    let feeder = std::thread::spawn(move || drop(input.write_all(text.as_bytes())));
+    // The pipe breaks when the process is killed, and that is the end of it: until then there is always more to ship.
+    let feeder = std::thread::spawn(move || {
+        for line in text.split_inclusive('\n').cycle() {
+            if input.write_all(line.as_bytes()).is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
     let mut answers = writer.stdout.take().unwrap();
     let reader = std::thread::spawn(move || drop(std::io::copy(&mut answers, &mut std::io::sink())));
     let words = ["archive", "db", &there.name, "--follow", "--every", "1ms", "--json"];
