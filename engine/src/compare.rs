@@ -69,12 +69,15 @@ impl TableDiff {
 }
 
 impl Database {
-    /// The tables that either of two versions has, by name; nothing is counted. Refused where one of them is gone.
-    pub fn tables_between(&self, from: Version, to: Version) -> Result<Vec<TableDiff>> {
+    /// The tables that either of two versions has, by name, or the one of a name; nothing is counted. Refused where one of
+    /// them is gone.
+    pub fn tables_between(&self, from: Version, to: Version, table: Option<&str>) -> Result<Vec<TableDiff>> {
         let (before, after) = (self.snapshot(from)?, self.snapshot(to)?);
-        before.check_all_tables()?;
-        after.check_all_tables()?;
-        let (before_names, after_names) = (before.table_names()?, after.table_names()?);
+        let names_of = |snapshot: &Snapshot| match table {
+            None => snapshot.all_table_names(),
+            Some(name) => Ok(snapshot.had_table(name).then(|| name.to_string()).into_iter().collect()),
+        };
+        let (before_names, after_names) = (names_of(&before)?, names_of(&after)?);
         let names: BTreeSet<&String> = before_names.iter().chain(&after_names).collect();
         let info = |snapshot: &Snapshot, names: &[String], name: &String| -> Result<Option<TableInfo>> {
             names.contains(name).then(|| snapshot.table(name)).transpose()
@@ -92,10 +95,11 @@ impl Database {
             .collect()
     }
 
-    /// The tables that either of two versions has, and those that were made and dropped between them, by name.
-    pub fn tables_within(&self, from: Version, to: Version) -> Result<Vec<TableDiff>> {
-        let mut tables = self.tables_between(from, to)?;
-        for past in self.snapshot(to)?.past_tables(None) {
+    /// The tables that either of two versions has, and those that were made and dropped between them, by name, or the one
+    /// of a name.
+    pub fn tables_within(&self, from: Version, to: Version, table: Option<&str>) -> Result<Vec<TableDiff>> {
+        let mut tables = self.tables_between(from, to, table)?;
+        for past in self.snapshot(to)?.past_tables(table) {
             let was_there = past.ranges().iter().any(|range| range.last >= from);
             if was_there && tables.iter().all(|table| table.name != past.name()) {
                 let name = past.name().to_string();

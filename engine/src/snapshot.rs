@@ -109,6 +109,17 @@ impl Snapshot {
         Ok(self.names_of(|table| is_readable(&self.state.generation, table, self.version)))
     }
 
+    /// All tables there were, by name: for questions about all of them. Refused where one of them is gone.
+    pub fn all_table_names(&self) -> Result<Vec<String>> {
+        self.check_all_tables()?;
+        self.table_names()
+    }
+
+    /// Whether there was a table of a name, gone or not.
+    pub(crate) fn had_table(&self, table: &str) -> bool {
+        self.catalog().find(table, self.version).is_some()
+    }
+
     /// Those that there were and that are gone: retention has let them go at this version.
     pub fn gone_tables(&self) -> Vec<String> {
         self.names_of(|table| !is_readable(&self.state.generation, table, self.version))

@@ -72,7 +72,7 @@ fn a_diff_lists_what_changed() {
     assert_eq!(listing(&view, "diff/2..3", 10), [".stat.json", "orders.csv", "orders.jsonl"]);
     assert_eq!(listing(&view, "diff/3..3", 10), [".stat.json"]);
     let stat: serde_json::Value = serde_json::from_str(&text(&view, "diff/1..3/.stat.json")).unwrap();
-    let mut tables = database.tables_between(Version(1), Version(3)).unwrap();
+    let mut tables = database.tables_between(Version(1), Version(3), None).unwrap();
     database.count_changes(Version(1), Version(3), &mut tables).unwrap();
     assert_eq!(stat, json::diff_stat_to_json(Version(1), Version(3), &tables));
     assert_eq!(stat["tables"]["orders"]["updated"], 1);

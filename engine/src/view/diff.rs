@@ -65,7 +65,7 @@ impl Database {
         let key = self.key_of(0, to, hasher, Format::JsonLines);
         let database = self.clone();
         let render = Box::new(move |out: &mut dyn Write| {
-            let mut tables: Vec<TableDiff> = database.tables_between(from, to)?;
+            let mut tables: Vec<TableDiff> = database.tables_between(from, to, None)?;
             database.count_changes(from, to, &mut tables)?;
             let document = format!("{:#}\n", json::diff_stat_to_json(from, to, &tables));
             out.write_all(document.as_bytes())?;

@@ -164,7 +164,7 @@ impl FileSystem {
         inside: Option<&str>,
     ) -> Result<(), Refusal> {
         let mut namespaces = BTreeSet::new();
-        let tables = self.database.tables_between(span.from, span.to)?;
+        let tables = self.database.tables_between(span.from, span.to, None)?;
         for table in tables.iter().filter(|table| table.may_differ()) {
             let (namespace, own_name) = names::split_table_name(&table.name);
             if namespace == inside {

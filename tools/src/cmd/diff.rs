@@ -88,18 +88,18 @@ impl Comparison<'_> {
     /// The tables to compare: the one named, or all that either version has; for a feed those too that were made and
     /// dropped in between.
     fn tables(&self) -> Result<Vec<TableDiff>> {
-        let mut tables = match self.args.feed {
-            true => self.database.tables_within(self.from, self.to)?,
-            false => self.database.tables_between(self.from, self.to)?,
+        let wanted = self.args.table.as_deref();
+        let tables = match self.args.feed {
+            true => self.database.tables_within(self.from, self.to, wanted)?,
+            false => self.database.tables_between(self.from, self.to, wanted)?,
         };
-        if let Some(wanted) = &self.args.table {
-            tables.retain(|table| table.name == *wanted);
-            if tables.is_empty() {
+        match wanted {
+            Some(wanted) if tables.is_empty() => {
                 let after = self.database.snapshot(self.to)?.table(wanted);
-                return Err(after.err().map_or_else(|| self.unknown(wanted), Error::from));
+                Err(after.err().map_or_else(|| self.unknown(wanted), Error::from))
             }
+            _ => Ok(tables),
         }
-        Ok(tables)
     }
 
     fn unknown(&self, table: &str) -> Error {

@@ -78,7 +78,7 @@ pub fn run(args: ExportArgs, context: &Context) -> Result {
     let database = context.open_read_only(&args.database)?;
     let snapshot = context.snapshot(&database, args.as_of.as_deref())?;
     let mut names = match args.tables.is_empty() {
-        true => snapshot.table_names()?,
+        true => snapshot.all_table_names()?,
         false => args.tables.clone(),
     };
     names.sort();

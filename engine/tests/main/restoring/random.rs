@@ -238,7 +238,7 @@ fn history(seed: u64, transaction_bytes: Option<u64>) {
         for version in (0..=before.0).filter(|_| chance.below(8) == 0).map(Version) {
             // What a diff tells is what a restore does.
             let now = database.latest().unwrap();
-            let mut tables = database.tables_between(version, now).unwrap();
+            let mut tables = database.tables_between(version, now, None).unwrap();
             database.count_changes(version, now, &mut tables).unwrap();
             for table in tables {
                 let feed = database.diff(version, now, &table.name, asof_engine::DiffKind::Feed).unwrap();
