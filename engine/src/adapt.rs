@@ -1,9 +1,12 @@
 //! Rows of one schema as rows of another: columns are matched by id (or, for what users hand in, by
 //! name), cast between the widths of one column, and filled with defaults where they are missing.
 
+use crate::equal::unmark_distinct;
 use crate::error::{Error, Result};
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options, take};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array,
+};
+use arrow::compute::{CastOptions, cast_with_options, nullif, take};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use asof_mvcc::{Column, ColumnType, TableSchema};
 use std::sync::Arc;
@@ -14,6 +17,35 @@ pub fn cast_exact(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         return Ok(array.clone());
     }
     Ok(cast_with_options(array, to, &CastOptions { safe: false, ..Default::default() })?)
+}
+
+/// Casts between any types, null where that cannot be; and which values the other type holds: those that it gives back as
+/// they were.
+pub fn cast_and_compare(array: &ArrayRef, to: &DataType) -> Result<(ArrayRef, Vec<bool>)> {
+    if array.data_type() == to {
+        return Ok((array.clone(), vec![true; array.len()]));
+    }
+    let null_where_unfit = CastOptions { safe: true, ..Default::default() };
+    let cast = |array: &ArrayRef, to: &DataType| cast_with_options(array, to, &null_where_unfit);
+    let there_and_back = cast(array, to).and_then(|there| Ok((cast(&there, array.data_type())?, there)));
+    let mut fits = vec![true; array.len()];
+    // Not every type is cast to every other.
+    let Ok((back, there)) = there_and_back else {
+        let nothing = new_null_array(array.data_type(), array.len());
+        unmark_distinct(array, &nothing, &mut fits)?;
+        return Ok((new_null_array(to, array.len()), fits));
+    };
+    unmark_distinct(array, &back, &mut fits)?;
+    Ok((there, fits))
+}
+
+/// Casts between any types: null where the other type cannot hold a value as it is.
+pub fn cast_or_null(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let (there, fits) = cast_and_compare(array, to)?;
+    match fits.contains(&false) {
+        true => Ok(nullif(&there, &BooleanArray::from_iter(fits.iter().map(|fits| Some(!fits))))?),
+        false => Ok(there),
+    }
 }
 
 /// `rows` times the column's default, or null.

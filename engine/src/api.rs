@@ -41,6 +41,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// How many images of rows a feed has of them.
+    pub fn images(self) -> u64 {
+        self.inserted.saturating_add(self.deleted).saturating_add(self.updated.saturating_mul(2))
+    }
+
     /// Those of a table that comes back with so many rows, which these then change: before, it had none.
     pub(crate) fn of_revived(self, rows: u64) -> Counts {
         let inserted = rows.saturating_add(self.inserted).saturating_sub(self.deleted);

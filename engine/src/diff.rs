@@ -1,34 +1,35 @@
 //! What changed between two versions, from begins and ends.
 
 mod feed;
+mod lines;
 mod reversed;
 mod table_life;
 
 pub(crate) use feed::{FeedColumn, feed_columns, feed_rows};
 
-use crate::adapt::{batch_of, cast_exact, default_array};
+use crate::adapt::{batch_of, cast_or_null};
 use crate::api::{ChangeType, DiffKind};
 use crate::copies::touched_row_versions;
 use crate::database::Database;
+use crate::equal::unmark_distinct;
 use crate::error::{Error, Result};
 use crate::gone::{check_all_readable, check_readable};
-use crate::scan::{Life, row_versions};
+use crate::scan::Life;
 use crate::snapshot::{all_columns, unknown_table};
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
 use arrow::array::{
-    ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array, new_null_array,
 };
-use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::row::{RowConverter, SortField};
-use asof_mvcc::{Column, KeyBytes, Table, TableSchema, Version};
+use asof_mvcc::{Column, Table, TableSchema, Version};
 use feed::FeedStream;
+use lines::{Event, Line, Lines, MergedLines};
 use reversed::reversed;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use table_life::table_lives;
 
 /// Rows of a batch that a diff gives.
 const BATCH_ROWS: usize = 8_192;
@@ -56,33 +57,6 @@ impl Iterator for Diff {
     fn next(&mut self) -> Option<Result<RecordBatch>> {
         self.batches.next()
     }
-}
-
-/// One line of a diff: what happened, when, and which of the gathered rows.
-struct Line {
-    version: Version,
-    /// Lines are of one row only where their tables have the same key columns: which of those they have.
-    key_space: usize,
-    key: KeyBytes,
-    change: ChangeType,
-    row: (usize, usize),
-}
-
-impl Line {
-    /// The order of a net diff; a deletion comes before the insertion of the same key.
-    fn place(&self) -> (usize, &[u8], bool) {
-        (self.key_space, &self.key, self.change == ChangeType::Insert)
-    }
-}
-
-/// A row version of one incarnation of a table.
-struct Event {
-    key: KeyBytes,
-    begin: Version,
-    end: Version,
-    /// Where the row is among the gathered batches, as it was at its end and as it was at its begin.
-    before: (usize, usize),
-    after: (usize, usize),
 }
 
 impl Database {
@@ -142,9 +116,7 @@ pub(crate) fn alive_within(
     table: &str,
 ) -> Result<Vec<Arc<Table>>> {
     let catalog = state.catalog();
-    let lived = |entry: &&Arc<Table>| {
-        entry.lives.iter().any(|(begin, end)| *begin <= to && end.is_none_or(|end| end > from))
-    };
+    let lived = |entry: &&Arc<Table>| entry.lives_within(from, to).next().is_some();
     let tables: Vec<Arc<Table>> = catalog.incarnations(table).filter(lived).cloned().collect();
     if tables.is_empty() {
         return Err(unknown_table(&catalog, to, table));
@@ -152,7 +124,8 @@ pub(crate) fn alive_within(
     Ok(tables)
 }
 
-/// The columns of a net diff: those of the table at `to`, or at `from` where it is gone by then.
+/// The columns of a net diff: those of the table at `to`, or at `from` where it is gone by then, of the wider of their
+/// types at both: what is shown of either side is what it was.
 fn net_columns(concerned: &[Arc<Table>], from: Version, to: Version) -> Vec<Column> {
     let (shown, schema) = match concerned.iter().rev().find(|entry| entry.exists_at(to)) {
         Some(entry) => (entry, entry.schema_at(to)),
@@ -162,6 +135,14 @@ fn net_columns(concerned: &[Arc<Table>], from: Version, to: Version) -> Vec<Colu
         }
     };
     let mut columns = schema.columns.clone();
+    if shown.exists_at(from) {
+        for column in &mut columns {
+            let other = shown.schema_at(from).column(column.id).map(|other| &other.column_type);
+            if let Some(wider) = other.filter(|other| column.column_type.widens_to(other)) {
+                column.column_type = wider.clone();
+            }
+        }
+    }
     // Rows of a table that had another key are told by that key.
     let others = concerned.iter().filter(|entry| entry.id != shown.id);
     for key in others.flat_map(|entry| entry.schema_at(from).key_columns()) {
@@ -172,15 +153,24 @@ fn net_columns(concerned: &[Arc<Table>], from: Version, to: Version) -> Vec<Colu
     columns
 }
 
-/// For each of the tables, the first that has the same key columns: rows of both are one where their keys are.
-fn key_spaces(concerned: &[Arc<Table>]) -> Vec<usize> {
+/// For each of the tables, the first that has the same key columns up to a version: rows of both are one where their keys
+/// are. Rows without a key are of their own table alone: nothing tells which of another one's they could be.
+fn key_spaces(concerned: &[Arc<Table>], to: Version) -> Vec<usize> {
     let key = |table: &Table| -> Vec<String> {
-        let columns = table.newest_schema().key_columns();
+        let columns = table.schema_at(to).key_columns();
         columns.map(|column| format!("{} {}", column.name, column.column_type)).collect()
     };
     let keys: Vec<Vec<String>> = concerned.iter().map(|entry| key(entry)).collect();
-    keys.iter().map(|key| keys.iter().position(|other| other == key).expect("it is one of them")).collect()
+    let space = |(index, key): (usize, &Vec<String>)| match key.is_empty() {
+        true => index,
+        false => keys.iter().position(|other| other == key).expect("it is one of them"),
+    };
+    keys.iter().enumerate().map(space).collect()
 }
+
+/// Of the lines of a net diff, the batches of rows as they were and as they are.
+const BEFORE: usize = 0;
+const AFTER: usize = 1;
 
 /// The net changes from an earlier version to a later one.
 fn net(
@@ -196,22 +186,31 @@ fn net(
         let net = NetStream::new(state, entry, columns, from, to)?;
         return Ok(Diff { schema: net.schema.clone(), batches: Box::new(net) });
     }
-    let (mut lines, mut batches) = (Vec::new(), Vec::new());
-    let schema = crate::adapt::loose_schema(&columns);
-    for (entry, key_space) in concerned.iter().zip(key_spaces(concerned)) {
-        let own = all_columns(entry);
-        let (earlier, later) = (entry.schema_at(from.max(entry.schemas[0].0)), entry.schema_at(to));
-        let events = events_of(&state, entry, &own, (from, to), |chunk| {
-            batches.push(by_name(&chunk.rows, earlier, later, &own, &columns, &schema)?);
-            batches.push(by_name(&chunk.rows, later, earlier, &own, &columns, &schema)?);
-            Ok((batches.len() - 2, batches.len() - 1))
-        })?;
-        net_lines(key_space, events, from, to, &mut lines);
+    let loose = crate::adapt::loose_schema(&columns);
+    let columns = Arc::new(columns);
+    let mut sources = Vec::new();
+    for (entry, key_space) in concerned.iter().zip(key_spaces(concerned, to)) {
+        let earlier = entry.schema_at(from.max(entry.schemas[0].0)).clone();
+        let later = entry.schema_at(to).clone();
+        let (columns, loose) = (columns.clone(), loose.clone());
+        sources.extend(lines::scans(&state, entry, (from, to), move |chunk, own, events| {
+            let before = by_name(&chunk.rows, &earlier, &later, own, &columns, &loose)?;
+            let after = by_name(&chunk.rows, &later, &earlier, own, &columns, &loose)?;
+            let lines = net_lines(key_space, events, from, to);
+            Ok(Lines { lines, batches: vec![before, after] })
+        })?);
     }
-    let lines = drop_equal(lines, &columns, &batches)?;
     let schema = diff_schema(&columns);
-    let rendered = render(&state, &mut Times::default(), &schema, &lines, &batches)?;
-    Ok(Diff { schema, batches: Box::new(rendered.into_iter().map(Ok)) })
+    let (of_batches, mut times) = (schema.clone(), Times::default());
+    let mut merged = MergedLines::new(sources);
+    let batches = std::iter::from_fn(move || {
+        let rendered = merged.next()?.and_then(|Lines { lines, batches }| {
+            let lines = drop_equal(lines, &columns, &batches)?;
+            render(&state, &mut times, &of_batches, &lines, &batches)
+        });
+        Some(rendered.map_or_else(|error| vec![Err(error)], |batches| batches.into_iter().map(Ok).collect()))
+    });
+    Ok(Diff { schema, batches: Box::new(batches.flatten()) })
 }
 
 /// Refuses a question about versions of which some are gone: a net diff needs both its ends, a feed all between.
@@ -245,35 +244,6 @@ pub(crate) fn check_order(from: Version, to: Version) -> Result<()> {
     }
 }
 
-/// Row versions that began or ended in (from, to], cut to the table's lives. `gather` takes the rows of a chunk and tells
-/// under which numbers they lie, as they were at their ends and as they were at their begins.
-fn events_of(
-    state: &State,
-    table: &Table,
-    own: &[Column],
-    (from, to): (Version, Version),
-    mut gather: impl FnMut(&Chunk) -> Result<(usize, usize)>,
-) -> Result<Vec<Event>> {
-    let mut events = Vec::new();
-    let lives = table_lives(table, from, to);
-    for (part, life) in lives.iter().flat_map(|part| part.scans().map(move |life| (part, life))) {
-        let chunks = match life {
-            Life::VisibleAt(_) => row_versions(state, table, own, life)?,
-            touched => touched_row_versions(state, table, own, touched)?,
-        };
-        for chunk in chunks {
-            let chunk = chunk?;
-            let (before, after) = gather(&chunk)?;
-            for row in 0..chunk.len() {
-                let Some((begin, end)) = part.cut(life, chunk.begins[row], chunk.ends[row]) else { continue };
-                let key = chunk.keys.get(row).into();
-                events.push(Event { key, begin, end, before: (before, row), after: (after, row) });
-            }
-        }
-    }
-    Ok(events)
-}
-
 /// Rows of one side of a net diff under the diff's columns, matched by the names of that side's schema; a column that
 /// side does not have by name is found by the id it has on the other side.
 fn by_name(
@@ -289,36 +259,37 @@ fn by_name(
     let arrays = columns
         .iter()
         .map(|column| {
-            let null = || default_array(&Column { default: None, ..column.clone() }, rows.num_rows());
             let id = id_in(side, &column.name).or_else(|| {
                 let id = id_in(other_side, &column.name)?;
                 side.column(id).map(|column| column.id)
             });
             let index = id.and_then(|id| own.iter().position(|other| other.id == id));
-            match index.map(|index| rows.column(index)) {
-                Some(array) => cast_exact(array, &column.column_type.to_arrow()).or_else(|_| null()),
-                None => null(),
+            let to = column.column_type.to_arrow();
+            match index {
+                Some(index) => cast_or_null(rows.column(index), &to),
+                None => Ok(new_null_array(&to, rows.num_rows())),
             }
         })
         .collect::<Result<Vec<_>>>()?;
     batch_of(schema.clone(), arrays, rows.num_rows())
 }
 
-fn net_lines(key_space: usize, events: Vec<Event>, from: Version, to: Version, lines: &mut Vec<Line>) {
-    for Event { key, begin, end, before, after } in events {
+fn net_lines(key_space: usize, events: Vec<Event>, from: Version, to: Version) -> Vec<Line> {
+    let line = |Event { key, begin, end, row }: Event| {
         let was = begin <= from && from < end;
         let is = begin <= to && to < end;
-        if was && !is {
-            lines.push(Line { version: end, key_space, key, change: ChangeType::Delete, row: before });
-        } else if is && !was {
-            lines.push(Line { version: begin, key_space, key, change: ChangeType::Insert, row: after });
-        }
-    }
+        let (change, version, batch) = match (was, is) {
+            (true, false) => (ChangeType::Delete, end, BEFORE),
+            (false, true) => (ChangeType::Insert, begin, AFTER),
+            _ => return None,
+        };
+        Some(Line { version, key_space, key, change, row: (batch, row) })
+    };
+    events.into_iter().filter_map(line).collect()
 }
 
 /// Pairs a deletion and an insertion of one key to an update, and drops updates that changed nothing.
-fn drop_equal(mut lines: Vec<Line>, columns: &[Column], batches: &[RecordBatch]) -> Result<Vec<Line>> {
-    lines.sort_by(|a, b| a.place().cmp(&b.place()));
+fn drop_equal(lines: Vec<Line>, columns: &[Column], batches: &[RecordBatch]) -> Result<Vec<Line>> {
     let converter = RowConverter::new(
         columns.iter().map(|column| SortField::new(column.column_type.to_arrow())).collect(),
     )?;
@@ -329,16 +300,10 @@ fn drop_equal(mut lines: Vec<Line>, columns: &[Column], batches: &[RecordBatch])
     let mut net: Vec<Line> = Vec::with_capacity(lines.len());
     let mut lines = lines.into_iter().peekable();
     while let Some(mut line) = lines.next() {
-        let pairs = line.change == ChangeType::Delete
-            && lines.peek().is_some_and(|next| {
-                (next.key_space, &next.key) == (line.key_space, &line.key)
-                    && next.change == ChangeType::Insert
-            });
-        if !pairs {
+        let Some(mut after) = lines.next_if(|next| line.is_updated_by(next)) else {
             net.push(line);
             continue;
-        }
-        let mut after = lines.next().expect("it was peeked at");
+        };
         if rows[line.row.0].row(line.row.1) != rows[after.row.0].row(after.row.1) {
             line.version = after.version;
             line.change = ChangeType::UpdatePreimage;
@@ -621,20 +586,6 @@ fn find_equal(rows: &RecordBatch, marked: &mut [bool]) -> Result<()> {
             return Ok(());
         }
         unmark_distinct(&column.slice(0, others), &column.slice(1, others), marked)?;
-    }
-    Ok(())
-}
-
-/// Of the places that are marked, leaves marked those at which two columns are equal: NULL to NULL, floats by their bits.
-pub(crate) fn unmark_distinct(first: &ArrayRef, second: &ArrayRef, marked: &mut [bool]) -> Result<()> {
-    if first.data_type().is_nested() {
-        let converter = RowConverter::new(vec![SortField::new(first.data_type().clone())])?;
-        let rows = |column| converter.convert_columns(std::slice::from_ref(column));
-        let (first, second) = (rows(first)?, rows(second)?);
-        marked.iter_mut().zip(first.iter().zip(&second)).for_each(|(marked, (a, b))| *marked &= a == b);
-    } else {
-        let same = not_distinct(first, second)?;
-        marked.iter_mut().zip(same.values()).for_each(|(marked, same)| *marked &= same);
     }
     Ok(())
 }

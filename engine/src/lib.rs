@@ -28,6 +28,7 @@ mod counting;
 mod cut;
 mod database;
 mod diff;
+mod equal;
 pub mod error;
 mod files;
 #[cfg(test)]

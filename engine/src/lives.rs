@@ -56,9 +56,7 @@ impl Snapshot {
         let mut sources = Vec::new();
         for entry in concerned {
             let own = all_columns(&entry);
-            let overlap =
-                |(begin, end): &&(Version, Option<Version>)| *begin <= to && end.is_none_or(|end| end > from);
-            for (lived_from, end) in entry.lives.iter().filter(overlap).copied() {
+            for (lived_from, end) in entry.lives_within(from, to) {
                 let dropped = end.filter(|end| *end <= now);
                 let last = dropped.map_or(now, |end| end.previous().expect("a table ends after version 0"));
                 let mut add = |life: Life, begun_by| -> Result<()> {

@@ -61,6 +61,17 @@ impl Table {
         self.lives.iter().any(|&(from, to)| from <= version && to.is_none_or(|to| version < to))
     }
 
+    /// Those of its lives that it had at some version from `from` to `to`.
+    pub fn lives_within(
+        &self,
+        from: Version,
+        to: Version,
+    ) -> impl Iterator<Item = (Version, Option<Version>)> {
+        let overlaps =
+            move |(begin, end): &(Version, Option<Version>)| *begin <= to && end.is_none_or(|end| end > from);
+        self.lives.iter().copied().filter(overlaps)
+    }
+
     /// The schema in force at a version; the first one before that.
     pub fn schema_at(&self, version: Version) -> &Arc<TableSchema> {
         &self.schemas[self.schema_index_at(version)].1

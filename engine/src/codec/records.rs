@@ -370,6 +370,13 @@ pub struct CountsRecord {
     deleted: u64,
 }
 
+impl CountsRecord {
+    /// The counts alone.
+    fn counts(&self) -> Counts {
+        Counts { inserted: self.inserted, updated: self.updated, deleted: self.deleted }
+    }
+}
+
 /// Everything about a commit but its content; what the commit log keeps for ever.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct CommitHeader {
@@ -444,8 +451,7 @@ impl CommitHeader {
     pub fn to_info(&self) -> CommitInfo {
         let mut tables: BTreeMap<String, Counts> = BTreeMap::new();
         for record in &self.tables {
-            *tables.entry(record.name.clone()).or_default() +=
-                Counts { inserted: record.inserted, updated: record.updated, deleted: record.deleted };
+            *tables.entry(record.name.clone()).or_default() += record.counts();
         }
         CommitInfo {
             version: Version(self.version),
@@ -485,10 +491,7 @@ impl CommitHeader {
     /// How many images of rows a feed has of what the commit did to some tables, about.
     pub fn images_of(&self, tables: &[TableId]) -> u64 {
         let counts = self.tables.iter().filter(|record| tables.contains(&record.table));
-        let images = counts.map(|record| {
-            record.inserted.saturating_add(record.deleted).saturating_add(record.updated.saturating_mul(2))
-        });
-        images.fold(0, u64::saturating_add)
+        counts.map(|record| record.counts().images()).fold(0, u64::saturating_add)
     }
 
     /// The digest that chains this header and its content to all commits before it.

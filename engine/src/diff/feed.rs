@@ -1,14 +1,15 @@
 //! Every commit's changes of one table, as a stream.
 //!
-//! It is made window by window: versions side by side that changed so many rows together. Invariant: what is shown of a
-//! version is the same whatever windows there are. A column is shown in the images of versions that had it, and is null
+//! It is made window by window: versions side by side that changed so many rows together, or one version however many it
+//! changed, whose lines are given as they are read. Invariant: what is shown of a version is the same whatever windows
+//! there are. A column is shown in the images of versions that had it, and is null
 //! in others, as they lie in one batch with it.
 
-use super::{BATCH_ROWS, Event, Line, Times, diff_schema, events_of, key_spaces, render};
+use super::lines::{Event, Line, LineStream, Lines, MergedLines, scans};
+use super::{BATCH_ROWS, Times, diff_schema, key_spaces, render};
 use crate::adapt::{adapt, loose_schema};
 use crate::api::ChangeType;
 use crate::error::Result;
-use crate::snapshot::all_columns;
 use crate::state::State;
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::SchemaRef;
@@ -51,16 +52,10 @@ pub(crate) fn feed_columns(tables: &[Arc<Table>], from: Version, to: Version) ->
                 continue;
             }
             let mut column = Column { default: None, ..column.clone() };
+            let name = column.name.clone();
             let mut count = 1;
             while feed.iter().any(|known| known.column.name == column.name) {
                 count += 1;
-                let name = &table
-                    .schemas
-                    .iter()
-                    .rev()
-                    .find_map(|(_, s)| s.column(source.1))
-                    .expect("it has it")
-                    .name;
                 column.name = format!("{name}_{count}");
             }
             feed.push(FeedColumn { column, sources: vec![source] });
@@ -87,16 +82,26 @@ pub(crate) fn feed_rows(
     adapt(rows, own, &numbered, schema)
 }
 
+/// Versions that are read together: those in (after, last] that changed anything.
+struct Window {
+    after: Version,
+    last: Version,
+    /// How many.
+    versions: u64,
+}
+
 /// The changes in (from, to].
 pub(super) struct FeedStream {
     state: Arc<State>,
     tables: Vec<Arc<Table>>,
     key_spaces: Vec<usize>,
-    feed: Vec<FeedColumn>,
+    feed: Arc<[FeedColumn]>,
     loose: SchemaRef,
     schema: SchemaRef,
     /// Those that are still to come.
-    windows: VecDeque<(Version, Version)>,
+    windows: VecDeque<Window>,
+    /// What is still to come of the window at hand, which is of one version.
+    current: Option<MergedLines>,
     ready: VecDeque<RecordBatch>,
     times: Times,
 }
@@ -112,12 +117,13 @@ impl FeedStream {
         let columns: Vec<Column> = feed.iter().map(|feed| feed.column.clone()).collect();
         Ok(FeedStream {
             windows: windows(&state, &tables, from, to)?,
-            key_spaces: key_spaces(&tables),
+            key_spaces: key_spaces(&tables, to),
             loose: loose_schema(&columns),
             schema: diff_schema(&columns),
-            feed,
+            feed: feed.into(),
             state,
             tables,
+            current: None,
             ready: VecDeque::new(),
             times: Times::default(),
         })
@@ -127,27 +133,53 @@ impl FeedStream {
         self.schema.clone()
     }
 
-    /// The changes of a window, by version, then key; an image before comes before the one after.
-    fn fill(&mut self, (from, to): (Version, Version)) -> Result<()> {
-        let (mut lines, mut batches) = (Vec::new(), Vec::new());
+    /// What the tables' scans give of a window.
+    fn sources(&self, window: (Version, Version)) -> Result<Vec<LineStream>> {
+        let mut sources = Vec::new();
         for (table, key_space) in self.tables.iter().zip(&self.key_spaces) {
-            let lived =
-                |(begin, end): &(Version, Option<Version>)| *begin <= to && end.is_none_or(|end| end > from);
-            if !table.lives.iter().any(lived) {
-                continue;
-            }
-            let own = all_columns(table);
-            let events = events_of(&self.state, table, &own, (from, to), |chunk| {
-                batches.push(feed_rows(&chunk.rows, &own, table, &self.feed, &self.loose)?);
-                Ok((batches.len() - 1, batches.len() - 1))
-            })?;
-            let mut images = Images::new(table, &self.feed, &mut batches);
-            images.add_lines(*key_space, events, (from, to), &mut lines)?;
+            let (of, feed, loose, key_space) =
+                (table.clone(), self.feed.clone(), self.loose.clone(), *key_space);
+            sources.extend(scans(&self.state, table, window, move |chunk, own, events| {
+                let rows = feed_rows(&chunk.rows, own, &of, &feed, &loose)?;
+                Images::new(&of, &feed, rows).lines(key_space, events, window)
+            })?);
         }
-        lines.sort_by(|a: &Line, b: &Line| (a.version, a.place()).cmp(&(b.version, b.place())));
+        Ok(sources)
+    }
+
+    /// Begins with a window; all of it, by version, then key, where it is of several.
+    fn begin(&mut self, window: Window) -> Result<()> {
+        let sources = self.sources((window.after, window.last))?;
+        if window.versions == 1 {
+            self.current = Some(MergedLines::new(sources));
+            return Ok(());
+        }
+        let mut all = Lines::default();
+        sources.into_iter().flatten().try_for_each(|lines| lines.map(|lines| all.append(lines)))?;
+        all.lines.sort_by(|a: &Line, b: &Line| (a.version, a.place()).cmp(&(b.version, b.place())));
+        self.give(all)
+    }
+
+    /// Gives lines; an image before comes before the one after.
+    fn give(&mut self, Lines { mut lines, batches }: Lines) -> Result<()> {
         pair(&mut lines);
         self.ready = render(&self.state, &mut self.times, &self.schema, &lines, &batches)?.into();
         Ok(())
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            match self.current.as_mut().and_then(MergedLines::next) {
+                Some(lines) => self.give(lines?)?,
+                None => {
+                    let Some(window) = self.windows.pop_front() else { return Ok(None) };
+                    self.begin(window)?;
+                }
+            }
+        }
     }
 }
 
@@ -155,27 +187,18 @@ impl Iterator for FeedStream {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {
-        loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Some(Ok(batch));
-            }
-            let window = self.windows.pop_front()?;
-            if let Err(error) = self.fill(window) {
-                self.windows.clear();
-                return Some(Err(error));
-            }
+        let next = self.next_batch();
+        if next.is_err() {
+            self.windows.clear();
+            self.current = None;
         }
+        next.transpose()
     }
 }
 
 /// The versions in (from, to] that changed any of the tables, side by side in windows. What lies behind the last of them
 /// changed nothing.
-fn windows(
-    state: &State,
-    tables: &[Arc<Table>],
-    from: Version,
-    to: Version,
-) -> Result<VecDeque<(Version, Version)>> {
+fn windows(state: &State, tables: &[Arc<Table>], from: Version, to: Version) -> Result<VecDeque<Window>> {
     let mut changed: BTreeSet<Version> = BTreeSet::new();
     for table in tables {
         let changes = state.generation.changes(table.id);
@@ -190,83 +213,90 @@ fn windows(
     }
     let ids: Vec<TableId> = tables.iter().map(|table| table.id).collect();
     let mut windows = VecDeque::new();
-    let (mut after, mut last, mut rows) = (from, from, 0u64);
+    let mut window = Window { after: from, last: from, versions: 0 };
+    let mut rows = 0u64;
     for version in changed {
         let of_version = state.header(version)?.images_of(&ids);
-        if rows > 0 && rows.saturating_add(of_version) > WINDOW_ROWS {
-            windows.push_back((after, last));
-            (after, rows) = (last, 0);
+        if window.versions > 0 && rows.saturating_add(of_version) > WINDOW_ROWS {
+            let next = Window { after: window.last, last: window.last, versions: 0 };
+            windows.push_back(std::mem::replace(&mut window, next));
+            rows = 0;
         }
-        (last, rows) = (version, rows.saturating_add(of_version));
+        (window.last, window.versions) = (version, window.versions + 1);
+        rows = rows.saturating_add(of_version);
     }
-    if last > after {
-        windows.push_back((after, last));
+    if window.versions > 0 {
+        windows.push_back(window);
     }
     Ok(windows)
 }
 
-/// Rows of one table as a version has them: without the columns that were not there.
+/// Rows of a chunk as versions have them: without the columns that were not there.
 struct Images<'a> {
     table: &'a Table,
-    /// For each schema of the table, which columns of the feed it does not have.
-    absent: Vec<Vec<usize>>,
-    batches: &'a mut Vec<RecordBatch>,
-    /// Batches of which copies under a schema were made.
-    made: HashMap<(usize, usize), usize>,
+    feed: &'a [FeedColumn],
+    /// The rows, and copies of them under schemas that do not have all columns.
+    batches: Vec<RecordBatch>,
+    /// For each schema that was asked for, which of the batches has its rows.
+    of_schema: HashMap<usize, usize>,
 }
 
 impl<'a> Images<'a> {
-    fn new(table: &'a Table, feed: &[FeedColumn], batches: &'a mut Vec<RecordBatch>) -> Images<'a> {
-        let absent = table.schemas.iter().map(|(_, schema)| {
-            let own = feed.iter().enumerate().filter_map(|(index, feed)| {
-                feed.sources.iter().find(|(other, _)| *other == table.id).map(|(_, id)| (index, *id))
-            });
-            own.filter(|(_, id)| schema.column(*id).is_none()).map(|(index, _)| index).collect()
+    fn new(table: &'a Table, feed: &'a [FeedColumn], rows: RecordBatch) -> Images<'a> {
+        Images { table, feed, batches: vec![rows], of_schema: HashMap::new() }
+    }
+
+    /// The columns of the feed that the table had, and a schema of it has not.
+    fn absent(&self, schema: usize) -> Vec<usize> {
+        let own = self.feed.iter().enumerate().filter_map(|(index, feed)| {
+            let source = feed.sources.iter().find(|(other, _)| *other == self.table.id);
+            source.map(|(_, id)| (index, *id))
         });
-        Images { table, absent: absent.collect(), batches, made: HashMap::new() }
+        let schema = &self.table.schemas[schema].1;
+        own.filter(|(_, id)| schema.column(*id).is_none()).map(|(index, _)| index).collect()
     }
 
-    /// Where a row lies as a version has it.
-    fn image(&mut self, version: Version, (batch, row): (usize, usize)) -> Result<(usize, usize)> {
+    /// The batch of the rows as a version has them.
+    fn batch(&mut self, version: Version) -> Result<usize> {
         let schema = self.table.schema_index_at(version);
-        if self.absent[schema].is_empty() {
-            return Ok((batch, row));
+        if let Some(batch) = self.of_schema.get(&schema) {
+            return Ok(*batch);
         }
-        if let Some(made) = self.made.get(&(batch, schema)) {
-            return Ok((*made, row));
+        let absent = self.absent(schema);
+        let batch = if absent.is_empty() { 0 } else { self.batches.len() };
+        if batch > 0 {
+            let rows = &self.batches[0];
+            let mut columns = rows.columns().to_vec();
+            for index in absent {
+                columns[index] = new_null_array(columns[index].data_type(), rows.num_rows());
+            }
+            self.batches.push(RecordBatch::try_new(rows.schema(), columns)?);
         }
-        let rows = &self.batches[batch];
-        let mut columns = rows.columns().to_vec();
-        for index in &self.absent[schema] {
-            columns[*index] = new_null_array(columns[*index].data_type(), rows.num_rows());
-        }
-        let made = RecordBatch::try_new(rows.schema(), columns)?;
-        self.batches.push(made);
-        self.made.insert((batch, schema), self.batches.len() - 1);
-        Ok((self.batches.len() - 1, row))
+        self.of_schema.insert(schema, batch);
+        Ok(batch)
     }
 
-    /// A line for each begin and each end.
-    fn add_lines(
-        &mut self,
+    /// A line for each begin and each end in (from, to].
+    fn lines(
+        mut self,
         key_space: usize,
         events: Vec<Event>,
         (from, to): (Version, Version),
-        lines: &mut Vec<Line>,
-    ) -> Result<()> {
+    ) -> Result<Lines> {
+        let mut lines = Vec::with_capacity(events.len());
         let within = |version: Version| from < version && version <= to;
-        for Event { key, begin, end, before, after } in events {
+        for Event { key, begin, end, row } in events {
             if within(end) {
                 let last = end.previous().expect("it is after another version");
-                let (key, row) = (key.clone(), self.image(last, before)?);
+                let (key, row) = (key.clone(), (self.batch(last)?, row));
                 lines.push(Line { version: end, key_space, key, change: ChangeType::Delete, row });
             }
             if within(begin) {
-                let row = self.image(begin, after)?;
+                let row = (self.batch(begin)?, row);
                 lines.push(Line { version: begin, key_space, key, change: ChangeType::Insert, row });
             }
         }
-        Ok(())
+        Ok(Lines { lines, batches: self.batches })
     }
 }
 
@@ -275,10 +305,7 @@ fn pair(lines: &mut [Line]) {
     for index in 1..lines.len() {
         let (before, after) = lines.split_at_mut(index);
         let (before, after) = (&mut before[index - 1], &mut after[0]);
-        let pairs = before.change == ChangeType::Delete && after.change == ChangeType::Insert;
-        let is_one_row =
-            (before.version, before.key_space, &before.key) == (after.version, after.key_space, &after.key);
-        if pairs && is_one_row {
+        if before.version == after.version && before.is_updated_by(after) {
             before.change = ChangeType::UpdatePreimage;
             after.change = ChangeType::UpdatePostimage;
         }

@@ -4,6 +4,7 @@ use crate::scan::Life;
 use asof_mvcc::{Table, Version};
 
 /// A life of a table, as far as a diff is about it.
+#[derive(Clone, Copy)]
 pub(super) struct TableLife {
     begin: Version,
     /// When it ended, in the diff's range.
@@ -16,19 +17,17 @@ pub(super) struct TableLife {
 
 /// The lives of a table that overlap (from, to].
 pub(super) fn table_lives(table: &Table, from: Version, to: Version) -> Vec<TableLife> {
-    let overlap =
-        |(begin, end): &&(Version, Option<Version>)| *begin <= to && end.is_none_or(|end| end > from);
-    let life = |(begin, end): &(Version, Option<Version>)| {
+    let life = |(begin, end): (Version, Option<Version>)| {
         let dropped = end.filter(|end| *end <= to);
         TableLife {
-            begin: *begin,
+            begin,
             dropped,
-            came_back: *begin > from && *begin > table.lives[0].0,
+            came_back: begin > from && begin > table.lives[0].0,
             after: from.max(begin.previous().unwrap_or(Version::ZERO)),
             last: dropped.map_or(to, |end| end.previous().expect("a table ends after version 0")),
         }
     };
-    table.lives.iter().filter(overlap).map(life).collect()
+    table.lives_within(from, to).map(life).collect()
 }
 
 impl TableLife {

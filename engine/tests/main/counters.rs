@@ -405,3 +405,23 @@ fn a_feed_decodes_nothing_of_versions_that_changed_other_tables() {
     let spent = since(&database.counters(), &before);
     assert_eq!((spent.rows_decoded, spent.pages_decoded, spent.files["data"].reads), (0, 0, 0));
 }
+
+/// A commit may be larger than memory, and so may what is told of it.
+#[test]
+fn what_one_version_changed_is_read_as_it_is_asked_for() {
+    let rows = 10 * ROWS;
+    let (disk, clock) = (SimDisk::new(1), Arc::new(TestClock::default()));
+    let database = loaded(&disk, &clock, rows);
+    let mut txn = database.begin().expect("a transaction begins");
+    txn.drop_table(TABLE).expect("the table is dropped");
+    txn.commit(CommitOptions::default()).expect("it commits");
+    for (from, to, kind) in [(0, 1, DiffKind::Feed), (1, 2, DiffKind::Feed), (1, 2, DiffKind::Net)] {
+        let before = database.counters();
+        let mut diff = database.diff(Version(from), Version(to), TABLE, kind).expect("a diff begins");
+        let first = diff.next().expect("there are changes").expect("they are read");
+        let decoded = since(&database.counters(), &before).rows_decoded as i64;
+        assert!(decoded < rows / 2, "{decoded} rows decoded for {} of {from}..{to}", first.num_rows());
+        let rest: usize = diff.map(|batch| batch.expect("changes are read").num_rows()).sum();
+        assert_eq!((first.num_rows() + rest) as i64, rows);
+    }
+}

@@ -8,6 +8,7 @@ mod compaction;
 mod counters;
 mod cut;
 mod dependency_graph;
+mod diff_schemas;
 mod diffs;
 mod extremes;
 mod faults;

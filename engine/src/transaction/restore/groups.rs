@@ -3,6 +3,7 @@
 //! Invariant: a group has all that the streams give of one key, and groups come in order of keys. Memory is that of a few
 //! chunks.
 
+use crate::equal::equal_rows;
 use crate::error::Result;
 use crate::scan::Life;
 use crate::store::chunk::{Chunk, Chunks, merge};
@@ -64,15 +65,6 @@ impl Block {
         let columns: Vec<usize> = columns.collect();
         equal_rows(&one.project(&columns)?, &other.project(&columns)?)
     }
-}
-
-/// Whether rows at the same place of two batches are equal: NULL to NULL, and floats by their bits.
-pub(super) fn equal_rows(one: &RecordBatch, other: &RecordBatch) -> Result<Vec<bool>> {
-    let mut equal = vec![true; one.num_rows()];
-    for (a, b) in one.columns().iter().zip(other.columns()) {
-        crate::diff::unmark_distinct(a, b, &mut equal)?;
-    }
-    Ok(equal)
 }
 
 /// A stream of row versions with the side of each where their begins were.

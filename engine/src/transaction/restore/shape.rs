@@ -4,12 +4,11 @@
 //! meanwhile. Rows since may have values that are too wide for the narrower type, and the past must stay readable under
 //! both: then it comes back as a new column, and every row is written again.
 
-use crate::adapt::{batch_of, cast_exact, loose_schema};
+use crate::adapt::{batch_of, cast_and_compare, cast_exact, loose_schema};
 use crate::error::{Error, Result};
 use crate::snapshot::all_columns;
 use crate::store::chunk::{Chunk, Chunks};
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::array::{Array, RecordBatch};
 use asof_mvcc::{Column, Table, TableSchema};
 use std::sync::Arc;
 
@@ -112,7 +111,7 @@ impl Shape {
         for (index, column) in self.schema.columns.iter().enumerate() {
             let array = rows.column(index);
             let fits = match self.narrows(index) {
-                true => fits(array, column)?,
+                true => cast_and_compare(array, &column.column_type.to_arrow())?.1,
                 false => vec![true; rows.num_rows()],
             };
             let misfit = |row: &usize| !fits[*row] || (!column.nullable && array.is_null(*row));
@@ -120,16 +119,6 @@ impl Shape {
         }
         Ok(found)
     }
-}
-
-/// Which values a narrower column can hold: those that it gives back as they were.
-fn fits(array: &ArrayRef, column: &Column) -> Result<Vec<bool>> {
-    let options = CastOptions { safe: true, ..CastOptions::default() };
-    let narrow = cast_with_options(array, &column.column_type.to_arrow(), &options)?;
-    let again = cast_with_options(&narrow, array.data_type(), &options)?;
-    let mut same = vec![true; array.len()];
-    crate::diff::unmark_distinct(array, &again, &mut same)?;
-    Ok(same)
 }
 
 /// The column that a column becomes where its values become narrower: another one of its name.

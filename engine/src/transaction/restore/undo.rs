@@ -7,12 +7,13 @@
 
 mod reversed;
 
-use super::groups::{Block, Blocks, Pick, between, equal_rows, sided, was_or_is};
+use super::groups::{Block, Blocks, Pick, between, sided, was_or_is};
 use super::shape::Shape;
 use super::{Samples, Transaction, samples_of};
 use crate::adapt::default_array;
 use crate::api::ScanOptions;
 use crate::copies::touched_row_versions;
+use crate::equal::{equal_rows, unmark_distinct};
 use crate::error::{Error, ErrorKind, Result};
 use crate::restore::{Conflict, Conflicts, TableRestored, Undone, VERSIONS_TOLD_MAX};
 use crate::scan::{Life, row_versions};
@@ -190,7 +191,7 @@ impl Transaction {
             for (index, column) in columns.iter().enumerate() {
                 let mut same = vec![true; chunk.len()];
                 let default = default_array(column, chunk.len())?;
-                crate::diff::unmark_distinct(chunk.rows.column(index), &default, &mut same)?;
+                unmark_distinct(chunk.rows.column(index), &default, &mut same)?;
                 let since = (0..chunk.len()).filter(|row| chunk.ends[*row] > now && !same[*row]);
                 let since = since.map(|row| chunk.begins[row]);
                 filled[index].extend(since.filter(|begin| *begin > undo.version));

@@ -159,13 +159,7 @@ impl Follower {
                 continue;
             }
             let counts = info.tables.iter().filter(|(table, _)| tables.contains(*table));
-            let images = counts.map(|(_, counts)| {
-                counts
-                    .inserted
-                    .saturating_add(counts.deleted)
-                    .saturating_add(counts.updated.saturating_mul(2))
-            });
-            let rows = images.fold(0, u64::saturating_add);
+            let rows = counts.map(|(_, counts)| counts.images()).fold(0, u64::saturating_add);
             let changes_schema = info.schema_changes.iter().any(|(table, _)| tables.contains(table));
             let fits = |window: &Window| {
                 !changes_schema && !window.changes_schema && window.rows.saturating_add(rows) <= WINDOW_ROWS
@@ -211,7 +205,13 @@ impl Follower {
                 continue;
             }
             for batch in self.database.diff(after, last, table, DiffKind::Feed)? {
-                for (version, rows) in by_version(&batch?) {
+                let batch = batch?;
+                // One version may have more rows than there is memory for.
+                if window.versions.len() == 1 {
+                    self.write(table, &batch)?;
+                    continue;
+                }
+                for (version, rows) in by_version(&batch) {
                     changes.entry(version).or_default().push((table.clone(), rows));
                 }
             }
