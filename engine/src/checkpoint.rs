@@ -226,6 +226,7 @@ fn write_files(
         ends_files: old.ends_files.iter().cloned().chain(output.ends_files).collect(),
         copies: copies::kept(old, output.copies),
         ids_files,
+        gone: if planted(Bug::GoneForgotten) { Vec::new() } else { old.gone.clone() },
         tags,
         settings,
         variable,

@@ -1,5 +1,6 @@
-//! Operations with crashes against a model that knows nothing of the engine: a scenario of a few processes, the power cut
-//! in several ways at one of its disk operations, and again while what is left recovers.
+//! Operations with crashes against a model that knows nothing of the engine: a scenario of a few processes, retention and
+//! held snapshots among its steps, the power cut in several ways at one of its disk operations, and again while what is
+//! left recovers.
 
 #![no_main]
 

@@ -1,13 +1,13 @@
 //! Compares a whole database with the model: every version's tables, rows, schemas, counts, sizes and times, point
-//! reads, changes between versions, tags and ids.
+//! reads, changes between versions, tags and ids. What is gone is refused, with the nearest that is not.
 //!
 //! A difference is told as text; so is an error of the engine, for what was acknowledged must be readable.
 
 use crate::model::{Model, Table, line};
-use crate::perform::{batch, lines, texts};
+use crate::perform::{batch, gone, lines, texts};
 use crate::step::{Columns, Value};
 use asof_engine::view::Format;
-use asof_engine::{CommitTime, Database, DiffKind, ScanOptions, Version};
+use asof_engine::{CommitTime, Database, DiffKind, Error, ErrorKind, ScanOptions, Snapshot, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Nothing, or what is wrong.
@@ -36,13 +36,14 @@ pub fn everything(database: &Database, model: &Model) -> Checked {
     changes_equal(database, model, 0, model.newest())
 }
 
-/// Which version is newest, tags and ids.
+/// Which version is newest, tags, what is gone, and ids.
 pub fn heads(database: &Database, model: &Model) -> Checked {
     let newest = database.refresh().map_err(failed("the newest version"))?;
     same("the newest version", newest.0, model.newest())?;
     let tags = database.tags().map_err(failed("tags"))?;
     let tags: BTreeMap<String, u64> = tags.into_iter().map(|tag| (tag.name, tag.version.0)).collect();
     same("tags", &tags, &model.tags)?;
+    same("what is gone", &gone(database).map_err(failed("what is gone"))?, &model.gone)?;
     for (id, version) in &model.ids {
         let found = database.commit_with_client_id(id).map_err(failed(format!("id {id}")))?;
         same(format!("the version of id {id}"), found.map(|info| info.version.0), Some(*version))?;
@@ -57,8 +58,10 @@ pub fn version_equals(database: &Database, model: &Model, version: u64) -> Check
     let snapshot = database.snapshot(Version(version)).map_err(failed(&place))?;
     let found = texts(&snapshot).map_err(failed(&place))?;
     let names = |texts: &mut dyn Iterator<Item = &String>| texts.cloned().collect::<Vec<_>>();
-    same(format!("tables of {place}"), names(&mut found.keys()), names(&mut expected.texts.keys()))?;
-    for (name, text) in &expected.texts {
+    let readable = model.readable(version);
+    same(format!("tables of {place}"), names(&mut found.keys()), names(&mut readable.keys()))?;
+    refused(&snapshot, model, version)?;
+    for (name, text) in &readable {
         let place = format!("{name} at {place}");
         same(&place, found[name].as_str(), text)?;
         let table = &expected.tables[name];
@@ -82,8 +85,35 @@ pub fn version_equals(database: &Database, model: &Model, version: u64) -> Check
     Ok(())
 }
 
+/// The tables that are gone at a version say so to who asks for them, and name the nearest.
+fn refused(snapshot: &Snapshot, model: &Model, version: u64) -> Checked {
+    let expected = model.gone_at(version);
+    same(format!("what is gone of version {version}"), snapshot.gone_tables(), expected.clone())?;
+    let next = snapshot.database().next_listed(Version(version)).map_err(failed("listing"))?;
+    same(format!("the version listed from {version} on"), next.0, model.next_listed(version))?;
+    for name in &expected {
+        let place = format!("{name} at version {version}, which is gone");
+        let scan = snapshot.scan(name, ScanOptions::default()).map(drop);
+        let (table, size) = (snapshot.table(name).map(drop), snapshot.view_size(name, Format::Csv).map(drop));
+        for answer in [scan, table, size] {
+            says_gone(&place, answer, &model.nearest(name, version))?;
+        }
+    }
+    Ok(())
+}
+
+/// What an answer about a version that is gone must be.
+fn says_gone(place: &str, answer: Result<(), Error>, nearest: &[u64]) -> Checked {
+    let Err(error) = answer else { return Err(format!("{place}: it is answered")) };
+    let nearest: Vec<String> = nearest.iter().map(u64::to_string).collect();
+    if error.kind() != ErrorKind::NotFound || !error.to_string().contains("is gone") {
+        return Err(format!("{place}: it says {error}"));
+    }
+    same(format!("the nearest of {place}"), error.nearest(), &nearest[..])
+}
+
 /// One row that is there, and one that is not.
-fn point_read(snapshot: &asof_engine::Snapshot, name: &str, table: &Table, version: u64) -> Checked {
+fn point_read(snapshot: &Snapshot, name: &str, table: &Table, version: u64) -> Checked {
     if !table.has_key() {
         return Ok(());
     }
@@ -112,12 +142,25 @@ fn point_read(snapshot: &asof_engine::Snapshot, name: &str, table: &Table, versi
     same(format!("{place} that is not there"), get(&missing)?, String::new())
 }
 
-/// The net changes between two versions, of tables that are the same ones, under the same columns, in both.
+/// The net changes between two versions, of tables that are the same ones, under the same columns, in both. Where either
+/// is gone they are refused, and a feed where any between is.
 pub fn changes_equal(database: &Database, model: &Model, from: u64, to: u64) -> Checked {
     let (before, after) = (&model.versions[from as usize], &model.versions[to as usize]);
     for (name, new) in &after.tables {
         let Some(old) = before.tables.get(name) else { continue };
         if old.made_at != new.made_at || old.columns != new.columns || !new.has_key() {
+            continue;
+        }
+        let place = format!("changes of {name} from version {from} to {to}");
+        let diff = |kind| database.diff(Version(from), Version(to), name, kind);
+        if model.is_gone_within(name, from, to) {
+            let feed = diff(DiffKind::Feed).map(drop);
+            if feed.as_ref().err().map(Error::kind) != Some(ErrorKind::NotFound) {
+                return Err(format!("{place}: some of them are gone, and a feed says {feed:?}"));
+            }
+        }
+        if let Some(end) = [from, to].into_iter().find(|end| model.is_gone(name, *end)) {
+            says_gone(&place, diff(DiffKind::Net).map(drop), &model.nearest(name, end))?;
             continue;
         }
         let mut expected = BTreeSet::new();
@@ -139,10 +182,8 @@ pub fn changes_equal(database: &Database, model: &Model, from: u64, to: u64) -> 
         for (key, cells) in old.keyed.iter().filter(|(key, _)| !new.keyed.contains_key(*key)) {
             expected.insert(text("delete", key, cells));
         }
-        let place = format!("changes of {name} from version {from} to {to}");
-        let diff = database.diff(Version(from), Version(to), name, DiffKind::Net).map_err(failed(&place))?;
         let mut found = BTreeSet::new();
-        for batch in diff {
+        for batch in diff(DiffKind::Net).map_err(failed(&place))? {
             found.extend(diff_lines(&batch.map_err(failed(&place))?, &new.columns));
         }
         same(place, found, expected)?;

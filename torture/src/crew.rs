@@ -1,10 +1,15 @@
 //! Several processes at work on one database: who has it open, and what they do, checked against the model.
+//!
+//! Each may hold a snapshot. It is read again whenever somebody has removed files, and shows what it did at first, whatever
+//! has been compacted or let go meanwhile.
 
 use crate::model::Model;
-use crate::perform::{Done, WRONG, perform};
+use crate::perform::{Done, WRONG, perform, texts};
 use crate::step::{Action, Step};
-use asof_engine::{Database, Error, Options};
+use asof_engine::{Database, Error, Options, Snapshot, Version};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a step was not done.
 #[derive(Debug)]
@@ -34,11 +39,18 @@ impl From<Error> for Trouble {
     }
 }
 
+/// A snapshot that a process has kept, and what it shows.
+struct Held {
+    snapshot: Snapshot,
+    texts: BTreeMap<String, Arc<str>>,
+}
+
 /// Processes and their handles.
 pub struct Crew {
     path: PathBuf,
     options: Box<dyn Fn(usize) -> Options + Send>,
     handles: Vec<Option<Database>>,
+    held: Vec<Option<Held>>,
 }
 
 impl Crew {
@@ -48,6 +60,7 @@ impl Crew {
             path: path.to_path_buf(),
             options: Box::new(options),
             handles: (0..processes).map(|_| None).collect(),
+            held: (0..processes).map(|_| None).collect(),
         }
     }
 
@@ -61,14 +74,15 @@ impl Crew {
         Ok(database)
     }
 
-    /// Closes a process's handle.
+    /// Closes a process's handle, and lets its snapshot go.
     pub fn close(&mut self, process: usize) {
         self.handles[process] = None;
+        self.held[process] = None;
     }
 
     /// Closes all handles.
     pub fn close_all(&mut self) {
-        self.handles.iter_mut().for_each(|handle| *handle = None);
+        (0..self.handles.len()).for_each(|process| self.close(process));
     }
 
     /// Does a step and tells the model.
@@ -81,7 +95,30 @@ impl Crew {
         let two = matches!(step.action, Action::Race { .. } | Action::Beside { .. });
         let other = two.then(|| self.database(other)).transpose()?;
         let done = perform(&database, other.as_ref(), &step.action)?;
+        match &step.action {
+            Action::Hold { version } => {
+                let snapshot = database.snapshot(Version(*version))?;
+                self.held[step.process] = Some(Held { snapshot, texts: model.readable(*version) });
+            }
+            Action::Checkpoint | Action::Compact { .. } | Action::Retain { .. } | Action::Beside { .. } => {
+                self.held.iter().flatten().try_for_each(Held::reads_on)?;
+            }
+            _ => {}
+        }
         model.accept(&step.action, &done).map_err(Trouble::Wrong)?;
         Ok(done)
+    }
+}
+
+impl Held {
+    /// Whether it shows what it did at first.
+    fn reads_on(&self) -> Result<(), Trouble> {
+        let found = texts(&self.snapshot)?;
+        let expected = self.texts.iter().map(|(name, text)| (name.as_str(), &**text));
+        if found.iter().map(|(name, text)| (name.as_str(), text.as_str())).eq(expected) {
+            return Ok(());
+        }
+        let version = self.snapshot.version();
+        Err(Trouble::Wrong(format!("a snapshot of version {version} reads {found:?}, not {:?}", self.texts)))
     }
 }

@@ -11,6 +11,7 @@
 pub mod chance;
 pub mod check;
 pub mod crew;
+pub mod gone;
 pub mod model;
 pub mod perform;
 #[cfg(feature = "planted")]
@@ -22,6 +23,7 @@ pub mod step;
 
 pub use chance::Chance;
 pub use crew::{Crew, Trouble};
+pub use gone::Gone;
 pub use model::Model;
 pub use perform::{Done, perform};
 pub use scenario::{Scenario, Shape};

@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of the engine: tables are ordered maps of values, and their texts and digests are its own.
 
+use crate::gone::Gone;
 use crate::perform::Done;
 use crate::step::{Action, Change, ColumnOf, Columns, Kind, Row, Value};
 use std::collections::BTreeMap;
@@ -44,12 +45,14 @@ pub struct Model {
     pub tags: BTreeMap<String, u64>,
     /// Versions by idempotency id.
     pub ids: BTreeMap<String, u64>,
+    /// Versions that retention has let go.
+    pub gone: Gone,
 }
 
 impl Default for Model {
     fn default() -> Model {
         let empty = Version { tables: Tables::new(), texts: BTreeMap::new(), time: 0 };
-        Model { versions: vec![empty], tags: BTreeMap::new(), ids: BTreeMap::new() }
+        Model { versions: vec![empty], tags: BTreeMap::new(), ids: BTreeMap::new(), gone: Gone::new() }
     }
 }
 
@@ -289,11 +292,20 @@ impl Model {
                 Ok(())
             }
             (
-                Action::Refused { .. } | Action::Checkpoint | Action::Compact { .. } | Action::Reopen,
+                Action::Refused { .. }
+                | Action::Checkpoint
+                | Action::Compact { .. }
+                | Action::Hold { .. }
+                | Action::Reopen,
                 Done::Nothing,
             ) => Ok(()),
+            (Action::Retain { table, last }, Done::Retained { gone }) => {
+                self.may_let_go(table.as_deref(), *last, gone)?;
+                self.gone.clone_from(gone);
+                Ok(())
+            }
             (Action::Read { version }, Done::Read { texts }) => {
-                let expected = &self.versions[*version as usize].texts;
+                let expected = self.readable(*version);
                 let same = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
                 let same = same.eq(expected.iter().map(|(name, text)| (name.as_str(), &**text)));
                 expect(same, format!("version {version} reads {texts:?}, not {expected:?}"))

@@ -1,10 +1,13 @@
 //! Does one action on a database, and reads what it holds, through the public interface alone.
 
+use crate::gone::Gone;
 use crate::model::{header, line};
+use crate::scenario::TABLES;
 use crate::step::{Action, Change, ColumnOf, Columns, Kind, Row, Value};
 use asof_engine::arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use asof_engine::arrow::datatypes::{DataType, Int32Type, Int64Type};
 use asof_engine::compact::Parameters;
+use asof_engine::retention::{Policy, RetentionRequest};
 use asof_engine::{
     Alteration, Column, ColumnType, CommitOptions, CommitTime, Database, Error, ErrorKind, Result,
     ScanOptions, Snapshot, Tag, Transaction, Version,
@@ -30,10 +33,15 @@ pub enum Done {
         /// The version it made.
         version: u64,
     },
-    /// The texts of all tables of a version.
+    /// The texts of all tables of a version that are not gone.
     Read {
         /// By name.
         texts: BTreeMap<String, String>,
+    },
+    /// Versions were let go.
+    Retained {
+        /// All that are gone now.
+        gone: Gone,
     },
     /// Success, without more to say.
     Nothing,
@@ -107,10 +115,20 @@ pub fn perform(database: &Database, other: Option<&Database>, action: &Action) -
             let parameters = if *by_hand { &EAGER } else { &Parameters::AUTOMATIC };
             database.compact(None, parameters).map(|_| Done::Nothing)
         }
+        Action::Retain { table, last } => {
+            let policy = Policy { last: (*last > 0).then_some(*last), ..Policy::default() };
+            let (table, policy) = (table.clone(), Some(policy));
+            database.retain(&RetentionRequest { table, policy, ..Default::default() }, &mut |_| true)?;
+            Ok(Done::Retained { gone: gone(database)? })
+        }
         Action::Reopen => Ok(Done::Nothing),
-        Action::Read { version } => {
+        Action::Read { version } | Action::Hold { version } => {
             database.refresh()?;
-            Ok(Done::Read { texts: texts(&database.snapshot(Version(*version))?)? })
+            let snapshot = database.snapshot(Version(*version))?;
+            match action {
+                Action::Hold { .. } => Ok(Done::Nothing),
+                _ => Ok(Done::Read { texts: texts(&snapshot)? }),
+            }
         }
     }
 }
@@ -231,7 +249,20 @@ fn array(kind: Kind, values: &mut dyn Iterator<Item = &Value>) -> ArrayRef {
     }
 }
 
-/// The texts of all tables of a version, as the model writes them.
+/// The versions of all tables that are gone.
+pub fn gone(database: &Database) -> Result<Gone> {
+    let mut gone = Gone::new();
+    for table in TABLES {
+        let ranges: Vec<(u64, u64)> =
+            database.gone(table)?.into_iter().map(|(from, to)| (from.0, to.0)).collect();
+        if !ranges.is_empty() {
+            gone.insert(table.to_string(), ranges);
+        }
+    }
+    Ok(gone)
+}
+
+/// The texts of all tables of a version that are not gone, as the model writes them.
 pub fn texts(snapshot: &Snapshot) -> Result<BTreeMap<String, String>> {
     let names = snapshot.table_names()?;
     names.into_iter().map(|name| Ok((name.clone(), text(snapshot, &name)?))).collect()

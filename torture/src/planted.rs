@@ -47,7 +47,10 @@ fn likely(bug: Bug) -> &'static str {
         | Bug::LoadLockIgnored
         | Bug::LoadedKeysNotChecked
         | Bug::LoadedFilesForgotten
-        | Bug::KeyFilterDenies => SCENARIO,
+        | Bug::KeyFilterDenies
+        | Bug::TagsKeepNothing
+        | Bug::GoneForgotten
+        | Bug::KeptRowsGo => SCENARIO,
         _ => CRASH,
     }
 }

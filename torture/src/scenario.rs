@@ -1,5 +1,5 @@
-//! Steps from a seed, against what the model holds: commits of all kinds on three tables, tags, checkpoints, reopens,
-//! by several processes in turns.
+//! Steps from a seed, against what the model holds: commits of all kinds on three tables, tags, checkpoints, retention,
+//! snapshots that are held, reopens, by several processes in turns.
 //!
 //! Invariant: the same seed, shape and answers make the same steps.
 
@@ -19,7 +19,7 @@ pub struct Shape {
     pub rows: u64,
     /// Whether schemas change, and tables are dropped.
     pub schemas: bool,
-    /// One step in so many is a checkpoint; 0 for none.
+    /// One step in so many is a checkpoint, or compaction, or lets versions go; 0 for none.
     pub checkpoint_in: u64,
     /// One step in so many opens the process's database anew; 0 for never.
     pub reopen_in: u64,
@@ -97,9 +97,10 @@ impl Scenario {
         let one_in = |chance: &mut Chance, count| count > 0 && chance.one_in(count);
         if one_in(&mut self.chance, self.shape.checkpoint_in) {
             // What has no dead rows yet has nothing to compact: checkpoints are more.
-            return match self.chance.below(5) {
+            return match self.chance.below(6) {
                 0 => Action::Compact { by_hand: false },
                 1 => Action::Compact { by_hand: true },
+                2 => self.retain(model),
                 _ => Action::Checkpoint,
             };
         }
@@ -118,7 +119,8 @@ impl Scenario {
                     None => Action::Checkpoint,
                 }
             }
-            2 | 3 => Action::Read { version: self.chance.below(model.versions.len() as u64) },
+            2 => Action::Read { version: self.chance.below(model.versions.len() as u64) },
+            3 => Action::Hold { version: self.chance.below(model.versions.len() as u64) },
             4 => self.race(model.tables()).unwrap_or(Action::Reopen),
             5 | 6 => self.refused(model.tables()).unwrap_or(Action::Reopen),
             7 => {
@@ -131,6 +133,13 @@ impl Scenario {
             8 | 9 => self.beside(model.tables()).unwrap_or(Action::Checkpoint),
             _ => self.commit(model.tables()),
         }
+    }
+
+    /// Lets versions go: of all tables, more often than of one.
+    fn retain(&mut self, model: &Model) -> Action {
+        let names: Vec<&String> = model.tables().keys().collect();
+        let one = if self.chance.one_in(3) { self.chance.pick(&names) } else { None };
+        Action::Retain { table: one.map(|name| name.to_string()), last: self.chance.below(8) }
     }
 
     /// A load, or any transaction, beside which a checkpoint is made.
@@ -322,7 +331,8 @@ impl Scenario {
         }
     }
 
-    fn cells(&mut self, columns: &[ColumnOf]) -> Vec<Value> {
+    /// Cells of these columns.
+    pub(crate) fn cells(&mut self, columns: &[ColumnOf]) -> Vec<Value> {
         columns.iter().map(|column| self.cell(column.kind)).collect()
     }
 

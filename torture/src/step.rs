@@ -132,6 +132,18 @@ pub enum Action {
         /// Whether as by hand.
         by_hand: bool,
     },
+    /// Lets go what neither the newest states of a table nor tags keep, and the files with it.
+    Retain {
+        /// The table; all of them where there is none.
+        table: Option<String>,
+        /// How many states of it stay; 0 for those alone that the newest version and tags show.
+        last: u64,
+    },
+    /// Keeps a snapshot of a version, and lets that go which the process kept before.
+    Hold {
+        /// The version.
+        version: u64,
+    },
     /// Closes the process's database; the next step opens it again.
     Reopen,
     /// Reads a version.

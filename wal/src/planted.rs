@@ -120,6 +120,12 @@ bugs! {
     LoadedFilesForgotten,
     /// Key filters deny some of the keys that are there.
     KeyFilterDenies,
+    /// Retention lets go what tags name.
+    TagsKeepNothing,
+    /// A checkpoint forgets which versions are gone.
+    GoneForgotten,
+    /// Rows go that the version after those that are gone shows.
+    KeptRowsGo,
 }
 
 #[cfg(feature = "planted")]

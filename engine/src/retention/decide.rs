@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::gone::Gone;
 use crate::state::State;
 use asof_mvcc::{CommitTime, Table, Version};
+use asof_wal::planted::{Bug, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ pub(super) fn decide(
     now: CommitTime,
 ) -> Result<Vec<Decision>> {
     let tags = Grounds::of(state).tags;
-    let pins = rules.pins(tags.values(), now)?;
+    let tags = tags.values().filter(|_| !planted(Bug::TagsKeepNothing));
+    let pins = rules.pins(tags, now)?;
     let tables = state.generation.catalog.all().filter(|one| table.is_none_or(|name| one.name == name));
     let decisions: Vec<Decision> =
         tables.map(|table| decide_table(state, rules, table, &pins, now)).collect::<Result<_>>()?;

@@ -106,12 +106,12 @@ const STEPS: u64 = 80;
 /// Scenarios without faults, and the same seed twice.
 fn scenarios(amount: &Amount) -> Vec<String> {
     let mut wrong = Vec::new();
-    let (mut steps, mut versions) = (0_u64, 0);
+    let (mut steps, mut versions, mut gone) = (0_u64, 0, 0);
     for seed in amount.scenarios.clone() {
         let shape = Shape { processes: 1 + seed as usize % 3, ..Shape::default() };
         steps += STEPS;
         match soak(seed, &shape, STEPS) {
-            Ok(model) => versions += model.newest(),
+            Ok(model) => (versions, gone) = (versions + model.newest(), gone + model.gone_count()),
             Err(what) => wrong.push(format!("scenario of seed {seed}: {what}")),
         }
     }
@@ -123,8 +123,8 @@ fn scenarios(amount: &Amount) -> Vec<String> {
     }
     wrong.extend(stale(0).err().map(|what| format!("old records behind the log's end: {what}")));
     println!(
-        "scenarios without faults   seeds {:?}: {steps} steps, {versions} versions; seed 0 twice: the same {} disk \
-         operations",
+        "scenarios without faults   seeds {:?}: {steps} steps, {versions} versions, {gone} of tables let go; seed 0 \
+         twice: the same {} disk operations",
         amount.scenarios,
         one.map_or(0, |(_, operations)| operations)
     );

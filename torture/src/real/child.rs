@@ -262,8 +262,8 @@ fn follow(database: &Path) -> asof_engine::Result<()> {
         let newest = database.refresh()?;
         while seen < newest {
             seen = Version(seen.0 + 1);
-            let digest = workload::digest(&database, seen)?;
-            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let shown = workload::Shown::read(&database, seen)?;
+            let hex: String = shown.digest().iter().map(|byte| format!("{byte:02x}")).collect();
             say(format_args!("saw {seen} {hex}"));
         }
         if last {

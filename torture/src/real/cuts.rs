@@ -29,6 +29,8 @@ pub struct Cuts {
     pub states: States,
     /// Versions compared with the oracle.
     pub compared: u64,
+    /// Tables of them that were gone.
+    pub gone: u64,
 }
 
 /// Cuts the power of runs below `dir`, `per_run` times each, until `more` says enough.
@@ -111,5 +113,6 @@ fn cut(
     }
     let checked = told.check(&path, acknowledged, Options::default(), number)?;
     cuts.compared += checked.compared;
+    cuts.gone += checked.gone;
     std::fs::remove_dir_all(target).map_err(fail)
 }

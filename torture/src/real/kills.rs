@@ -4,13 +4,14 @@
 //! something: a write, a sync, a rename, a lock, a change of the shared head. Then: what was acknowledged is there
 //! before anything is repaired; what was in flight is there whole or not at all; every version equals the oracle; and
 //! the next round goes on with the same database, so that what a dead process left is repaired by a process that may
-//! die of it too.
+//! die of it too. Among what writers do is to let old versions go: the newest stay and those that tags name, what is gone
+//! stays gone, and a snapshot that is held meanwhile shows what it did.
 
 use super::child::{ChildProgram, Guard, Part};
 use super::killer::{KillAt, Moment};
-use super::workload::{self, History, Step};
+use super::workload::{self, Gone, History, Shown, Step};
 use super::{Failure, Outcome, chance_of, failed};
-use asof_engine::{CommitOptions, Database, Options, Version};
+use asof_engine::{CommitOptions, Database, Options, Snapshot, Version};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,10 @@ pub struct Kills {
     pub in_flight_kept: u64,
     /// Versions compared with the oracle.
     pub compared: u64,
+    /// Tables of them that were gone.
+    pub gone: u64,
+    /// Times that a snapshot of an earlier round was read again.
+    pub held: u64,
     /// Versions that followers saw while they were made.
     pub followed: u64,
 }
@@ -76,6 +81,9 @@ struct Killed<'a> {
     epoch: u64,
     history: History,
     tags: BTreeMap<String, Version>,
+    gone: Gone,
+    /// A snapshot that this process keeps for some rounds, and what it shows.
+    held: Option<(Snapshot, Shown)>,
     /// The next step of each writer.
     next: [u64; 2],
 }
@@ -99,6 +107,8 @@ impl<'a> Killed<'a> {
             epoch,
             history: History::default(),
             tags: BTreeMap::new(),
+            gone: Gone::new(),
+            held: None,
             next: [0; 2],
         };
         let database = Database::create(path, Options::default());
@@ -246,7 +256,34 @@ impl<'a> Killed<'a> {
         for past in [newest.0 / 2, newest.0 / 3] {
             self.compare(&database, Version(past), kills)?;
         }
-        self.settle_tags(&database, said)
+        self.settle_tags(&database, said)?;
+        self.settle_gone(&database, kills)
+    }
+
+    /// What was gone still is, and a snapshot that was taken before shows what it did.
+    fn settle_gone(&mut self, database: &Database, kills: &mut Kills) -> Outcome<()> {
+        let gone = workload::gone(database).map_err(|error| self.failure(error))?;
+        if !workload::is_gone_still(&self.gone, &gone) {
+            return Err(self.failure(format!("gone was {:?}, and now is {gone:?}", self.gone)));
+        }
+        self.gone = gone;
+        let mut chance = chance_of(&[self.seed, self.epoch, kills.rounds]);
+        if let Some((snapshot, shown)) = &self.held {
+            let version = snapshot.version();
+            let now = Shown::of(snapshot);
+            let now = now.map_err(|error| self.failure(format!("held version {version}: {error}")))?;
+            if now != *shown {
+                return Err(self.failure(format!("wrong: held version {version} shows other rows")));
+            }
+            kills.held += 1;
+        }
+        if self.held.is_none() || chance.one_in(4) {
+            let version = Version(chance.below(self.history.newest().0 + 1));
+            let snapshot = database.snapshot(version).map_err(|error| self.failure(error))?;
+            let shown = Shown::of(&snapshot).map_err(|error| self.failure(error))?;
+            self.held = Some((snapshot, shown));
+        }
+        Ok(())
     }
 
     /// Up to three processes one after the other repair the log, and are killed while they do.
@@ -267,11 +304,12 @@ impl<'a> Killed<'a> {
     }
 
     fn compare(&self, database: &Database, version: Version, kills: &mut Kills) -> Outcome<()> {
-        let found = workload::digest(database, version);
-        let found =
-            found.map_err(|error| self.failure(format!("version {version} cannot be read: {error}")))?;
+        let shown = Shown::read(database, version);
+        let shown =
+            shown.map_err(|error| self.failure(format!("version {version} cannot be read: {error}")))?;
         kills.compared += 1;
-        if Some(found) == self.history.digest(version) {
+        kills.gone += shown.gone.len() as u64;
+        if self.history.allows(version, &shown) {
             return Ok(());
         }
         Err(self.failure(format!("wrong: version {version} does not hold what was committed")))
@@ -293,6 +331,10 @@ impl<'a> Killed<'a> {
             }
         }
         self.tags.extend(last);
+        let gone = workload::tags_without_version(database).map_err(|error| self.failure(error))?;
+        if !gone.is_empty() {
+            return Err(self.failure(format!("lost: what {gone:?} name is gone")));
+        }
         let found = database.tags().map_err(|error| self.failure(error))?;
         let found: BTreeMap<String, Version> = found.into_iter().map(|tag| (tag.name, tag.version)).collect();
         for name in uncertain {

@@ -2,7 +2,7 @@
 //! one call later each time, until it is through.
 //!
 //! The process has two handles on the database, which take turns as two processes do, and does all that scenarios do:
-//! commits of every kind, changes of schemas, races, tags, checkpoints. It says what it was told; the parent plays the
+//! commits of every kind, changes of schemas, races, tags, checkpoints, retention. It says what it was told; the parent plays the
 //! same scenario against the model up to there.
 
 use super::child::{ChildProgram, Part, WAIT};
@@ -124,6 +124,12 @@ fn settle(path: &Path, model: &mut Model, in_flight: Option<Step>, sweep: &mut S
             }
         }
         settle_tag(&database, model, &step.action)?;
+        if let Action::Retain { .. } = &step.action {
+            let gone = crate::perform::gone(&database).map_err(text("what is gone"))?;
+            if gone != model.gone {
+                model.accept(&step.action, &Done::Retained { gone })?;
+            }
+        }
     }
     check::everything(&database, model)?;
     check::verified(&database)?;

@@ -2,7 +2,7 @@
 //! were told; and whether a database that a power cut left agrees with what they had been told by then.
 
 use super::child::WAIT;
-use super::workload::{self, History, Step};
+use super::workload::{self, History, Shown, Step};
 use super::writer::{Done, Writer};
 use super::{Failure, Outcome, chance_of, failed, verified};
 use asof_engine::{CommitOptions, Database, Options, Version};
@@ -33,6 +33,8 @@ pub struct Told {
 pub struct Checked {
     /// Versions compared with the oracle.
     pub compared: u64,
+    /// Tables of them that were gone.
+    pub gone: u64,
     /// The newest version that was there.
     pub newest: u64,
 }
@@ -111,8 +113,8 @@ impl Told {
 
     /// Whether a version holds what was committed.
     pub fn is_right(&self, database: &Database, version: u64) -> asof_engine::Result<bool> {
-        let found = workload::digest(database, Version(version))?;
-        Ok(Some(found) == self.history.digest(Version(version)))
+        let shown = Shown::read(database, Version(version))?;
+        Ok(self.history.allows(Version(version), &shown))
     }
 
     /// Checks what a power cut left, when so many acknowledgements (by number) had been given; then goes on with it.
@@ -197,10 +199,11 @@ impl Told {
         checked: &mut Checked,
     ) -> Outcome<()> {
         let fail = |what: String| -> Failure { failed(path, self.seed, what) };
-        let found = workload::digest(database, version);
-        let found = found.map_err(|error| fail(format!("version {version} cannot be read: {error}")))?;
+        let shown = Shown::read(database, version);
+        let shown = shown.map_err(|error| fail(format!("version {version} cannot be read: {error}")))?;
         checked.compared += 1;
-        if Some(found) == self.history.digest(version) {
+        checked.gone += shown.gone.len() as u64;
+        if self.history.allows(version, &shown) {
             return Ok(());
         }
         Err(fail(format!("wrong: version {version} does not hold what was committed")))
@@ -217,6 +220,10 @@ impl Told {
             })
             .collect()
         };
+        let gone = workload::tags_without_version(database).map_err(|error| error.to_string())?;
+        if !gone.is_empty() {
+            return Err(format!("lost: what {gone:?} name is gone"));
+        }
         for what in acknowledged {
             let Acknowledged::Tagged(name, _) = what else { continue };
             let told = settings(name, &mut acknowledged.iter().copied()).len();

@@ -9,8 +9,10 @@ use super::chance_of;
 use crate::Chance;
 use crate::perform::EAGER;
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use asof_engine::retention::{Policy, RetentionRequest};
 use asof_engine::{
-    Column, ColumnType, CommitOptions, Database, Error, ErrorKind, Result, ScanOptions, Tag, Version, text,
+    Column, ColumnType, CommitOptions, Database, Error, ErrorKind, Result, ScanOptions, Snapshot, Tag,
+    Version, text,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +31,9 @@ const EVENTS: &str = "events";
 const SHARED: &str = "shared";
 /// Kinds of parts, by writer.
 const KINDS: [&str; WRITERS as usize] = ["bolt", "nut, brass", "pin", "ring"];
+
+/// States of each table that stay where versions are let go: more than all writers commit while one of them thinks.
+const KEPT: u64 = 24;
 
 type Note = Option<String>;
 
@@ -67,6 +72,8 @@ pub enum Step {
     Checkpoint,
     /// A checkpoint, and all the compaction that would pay if it were asked for by hand.
     Compact,
+    /// All goes that neither the newest [`KEPT`] states of a table nor tags keep.
+    Retain,
     /// The database is closed and opened again.
     Reopen,
 }
@@ -86,7 +93,8 @@ pub fn step(seed: u64, writer: u64, number: u64, own: &Own) -> Step {
         5 | 6 => Step::Compact,
         7..=9 => Step::Tag(format!("tag-{writer}-{}", number % 5)),
         10..=12 => Step::Reopen,
-        13..=20 => Step::Write(load(&mut chance, writer, number, own)),
+        13 | 14 => Step::Retain,
+        15..=20 => Step::Write(load(&mut chance, writer, number, own)),
         _ => Step::Write(write(&mut chance, writer, number, own)),
     }
 }
@@ -303,6 +311,13 @@ pub fn compact(database: &Database) -> Result<()> {
     database.compact(None, &EAGER).map(drop)
 }
 
+/// Lets old versions go.
+pub fn retain(database: &Database) -> Result<()> {
+    let policy = Some(Policy { last: Some(KEPT), ..Policy::default() });
+    let request = RetentionRequest { policy, ..RetentionRequest::default() };
+    database.retain(&request, &mut |_| true).map(drop)
+}
+
 /// A name for the newest version, moved where it is there.
 pub fn tag(database: &Database, name: &str) -> Result<Version> {
     let version = database.refresh()?;
@@ -318,23 +333,78 @@ pub fn maker(database: &Database, version: Version) -> Result<Option<(u64, u64)>
     Ok(number(&info.author).zip(number(&info.message)))
 }
 
-/// A digest of every row of every table at a version, as the engine gives them.
-pub fn digest(database: &Database, version: Version) -> Result<Digest> {
-    let snapshot = database.snapshot(version)?;
-    let mut out = Vec::new();
-    for name in snapshot.table_names()? {
-        out.extend_from_slice(format!("= {name}\n").as_bytes());
-        let schema = snapshot.schema(&name)?;
-        text::write_csv_header(&schema, &mut out);
-        for batch in snapshot.scan(&name, ScanOptions::default())? {
-            text::write_csv_rows(&schema, &batch?, &mut out);
-        }
+/// What the engine gives of a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// A digest of every row of each table.
+    digests: Digests,
+    /// The tables that are gone.
+    pub gone: Vec<String>,
+}
+
+impl Shown {
+    /// Reads a version.
+    pub fn read(database: &Database, version: Version) -> Result<Shown> {
+        Shown::of(&database.snapshot(version)?)
     }
-    Ok(blake3::hash(&out).into())
+
+    /// Reads a snapshot.
+    pub fn of(snapshot: &Snapshot) -> Result<Shown> {
+        let mut digests = Digests::new();
+        for name in snapshot.table_names()? {
+            let mut out = Vec::new();
+            let schema = snapshot.schema(&name)?;
+            text::write_csv_header(&schema, &mut out);
+            for batch in snapshot.scan(&name, ScanOptions::default())? {
+                text::write_csv_rows(&schema, &batch?, &mut out);
+            }
+            digests.insert(name, blake3::hash(&out).into());
+        }
+        Ok(Shown { digests, gone: snapshot.gone_tables() })
+    }
+
+    /// A digest of all tables.
+    pub fn digest(&self) -> Digest {
+        digest_of(&self.digests)
+    }
 }
 
 /// A digest of what a version holds.
 pub type Digest = [u8; 32];
+/// Of what each of its tables does.
+type Digests = BTreeMap<String, Digest>;
+
+fn digest_of(tables: &Digests) -> Digest {
+    let mut all = blake3::Hasher::new();
+    for (name, digest) in tables {
+        all.update(name.as_bytes()).update(digest);
+    }
+    all.finalize().into()
+}
+
+/// The versions of each table that are gone, as half-open ranges.
+pub type Gone = BTreeMap<&'static str, Vec<(Version, Version)>>;
+
+/// What is gone.
+pub fn gone(database: &Database) -> Result<Gone> {
+    [ROWS, PARTS, EVENTS, SHARED].into_iter().map(|table| Ok((table, database.gone(table)?))).collect()
+}
+
+/// Whether everything that was gone still is.
+pub fn is_gone_still(before: &Gone, now: &Gone) -> bool {
+    let within = |table: &str, (from, to): &(Version, Version)| {
+        now.get(table).is_some_and(|now| now.iter().any(|(begin, end)| begin <= from && to <= end))
+    };
+    before.iter().all(|(table, ranges)| ranges.iter().all(|range| within(table, range)))
+}
+
+/// Tags whose versions are gone, of which there must be none: each is given to the newest version.
+pub fn tags_without_version(database: &Database) -> Result<Vec<String>> {
+    let is_gone = |tag: &Tag| Ok::<_, Error>(!database.snapshot(tag.version)?.gone_tables().is_empty());
+    let named = database.tags()?.into_iter().map(|tag| Ok((is_gone(&tag)?, tag.name)));
+    let named: Vec<(bool, String)> = named.collect::<Result<_>>()?;
+    Ok(named.into_iter().filter(|(is_gone, _)| *is_gone).map(|(_, name)| name).collect())
+}
 
 /// What the tables hold.
 #[derive(Clone, Debug, Default)]
@@ -357,7 +427,7 @@ impl Content {
         self.shared = write.shared.clone().or(self.shared.take());
     }
 
-    fn digest(&self) -> Digest {
+    fn digests(&self) -> Digests {
         let cell = |note: &Note, only: bool| match note.as_deref() {
             None => if only { "NULL" } else { "" }.to_string(),
             Some(text) if text.is_empty() || text.contains([',', '"']) => {
@@ -365,18 +435,25 @@ impl Content {
             }
             Some(text) => text.to_string(),
         };
-        // Tables in order of their names.
-        let mut out = "= events\nnote\n".to_string();
+        let mut digests = Digests::new();
+        let mut table = |name: &str, text: String| {
+            digests.insert(name.to_string(), blake3::hash(text.as_bytes()).into());
+        };
+        let mut out = "note\n".to_string();
         self.events.iter().for_each(|note| out += &format!("{}\n", cell(note, true)));
-        out += "= gold.parts\nkind,number,note\n";
+        table(EVENTS, out);
+        let mut out = "kind,number,note\n".to_string();
         for ((kind, number), note) in &self.parts {
             out += &format!("{},{number},{}\n", cell(&Some(kind.clone()), false), cell(note, false));
         }
-        out += "= rows\nid,note\n";
+        table(PARTS, out);
+        let mut out = "id,note\n".to_string();
         self.rows.iter().for_each(|(id, note)| out += &format!("{id},{}\n", cell(note, false)));
-        out += "= shared\nid,note\n";
+        table(ROWS, out);
+        let mut out = "id,note\n".to_string();
         self.shared.iter().for_each(|note| out += &format!("0,{note}\n"));
-        blake3::hash(out.as_bytes()).into()
+        table(SHARED, out);
+        digests
     }
 }
 
@@ -384,16 +461,15 @@ impl Content {
 #[derive(Clone, Debug)]
 pub struct History {
     content: Content,
-    digests: Vec<Digest>,
+    digests: Vec<Digests>,
     own: BTreeMap<u64, Own>,
 }
 
 impl Default for History {
     fn default() -> History {
-        let empty = blake3::hash(b"").into();
         let content = Content::default();
-        let tables = content.digest();
-        History { content, digests: vec![empty, tables], own: BTreeMap::new() }
+        let tables = content.digests();
+        History { content, digests: vec![Digests::new(), tables], own: BTreeMap::new() }
     }
 }
 
@@ -405,7 +481,18 @@ impl History {
 
     /// What a version must hold; none where there is no such version.
     pub fn digest(&self, version: Version) -> Option<Digest> {
-        self.digests.get(version.0 as usize).copied()
+        self.digests.get(version.0 as usize).map(digest_of)
+    }
+
+    /// Whether the engine may show this of a version: what it must hold, without tables that are gone, which it may be
+    /// that are not among the newest.
+    pub fn allows(&self, version: Version, shown: &Shown) -> bool {
+        let Some(expected) = self.digests.get(version.0 as usize) else { return false };
+        let is_right = |(name, digest): (&String, &Digest)| match shown.digests.get(name) {
+            Some(found) => found == digest,
+            None => shown.gone.contains(name) && version.0 + KEPT <= self.newest().0,
+        };
+        expected.len() == shown.digests.len() + shown.gone.len() && expected.iter().all(is_right)
     }
 
     /// The step that a writer does next, if it has this number.
@@ -417,6 +504,6 @@ impl History {
     pub fn apply(&mut self, writer: u64, write: &Write) {
         self.content.apply(write);
         self.own.entry(writer).or_default().apply(write);
-        self.digests.push(self.content.digest());
+        self.digests.push(self.content.digests());
     }
 }

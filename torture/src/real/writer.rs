@@ -55,6 +55,10 @@ impl Writer {
                 workload::compact(&database)?;
                 Done::Other
             }
+            Step::Retain => {
+                workload::retain(&database)?;
+                Done::Other
+            }
             Step::Reopen => return Ok(Done::Other),
         };
         self.database = Some(database);

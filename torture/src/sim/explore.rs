@@ -8,6 +8,7 @@ use asof_engine::Database;
 use asof_wal::sim::{Cut, Image, Recorded, SimDisk};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is tried at each operation.
@@ -176,8 +177,9 @@ fn explored_one(crash: Crash<'_>, plan: &Plan, chance: &mut Chance, explored: &m
     explored.cuts += 1;
     explored.in_recovery += u64::from(depth > 1);
     // The same disk, while the same is in flight, has been looked at already.
-    let stage_number = u64::from(depth) << 32 | stage.before.newest << 16 | stage.after.newest;
-    if !explored.states.insert(state.hash() ^ stage_number.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
+    let mut stage_number = DefaultHasher::new();
+    (depth, &stage.before, &stage.after).hash(&mut stage_number);
+    if !explored.states.insert(state.hash() ^ stage_number.finish()) {
         return;
     }
     let thorough = match chance.one_in(plan.thorough_in) {

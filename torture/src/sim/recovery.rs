@@ -4,7 +4,9 @@ use super::machine::{DB, Machine};
 use super::story::{Heads, Stage, matters};
 use crate::chance::Chance;
 use crate::check;
+use crate::gone::Gone;
 use crate::model::Model;
+use crate::perform;
 use crate::scenario::{Scenario, Shape};
 use crate::step::{Action, Step};
 use asof_engine::{CommitOptions, Database};
@@ -67,10 +69,9 @@ pub fn recover(
     if !repair.map_err(failed("taking a turn after a crash"))?.unchanged {
         return Err("an empty commit made a version".to_string());
     }
-    let found = database.refresh().map_err(failed("following after a crash"))?.0;
-    let tags = database.tags().map_err(failed("tags after a crash"))?;
-    let tags = tags.into_iter().map(|tag| (tag.name, tag.version.0)).collect();
-    let mut model = stage.settle(found, &tags)?;
+    let heads = heads_of(&database).map_err(failed("following after a crash"))?;
+    let found = heads.newest;
+    let mut model = stage.settle(&heads)?;
     if let Some((reader, seen)) = &reader {
         let now = reader.refresh().map_err(failed("a reader that was there before"))?.0;
         if *seen > found || now != found {
@@ -94,7 +95,9 @@ pub fn recover(
     let shape = Shape { processes: 2, checkpoint_in: 0, reopen_in: 0, ..Shape::default() };
     let mut scenario = Scenario::new(seed, shape).numbered_from(1_000_000 + chance.below(1 << 40));
     let checkpoint = thorough == Thorough::Everything || chance.one_in(4);
-    let kinds = [None, Some(Action::Checkpoint), None, Some(Action::Compact { by_hand: true }), None];
+    let retain = Action::Retain { table: None, last: chance.below(4) };
+    let compact = Action::Compact { by_hand: true };
+    let kinds = [None, Some(Action::Checkpoint), None, Some(compact), None, Some(retain)];
     for (index, kind) in kinds.into_iter().enumerate() {
         if index > 0 && !checkpoint {
             break;
@@ -105,7 +108,7 @@ pub fn recover(
         machine.disk.mark(stages.len() as u64);
         crew.play(&step, &mut model).map_err(|trouble| format!("going on with {step:?}: {trouble}"))?;
         let after = Heads::of(&model);
-        stages.push(Stage { model: Arc::new(model.clone()), before, after });
+        stages.push(Stage { model: Arc::new(model.clone()), before, after, retains: None });
     }
     finish(&machine, crew, &model, thorough)?;
     if let Some((reader, _)) = &reader {
@@ -128,8 +131,17 @@ fn read_first(machine: &Machine, stage: &Stage) -> Result<Option<(Database, u64)
         let (low, high) = (stage.before.newest, stage.after.newest);
         return Err(format!("the first reader sees version {seen}: acknowledged is {low}, in flight {high}"));
     }
-    check::version_equals(&reader, &stage.model, seen)?;
+    // No retention lets the newest version of a table go.
+    let model = Model { gone: Gone::new(), ..(*stage.model).clone() };
+    check::version_equals(&reader, &model, seen)?;
     Ok(Some((reader, seen)))
+}
+
+/// What a database says of itself.
+fn heads_of(database: &Database) -> asof_engine::Result<Heads> {
+    let newest = database.refresh()?.0;
+    let tags = database.tags()?.into_iter().map(|tag| (tag.name, tag.version.0)).collect();
+    Ok(Heads { newest, tags, gone: perform::gone(database)? })
 }
 
 /// What the last process leaves is there for the next.

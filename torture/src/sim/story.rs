@@ -1,26 +1,29 @@
 //! A scenario played once without faults, every disk operation kept, and what must be there at each.
 
 use super::machine::Machine;
+use crate::gone::Gone;
 use crate::model::Model;
 use crate::scenario::{Scenario, Shape};
-use crate::step::Step;
+use crate::step::{Action, Step};
 use asof_wal::sim::{Image, Operation, Recorded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a database says of itself besides its versions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heads {
     /// The newest version.
     pub newest: u64,
     /// Tags.
     pub tags: BTreeMap<String, u64>,
+    /// What is gone.
+    pub gone: Gone,
 }
 
 impl Heads {
     /// Those of a model.
     pub fn of(model: &Model) -> Heads {
-        Heads { newest: model.newest(), tags: model.tags.clone() }
+        Heads { newest: model.newest(), tags: model.tags.clone(), gone: model.gone.clone() }
     }
 }
 
@@ -33,11 +36,15 @@ pub struct Stage {
     pub before: Heads,
     /// Acknowledged when what is in flight is done.
     pub after: Heads,
+    /// What is in flight, where what it lets go is known to nobody.
+    pub retains: Option<Action>,
 }
 
 impl Stage {
-    /// The model if the newest version is `found` and tags are `tags`; or why that cannot be.
-    pub fn settle(&self, found: u64, tags: &BTreeMap<String, u64>) -> Result<Model, String> {
+    /// The model if this is what a database says of itself; or why that cannot be.
+    pub fn settle(&self, found: &Heads) -> Result<Model, String> {
+        let Heads { newest: found, tags, gone } = found;
+        let found = *found;
         let (low, high) = (self.before.newest, self.after.newest);
         if found < low || found > high {
             return Err(format!("the newest version is {found}: acknowledged is {low}, in flight {high}"));
@@ -50,6 +57,16 @@ impl Stage {
         model.versions.truncate(found as usize + 1);
         model.ids.retain(|_, version| *version <= found);
         model.tags = tags.clone();
+        model.gone.clone_from(&self.before.gone);
+        if let Some(Action::Retain { table, last }) = &self.retains
+            && *gone != model.gone
+        {
+            model.may_let_go(table.as_deref(), *last, gone)?;
+        } else if *gone != self.before.gone && *gone != self.after.gone {
+            let (before, after) = (&self.before.gone, &self.after.gone);
+            return Err(format!("gone is {gone:?}: acknowledged is {before:?}, in flight {after:?}"));
+        }
+        model.gone.clone_from(gone);
         Ok(model)
     }
 }
@@ -120,6 +137,7 @@ impl Story {
             model: whole.clone(),
             before: heads[0].clone(),
             after: heads[1].clone(),
+            retains: None,
         };
         Ok(Story {
             seed,

@@ -175,9 +175,9 @@ fn reads_right(database: &Database, model: &Model, version: u64) -> Result<(), S
         database.snapshot(asof_engine::Version(version)).and_then(|snapshot| perform::texts(&snapshot));
     let Ok(found) = texts else { return Ok(()) };
     let expected = &model.versions[version as usize].texts;
-    let same = found.len() == expected.len()
-        && expected.iter().all(|(name, text)| found.get(name).map(String::as_str) == Some(text));
-    if same {
+    let is_right =
+        |name: &String| found.get(name).map(String::as_str) == expected.get(name).map(|text| &**text);
+    if expected.keys().chain(found.keys()).all(is_right) {
         return Ok(());
     }
     Err(format!("version {version} reads {found:?}, not {expected:?}"))
@@ -209,7 +209,7 @@ fn one(sweep: &Sweep, call: u64, fault: Fault, lasting: bool, swept: &mut Swept)
     let failed_sync = player.machine.disk.struck() == Some(Operation::Sync);
     let heads = Heads::of(&player.model);
     let model = Arc::new(player.model.clone());
-    let mut stages = vec![Stage { before: heads.clone(), after: heads, model }];
+    let mut stages = vec![Stage { before: heads.clone(), after: heads, model, retains: None }];
     in_flight(&mut stages[0], &step.action);
 
     // The same handle: what was acknowledged can be read unless the disk fails, and what it acknowledges now stays.
@@ -256,7 +256,7 @@ fn one(sweep: &Sweep, call: u64, fault: Fault, lasting: bool, swept: &mut Swept)
         check::version_equals(reader, &last.model, newest)?;
     }
     // Whoever repairs a tail that was never synced makes it durable before it acknowledges anything.
-    let after = Stage { before: last.after.clone(), ..last.clone() };
+    let after = Stage { before: last.after.clone(), retains: None, ..last.clone() };
     let cut = SimDisk::from_image(&machine.disk.image(), Cut::LoseAll);
     recover(cut, &after, Thorough::Glance, chance.number(), false)
         .map(|_| ())
@@ -294,6 +294,7 @@ fn in_flight(stage: &mut Stage, action: &Action) {
     match action {
         Action::Tag { name, version } => drop(stage.after.tags.insert(name.clone(), *version)),
         Action::Untag { name } => drop(stage.after.tags.remove(name)),
+        Action::Retain { .. } => stage.retains = Some(action.clone()),
         _ => {}
     }
 }

@@ -93,6 +93,8 @@ fn what_reads_ends_with_its_first_error_and_everything_else_reads_on() {
     let names: Vec<&String> = model.tables().keys().collect();
     let mut failed = 0;
     for name in &names {
+        let told = |from: &u64| !model.is_gone_within(name, *from, newest.0);
+        let from = (newest.0 / 2..newest.0).find(told).expect("a table's newest versions are there");
         for call in 0.. {
             // A handle that has nothing in memory yet.
             let reader = Database::open_read_only(DB, machine.options(&machine.disk.process()));
@@ -106,7 +108,7 @@ fn what_reads_ends_with_its_first_error_and_everything_else_reads_on() {
                 Err(_) => true,
             };
             let met = met
-                || match reader.diff(Version(newest.0 / 2), newest, name, DiffKind::Feed) {
+                || match reader.diff(Version(from), newest, name, DiffKind::Feed) {
                     Ok(lines) => drained(lines, &place),
                     Err(_) => true,
                 };

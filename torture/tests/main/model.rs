@@ -14,12 +14,14 @@ fn run(seed: u64, shape: Shape, steps: u64) -> Model {
 
 #[test]
 fn random_scenarios_of_several_processes_agree_with_the_model() {
-    let mut versions = 0;
+    let (mut versions, mut gone) = (0, 0);
     for seed in 0..seeds(8) {
         let shape = Shape { processes: 1 + seed as usize % 3, ..Shape::default() };
-        versions += run(seed, shape, 80).newest();
+        let model = run(seed, shape, 80);
+        (versions, gone) = (versions + model.newest(), gone + model.gone_count());
     }
     assert!(versions > 20 * seeds(8), "there were only {versions} versions");
+    assert!(gone > 10 * seeds(8), "only {gone} versions of tables went");
 }
 
 #[test]
