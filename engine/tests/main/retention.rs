@@ -659,3 +659,37 @@ fn of_ten_thousand_commits_the_bytes_that_go_are_those_that_were_planned() {
     }
     assert_eq!(refused + kept.len(), 10_000);
 }
+
+/// The numbers of the versions of a table that can be read.
+fn readable(database: &Database, table: &str) -> Vec<u64> {
+    told(database).into_keys().filter(|(_, name)| name == table).map(|(version, _)| version).collect()
+}
+
+#[test]
+fn a_dropped_table_whose_last_version_is_gone_is_not_brought_back() {
+    let clock = HandClock::new();
+    let database = open(&SimDisk::new(6), &clock);
+    commit(&database, |txn| txn.create_table("a", customers(), &["id".to_string()]).unwrap());
+    for number in 0..4 {
+        commit(&database, |txn| txn.upsert("a", &rows(&[(1, Some(&number.to_string()))])).unwrap());
+    }
+    tag(&database, &clock, "kept", Version(3), None);
+    commit(&database, |txn| txn.drop_table("a").unwrap());
+    let was = csv(&database, Version(3), "a");
+    retain(&database, &request("tagged"));
+    assert_eq!(readable(&database, "a"), [3]);
+    let mut txn = database.begin().unwrap();
+    let refused = txn.undrop("a", 0).unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.nearest()),
+        (ErrorKind::NotFound, &["3".to_string()][..]),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("is gone"), "{refused}");
+    assert!(!txn.has_table("a"), "nothing has changed");
+    drop(txn);
+    // The one that is named can be had.
+    let back = commit(&database, |txn| drop(txn.restore(Version(3), &["a".to_string()], 0).unwrap()));
+    assert_eq!(csv(&database, back, "a"), was);
+    assert_eq!(database.verify().unwrap().findings, vec![]);
+}
