@@ -134,7 +134,15 @@ impl Context {
             Some(expression) => self.resolve(database, expression)?.version,
             None => database.latest()?,
         };
-        Ok(database.snapshot(version)?)
+        let snapshot = database.snapshot(version)?;
+        // An archive keeps what retention let go after it was shipped.
+        #[cfg(feature = "archive")]
+        if !snapshot.gone_tables().is_empty()
+            && let Some(earlier) = asof_archive::open_earlier(database, version)?
+        {
+            return Ok(earlier.snapshot(version)?);
+        }
+        Ok(snapshot)
     }
 
     /// Standard output, locked and buffered: flush it at the end. A closed pipe gives an error that ends the process
