@@ -63,12 +63,10 @@ impl History {
     /// A copy of the database, to be changed.
     fn copy(&self) {
         let _ = std::fs::remove_dir_all(self.scratch.path("copy"));
-        let from = self.scratch.path("db");
-        for file in files_below(&from) {
-            let to = self.scratch.path("copy").join(file.strip_prefix(&from).unwrap());
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(file, to).unwrap();
-        }
+        // With directories that have nothing in them.
+        let mut command = std::process::Command::new("cp");
+        let copied = command.arg("-r").arg(self.scratch.path("db")).arg(self.scratch.path("copy")).status();
+        assert!(copied.unwrap().success());
     }
 
     fn spawn(&self, words: &[&str]) -> Guard {
