@@ -3,11 +3,16 @@
 //! What it shows is a database's directory: the newest manifests, the log from where they say, and every other file. It
 //! never changes under a reader, so that locks are always to be had and hold nothing. New shipments are looked for when
 //! the log is opened again, as followers do.
+//!
+//! Of an earlier state it shows the manifest that leads to it, and the log as far as that is needed: for versions that
+//! the newest manifest says are gone.
 
 use crate::archive::Archive;
 use crate::cache::Pieces;
 use crate::index::{ArchivedFile, Index};
+use crate::plan::Plan;
 use asof_engine::Result;
+use asof_engine::hold::{manifest_path, segment_path};
 use asof_wal::{DirEntry, Disk, DiskFile, LockKind, Metadata, OpenMode, SharedWords};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -28,7 +33,8 @@ const LOG_DIR: &str = "wal/";
 pub struct ArchiveDisk {
     pieces: Arc<Pieces>,
     shown: RwLock<Arc<Shown>>,
-    looked: Mutex<Instant>,
+    /// When new shipments were looked for; none where they are not.
+    looked: Mutex<Option<Instant>>,
 }
 
 /// The files there are.
@@ -56,6 +62,28 @@ impl Shown {
         let files = files.map(|(path, file)| (path.clone(), Arc::new(file.clone()))).collect();
         Shown { index, files }
     }
+
+    /// Of an earlier state: what leads to a version.
+    fn at(index: Index, plan: &Plan) -> Shown {
+        let manifest = manifest_path(plan.base.manifest.number);
+        let is_shown = |path: &String| match path {
+            path if path.starts_with(MANIFEST_DIR) => *path == manifest,
+            path => !path.starts_with(LOG_DIR),
+        };
+        let files = index.files.iter().filter(|(path, _)| is_shown(path));
+        let mut files: BTreeMap<String, Arc<ArchivedFile>> =
+            files.map(|(path, file)| (path.clone(), Arc::new(file.clone()))).collect();
+        // What another stretch of the log goes on with does not follow from this one.
+        let of_base = index.manifests.iter().find(|known| known.note.number == plan.base.manifest.number);
+        let end = of_base.map(|manifest| index.stretches[manifest.stretch].log.0);
+        let last = |path: &str| end.filter(|end| segment_path(end.segment) == path);
+        for file in plan.files.iter().filter(|file| file.path.starts_with(LOG_DIR)) {
+            let bytes = last(&file.path).map_or(file.bytes, |end| file.bytes.min(end.offset));
+            let shown = ArchivedFile { bytes, pieces: file.pieces.clone() };
+            files.insert(file.path.clone(), Arc::new(shown));
+        }
+        Shown { index, files }
+    }
 }
 
 impl ArchiveDisk {
@@ -68,7 +96,13 @@ impl ArchiveDisk {
     /// Shows what an index says, of pieces that others read too.
     pub(crate) fn with(pieces: Arc<Pieces>, index: Index) -> ArchiveDisk {
         let shown = RwLock::new(Arc::new(Shown::of(index)));
-        ArchiveDisk { pieces, shown, looked: Mutex::new(Instant::now()) }
+        ArchiveDisk { pieces, shown, looked: Mutex::new(Some(Instant::now())) }
+    }
+
+    /// Shows what leads to a version, and never anything else.
+    pub(crate) fn at(pieces: Arc<Pieces>, index: Index, plan: &Plan) -> ArchiveDisk {
+        let shown = RwLock::new(Arc::new(Shown::at(index, plan)));
+        ArchiveDisk { pieces, shown, looked: Mutex::new(None) }
     }
 
     /// The directory that the database seems to lie in.
@@ -89,7 +123,8 @@ impl ArchiveDisk {
     /// Looks for new shipments, unless that was done a moment ago. Where they cannot be read, what is known stays: the
     /// next reader hears of it.
     fn look(&self) {
-        let Some(mut looked) = self.looked.try_lock() else { return };
+        let Some(mut guard) = self.looked.try_lock() else { return };
+        let Some(looked) = guard.as_mut() else { return };
         if looked.elapsed() < LOOK_INTERVAL {
             return;
         }
@@ -201,11 +236,13 @@ struct OpenFile {
 
 impl DiskFile for OpenFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = self.file.bytes.saturating_sub(offset);
         let at = self.file.pieces.partition_point(|piece| piece.to <= offset);
-        let Some(piece) = self.file.pieces.get(at).filter(|_| !buf.is_empty()) else { return Ok(0) };
+        let is_wanted = !buf.is_empty() && left > 0;
+        let Some(piece) = self.file.pieces.get(at).filter(|_| is_wanted) else { return Ok(0) };
         let bytes = self.pieces.get(piece).map_err(io::Error::other)?;
         let rest = &bytes[(offset - piece.from) as usize..];
-        let count = rest.len().min(buf.len());
+        let count = rest.len().min(buf.len()).min(usize::try_from(left).unwrap_or(usize::MAX));
         buf[..count].copy_from_slice(&rest[..count]);
         Ok(count)
     }

@@ -33,7 +33,7 @@ mod workers;
 pub use archive::Archive;
 pub use disk::ArchiveDisk;
 pub use index::Index;
-pub use open::{is_archive, open_database};
+pub use open::{is_archive, open_database, open_earlier};
 pub use plan::Plan;
 pub use ship::{Archiver, Shipped};
 pub use status::{Behind, Status, status};

@@ -8,7 +8,7 @@
 mod canonical;
 
 use crate::api::ScanOptions;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pool;
 use crate::scan::parts::Part;
 use crate::snapshot::Snapshot;
@@ -43,20 +43,37 @@ pub struct DatabaseChecksum {
 impl Snapshot {
     /// A digest of a table's schema and rows. All rows are read, on all threads.
     pub fn checksum(&self, table: &str) -> Result<TableChecksum> {
+        self.checksum_paced(table, &mut |_| true)
+    }
+
+    /// The same. `pace` is told of rows as they are read; where it gives `false`, that is the end of it.
+    pub fn checksum_paced(&self, table: &str, pace: &mut dyn FnMut(u64) -> bool) -> Result<TableChecksum> {
         let schema = self.schema(table)?;
         let parts = self.parts(table, ScanOptions { ordered: false, ..ScanOptions::default() })?;
         let threads = self.state().generation.open_files().threads;
         let mut rows = RowsSum::default();
         for part in pool::ahead(threads, parts.into_iter(), |part: Part| sum_of(&part)) {
-            rows.add(&part??)?;
+            let part = part??;
+            rows.add(&part)?;
+            if !pace(part.count) {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    format!("the checksum of table {table} was stopped"),
+                ));
+            }
         }
         Ok(TableChecksum { digest: table_digest(&schema, &rows), rows: rows.count })
     }
 
     /// A digest of all tables. Refused where one of them is gone: what is left of them is not what there was.
     pub fn checksum_all(&self) -> Result<DatabaseChecksum> {
+        self.checksum_all_paced(&mut |_| true)
+    }
+
+    /// The same, told of as [`Snapshot::checksum_paced`] is.
+    pub fn checksum_all_paced(&self, pace: &mut dyn FnMut(u64) -> bool) -> Result<DatabaseChecksum> {
         let names = self.all_table_names()?.into_iter();
-        let tables = names.map(|name| self.checksum(&name).map(|checksum| (name, checksum)));
+        let tables = names.map(|name| self.checksum_paced(&name, pace).map(|checksum| (name, checksum)));
         Ok(DatabaseChecksum::of(tables.collect::<Result<_>>()?))
     }
 }

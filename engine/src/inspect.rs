@@ -101,8 +101,6 @@ impl Database {
             }
         }
         let segments = self.inner.log()?.segments();
-        let loaded_rows: u64 =
-            state.memory.read().loaded.values().flatten().map(|file| file.record.rows).sum();
         let tags = match damage {
             // Tags may have been made and ended behind it.
             Some(_) => state.memory.read().tags.len() as u64,
@@ -117,7 +115,7 @@ impl Database {
             files: files.into_iter().collect(),
             log_used_bytes: segments.iter().map(|segment| segment.used_bytes).sum(),
             log_allocated_bytes: segments.iter().map(|segment| segment.allocated_bytes).sum(),
-            row_versions: manifest.data_files.iter().map(|file| file.rows).sum::<u64>() + loaded_rows,
+            row_versions: self.row_versions(None),
             tags,
             compaction_debt_bytes: debt_bytes(&state)?,
             memory_bytes: state.unsettled_bytes(),
@@ -125,6 +123,17 @@ impl Database {
             damage: damage.map(|error| error.to_string()),
             leases: leases(&*self.inner.disk, &self.inner.layout),
         })
+    }
+
+    /// Row versions in data files: of every table that has or had a name, or of all. Reads nothing.
+    pub fn row_versions(&self, table: Option<&str>) -> u64 {
+        let state = self.inner.state();
+        let catalog = state.catalog();
+        let named = |id| table.is_none_or(|name| catalog.table(id).is_some_and(|table| table.name == name));
+        let memory = state.memory.read();
+        let loaded = memory.loaded.values().flatten().map(|file| &*file.record);
+        let files = state.generation.manifest().data_files.iter().chain(loaded);
+        files.filter(|file| named(file.table)).map(|file| file.rows).sum()
     }
 
     /// Checks every checksum and invariant.

@@ -25,6 +25,8 @@ pub use policy::{Policy, Window};
 pub use run::RetentionReport;
 pub use usage::Usage;
 
+use asof_mvcc::Version;
+
 /// What a retention run is asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RetentionRequest {
@@ -34,4 +36,6 @@ pub struct RetentionRequest {
     pub policy: Option<Policy>,
     /// Patterns of tags, and how long such tags protect what they name, before those that settings have.
     pub tag_patterns: Vec<(String, Window)>,
+    /// The newest version that an archive holds: what ended after it stays. No archive is asked for where there is none.
+    pub archived: Option<Version>,
 }

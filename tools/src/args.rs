@@ -537,6 +537,9 @@ pub struct TagArgs {
     /// List tags (those that begin with NAME)
     #[arg(long, conflicts_with_all = ["expression", "message", "expires", "force"])]
     pub list: bool,
+    /// With --list: bytes that each tag alone keeps, as du tells them; reads when all rows lived
+    #[arg(long, requires = "list")]
+    pub cost: bool,
     /// Tell what would be done, but do not do it
     #[arg(long)]
     pub dry_run: bool,

@@ -134,7 +134,15 @@ impl Context {
             Some(expression) => self.resolve(database, expression)?.version,
             None => database.latest()?,
         };
-        Ok(database.snapshot(version)?)
+        let snapshot = database.snapshot(version)?;
+        // An archive keeps what retention let go after it was shipped.
+        #[cfg(feature = "archive")]
+        if !snapshot.gone_tables().is_empty()
+            && let Some(earlier) = asof_archive::open_earlier(database, version)?
+        {
+            return Ok(earlier.snapshot(version)?);
+        }
+        Ok(snapshot)
     }
 
     /// Standard output, locked and buffered: flush it at the end. A closed pipe gives an error that ends the process
@@ -156,9 +164,11 @@ impl Context {
         if self.quiet {
             return Ok(());
         }
-        let mut out = self.out();
-        writeln!(out, "{what}")?;
-        Ok(out.flush()?)
+        crate::print::status_line::without(|| {
+            let mut out = self.out();
+            writeln!(out, "{what}")?;
+            Ok(out.flush()?)
+        })
     }
 
     /// Says something on standard error, unless quiet. With `--json`, standard error is for errors alone, so that
@@ -186,6 +196,16 @@ impl Context {
     /// Whether progress may be drawn: people read standard error, and want to hear.
     pub fn shows_progress(&self) -> bool {
         !self.quiet && !self.json && io::stderr().is_terminal()
+    }
+
+    /// Whether data goes to a file, so that people wait for its end: they see none of it as it comes.
+    pub fn writes_file(&self, file: Option<&Path>) -> bool {
+        match file {
+            Some(path) if path != Path::new("-") => true,
+            _ => rustix::fs::fstat(io::stdout()).is_ok_and(|found| {
+                rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::RegularFile
+            }),
+        }
     }
 
     /// Whether standard output is coloured.

@@ -1,15 +1,21 @@
 //! Where data goes: standard output, or a file that is written beside its place and renamed.
 //!
-//! Invariant: a file that `-o` names holds the whole output or what it held before.
+//! Invariants. A file that `-o` names holds the whole output or what it held before. What is written beside it has no name
+//! where the file system knows such files, so that whatever ends this process leaves nothing.
 
 use crate::print::EscapingWriter;
 use crate::{Context, Error, Result};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// Whom files are for, but for the umask.
+const MODE: u32 = 0o666;
 
 /// Runs `write` with the place data goes to. `binary` output is kept from terminals, other output is made safe for
 /// them.
@@ -55,14 +61,70 @@ fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> 
     if !directory.is_dir() {
         return Err(Error::failed(format!("there is no directory {}; make it first", directory.display())));
     }
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    let beside = tempfile::Builder::new().prefix(".asof-").permissions(permissions).tempfile_in(directory)?;
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, beside);
+    let beside = Beside::make(directory)?;
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, beside.file());
     write(&mut out)?;
-    let beside = out.into_inner().map_err(|error| error.into_error())?;
-    beside.as_file().sync_all()?;
-    beside.persist(&target).map_err(|error| error.error)?;
-    Ok(())
+    out.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+    Ok(beside.rename(directory, &target)?)
+}
+
+/// A file that is being written, in the directory in which it gets its name.
+enum Beside {
+    Unnamed(File),
+    /// Where the file system knows no other files.
+    Named(NamedTempFile),
+}
+
+impl Beside {
+    fn make(directory: &Path) -> io::Result<Beside> {
+        match unnamed_in(directory) {
+            Some(file) => Ok(Beside::Unnamed(file)),
+            None => {
+                let permissions = std::os::unix::fs::PermissionsExt::from_mode(MODE);
+                names().permissions(permissions).tempfile_in(directory).map(Beside::Named)
+            }
+        }
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            Beside::Unnamed(file) => file,
+            Beside::Named(named) => named.as_file(),
+        }
+    }
+
+    /// Gives it its name, in place of who has that.
+    fn rename(self, directory: &Path, target: &Path) -> io::Result<()> {
+        match self {
+            Beside::Named(named) => named.persist(target).map(drop).map_err(|error| error.error),
+            Beside::Unnamed(file) => {
+                // Only a name takes the place of another: it has one of its own for a moment.
+                let link = |name: &Path| {
+                    rustix::fs::linkat(CWD, descriptor(&file), CWD, name, AtFlags::SYMLINK_FOLLOW)?;
+                    Ok(())
+                };
+                names().make_in(directory, link)?.persist(target).map_err(|error| error.error)
+            }
+        }
+    }
+}
+
+/// Names of files that are being written.
+fn names() -> tempfile::Builder<'static, 'static> {
+    let mut names = tempfile::Builder::new();
+    names.prefix(".asof-");
+    names
+}
+
+/// A file that has no name yet; none where it could not be given one.
+fn unnamed_in(directory: &Path) -> Option<File> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(MODE)).ok()?);
+    Path::new(&descriptor(&file)).exists().then_some(file)
+}
+
+fn descriptor(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// Which form the extension of `-o FILE` names, lowercase.

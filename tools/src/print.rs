@@ -7,12 +7,14 @@ pub mod commit;
 pub mod escape;
 pub mod grid;
 pub mod paint;
+pub mod progress;
 pub mod rows;
 pub mod status_line;
 pub mod value;
 
 pub use escape::{EscapingWriter, escape_controls};
 pub use paint::Paint;
+pub use progress::Progress;
 
 use crate::{Context, Result};
 use asof_engine::{CommitTime, Committed, Counters, Counts};

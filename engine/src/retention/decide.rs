@@ -1,7 +1,7 @@
 //! Decides for each table which of its states stay and which go.
 
 use super::settings::Rules;
-use super::verdict::{Pin, Reason, TableState, verdicts};
+use super::verdict::{Held, Pin, Reason, TableState, verdicts};
 use crate::api::Tag;
 use crate::error::{Error, Result};
 use crate::gone::Gone;
@@ -78,7 +78,9 @@ fn decide_table(
     let policy = rules.policy_of(&table.name)?;
     let settled = state.generation.version().0;
     let (states, gone) = states_of(state, table)?;
-    let reasons = verdicts(&states, policy.as_ref().map(|(_, policy)| policy), pins, now.0, settled);
+    let archived = rules.archived().map_or(u64::MAX, |archived| archived.0);
+    let held = Held { settled, archived };
+    let reasons = verdicts(&states, policy.as_ref().map(|(_, policy)| policy), pins, now.0, held);
     let mut all = Gone::default();
     let mut is_new = false;
     let mut judged = Vec::with_capacity(states.len());

@@ -47,6 +47,8 @@ pub struct TablePlan {
     pub rows: u64,
     /// Those of them that go.
     pub freed_rows: u64,
+    /// Row versions of the files that are written anew for that.
+    pub rewritten_rows: u64,
 }
 
 /// Versions that follow one another and share one fate for one reason.
@@ -111,7 +113,7 @@ impl Database {
 /// What a request goes by.
 pub(super) fn rules_of(state: &State, request: &RetentionRequest) -> Rules {
     let settings = Grounds::of(state).settings;
-    Rules::new(settings, request.policy.clone(), request.tag_patterns.clone())
+    Rules::new(settings, request.policy.clone(), request.tag_patterns.clone()).up_to(request.archived)
 }
 
 fn table_plan(state: &State, decision: Decision, newest: Version) -> Result<TablePlan> {
@@ -119,7 +121,7 @@ fn table_plan(state: &State, decision: Decision, newest: Version) -> Result<Tabl
     let manifest = generation.manifest();
     let hidden = match decision.gone.is_empty() {
         true => Vec::new(),
-        false => hidden_in(generation, &decision.table, &decision.gone)?,
+        false => hidden_in(generation, &decision.table, &decision.gone, &mut |_| true)?,
     };
     let of_table = || manifest.data_files.iter().filter(|file| file.table == id);
     Ok(TablePlan {
@@ -129,6 +131,7 @@ fn table_plan(state: &State, decision: Decision, newest: Version) -> Result<Tabl
         freed_bytes: freed_bytes(manifest, id, &hidden, &decision.gone),
         rows: of_table().map(|file| file.rows).sum(),
         freed_rows: hidden.iter().map(|hidden| hidden.hidden).sum(),
+        rewritten_rows: hidden.iter().filter(|one| one.hidden < one.rows).map(|one| one.rows).sum(),
         policy: decision.policy,
     })
 }

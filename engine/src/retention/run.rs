@@ -15,6 +15,7 @@ use crate::checkpoint::while_locked;
 use crate::codec::records::kind;
 use crate::compact::keep::{Seen, end_of};
 use crate::compact::policy::{Parameters, Reason, Step};
+use crate::compact::rewrite::Pace;
 use crate::compact::run::{CompactionStep, deaths_told};
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
@@ -55,7 +56,8 @@ pub struct RetentionReport {
 
 impl Database {
     /// Settles what is in the log, lets the versions go that nothing keeps, and the rows that only they showed. `pace` is
-    /// told of rows as they are read, and may sleep; where it gives `false`, what is done so far stands.
+    /// told of rows as they are read, and may sleep; where it gives `false`, what is done so far stands. What an archive
+    /// must hold first, and does not, stays ([`RetentionRequest::archived`]).
     pub fn retain(
         &self,
         request: &RetentionRequest,
@@ -68,7 +70,11 @@ impl Database {
         drop(state);
         self.checkpoint()?;
         let bytes_before = stored_bytes(&self.inner)?;
-        let mut report = RetentionReport { bytes_before, ..RetentionReport::default() };
+        let mut report =
+            RetentionReport { bytes_before, bytes_after: bytes_before, ..RetentionReport::default() };
+        if !pace(0) {
+            return Ok(report);
+        }
         let wait = self.options().wait;
         let installed = while_locked(self, wait, |inner| let_go(inner, request, &mut report))?;
         if installed.is_none() {
@@ -198,7 +204,11 @@ fn reclaim(
     let mut rewrote = report.files > 0 || report.states > 0;
     let mut tried: HashSet<(u32, Vec<u64>)> = HashSet::new();
     for _ in 0..ROUNDS_MAX {
-        let steps = steps(database, request, share_min)?;
+        let steps = match steps(database, request, share_min, pace) {
+            // It was stopped: what is done stands.
+            Err(error) if error.kind() == ErrorKind::Busy => return Ok(()),
+            steps => steps?,
+        };
         let key = |step: &CompactionStep| (step.table_id, step.step.inputs.clone());
         let steps: Vec<_> = steps.into_iter().filter(|(step, _)| !tried.contains(&key(step))).collect();
         if steps.is_empty() {
@@ -217,7 +227,6 @@ fn reclaim(
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     log::error!("rows of table {} that nobody sees stay: {error}", step.table);
                 }
-                // It was stopped: what is done stands.
                 Err(error) if error.kind() == ErrorKind::Busy => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -234,6 +243,7 @@ fn steps(
     database: &Database,
     request: &RetentionRequest,
     share_min: f64,
+    pace: &mut Pace<'_>,
 ) -> Result<Vec<(CompactionStep, u64)>> {
     let state = database.inner.state();
     let generation = &state.generation;
@@ -256,7 +266,7 @@ fn steps(
                 hidden,
             )
         };
-        let found = hidden_in(generation, table, gone)?;
+        let found = hidden_in(generation, table, gone, pace)?;
         let pays = |hidden: &&Hidden| hidden.hidden as f64 >= share_min * hidden.rows as f64;
         let (live, history): (Vec<Hidden>, Vec<Hidden>) =
             found.iter().filter(pays).copied().partition(|hidden| !hidden.history);

@@ -13,7 +13,7 @@ use super::policy::{Policy, Window, fits};
 use super::verdict::Pin;
 use crate::api::Tag;
 use crate::error::{Error, ErrorKind, Result};
-use asof_mvcc::CommitTime;
+use asof_mvcc::{CommitTime, Version};
 use std::collections::BTreeMap;
 
 const DATABASE: &str = "retention.database";
@@ -66,12 +66,24 @@ pub struct Rules {
     policy: Option<Policy>,
     /// Patterns of tags beside those of settings, and before them.
     patterns: Vec<(String, Window)>,
+    /// Up to where an archive must hold what goes, if it must.
+    archived: Option<Version>,
 }
 
 impl Rules {
     /// Those of settings, with a policy and patterns that are given for once.
     pub fn new(settings: Settings, policy: Option<Policy>, patterns: Vec<(String, Window)>) -> Rules {
-        Rules { settings, policy, patterns }
+        Rules { settings, policy, patterns, archived: None }
+    }
+
+    /// The same, of a database of which an archive holds the versions up to this one: what ended after it stays.
+    pub fn up_to(self, archived: Option<Version>) -> Rules {
+        Rules { archived, ..self }
+    }
+
+    /// The newest version that an archive holds, where it must hold what goes.
+    pub fn archived(&self) -> Option<Version> {
+        self.archived
     }
 
     /// The policy of a table, by its full name, and where it is from.
@@ -126,7 +138,6 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use asof_mvcc::Version;
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
         pairs.iter().map(|(name, value)| (name.to_string(), checked(name, value).unwrap())).collect()

@@ -4,7 +4,8 @@
 //! its pages: bytes of all their columns, shared evenly among their rows.
 
 use crate::compact::keep::{Seen, end_of};
-use crate::error::Result;
+use crate::compact::rewrite::Pace;
+use crate::error::{Error, ErrorKind, Result};
 use crate::generation::Generation;
 use crate::gone::Gone;
 use crate::manifest::DataFileRecord;
@@ -34,8 +35,14 @@ pub(super) struct Lives<'a> {
     pub row_bytes: f64,
 }
 
-/// What goes of the data files of a table where these versions are gone; files of which nothing goes are left out.
-pub(crate) fn hidden_in(generation: &Generation, table: &Table, gone: &Arc<Gone>) -> Result<Vec<Hidden>> {
+/// What goes of the data files of a table where these versions are gone; files of which nothing goes are left out. `pace`
+/// is asked before each row group whether to go on.
+pub(crate) fn hidden_in(
+    generation: &Generation,
+    table: &Table,
+    gone: &Arc<Gone>,
+    pace: &mut Pace<'_>,
+) -> Result<Vec<Hidden>> {
     let seen = Seen { gone: gone.clone(), dropped: end_of(table) };
     let manifest = generation.manifest();
     let mut found = Vec::new();
@@ -65,7 +72,7 @@ pub(crate) fn hidden_in(generation: &Generation, table: &Table, gone: &Arc<Gone>
             continue;
         }
         let mut bytes = 0.0;
-        each_group(generation, table, record, Some(gone), &mut |lives| {
+        each_group(generation, table, record, Some(gone), pace, &mut |lives| {
             let goes = |(begin, end): &(&Version, &Version)| gone.hides(begin.0, end.0);
             let count = lives.begins.iter().zip(lives.ends).filter(goes).count();
             hidden.hidden += count as u64;
@@ -94,6 +101,7 @@ pub(super) fn each_group(
     table: &Table,
     record: &DataFileRecord,
     gone: Option<&Gone>,
+    pace: &mut Pace<'_>,
     each: &mut dyn FnMut(Lives<'_>),
 ) -> Result<()> {
     let dropped = end_of(table).unwrap_or(Version::FOREVER);
@@ -109,6 +117,9 @@ pub(super) fn each_group(
             if !gone.may_hide((extent.min_begin, extent.max_begin), ends) {
                 continue;
             }
+        }
+        if !pace(0) {
+            return Err(Error::new(ErrorKind::Busy, "a survey of rows was stopped; nothing has changed"));
         }
         let choice = Choice::Function(Arc::new(|_, _| true));
         let dead = DeadRows::Known(dead_rows);

@@ -170,7 +170,7 @@ fn survey(
     let (generation, table) = (&state.generation, &decision.table);
     let mut failed: Option<Error> = None;
     for record in generation.manifest().data_files.iter().filter(|file| file.table == table.id) {
-        each_group(generation, table, record, None, &mut |lives| {
+        each_group(generation, table, record, None, &mut |_| true, &mut |lives| {
             for (begin, end) in lives.begins.iter().zip(lives.ends) {
                 if let Some(tag) = sole.tag_of(begin.0, end.0) {
                     *of_tag.entry(tag.to_string()).or_insert(0.0) += lives.row_bytes;

@@ -42,6 +42,8 @@ pub enum Reason {
     Newest,
     /// It is not in data files yet, or the first commits that are not go on from it.
     Unsettled,
+    /// The archive that is to hold it first does not have all of it yet.
+    Unarchived,
     /// It is among the newest so many.
     Last(u64),
     /// It was in force within this window.
@@ -59,6 +61,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Newest => out.write_str("newest"),
             Reason::Unsettled => out.write_str("not yet settled"),
+            Reason::Unarchived => out.write_str("not yet archived"),
             Reason::Last(count) => write!(out, "last {count}"),
             Reason::Within(window) => write!(out, "within {window}"),
             Reason::Tier(tier, which) => write!(out, "{} {which}", tier.word()),
@@ -108,20 +111,31 @@ pub(crate) fn month_of(time: i64) -> (String, i64) {
     (label(Tier::Monthly, month), start.saturating_mul(DAY))
 }
 
+/// Up to which version what goes is held elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// By data files.
+    pub settled: u64,
+    /// By the archive that must hold it; `u64::MAX` where none must.
+    pub archived: u64,
+}
+
 /// The reasons for which each state is kept, of states in order; none where a state may go.
 pub fn verdicts(
     states: &[TableState],
     policy: Option<&Policy>,
     pins: &[Pin],
     now: i64,
-    settled: u64,
+    held: Held,
 ) -> Vec<Vec<Reason>> {
     let reasons_of = |(index, state): (usize, &TableState)| {
         let mut reasons = Vec::new();
         if state.to == u64::MAX {
             reasons.push(Reason::Newest);
-        } else if state.to > settled {
+        } else if state.to > held.settled {
             reasons.push(Reason::Unsettled);
+        } else if state.to > held.archived {
+            reasons.push(Reason::Unarchived);
         }
         match policy {
             Some(policy) => by_policy(states, index, policy, now, &mut reasons),
@@ -165,10 +179,14 @@ mod tests {
         times.iter().enumerate().map(state).collect()
     }
 
+    fn held(settled: u64) -> Held {
+        Held { settled, archived: u64::MAX }
+    }
+
     fn kept(times: &[i64], policy: &str, pins: &[Pin], now: i64) -> Vec<u64> {
         let states = states(times);
         let policy = Policy::parse(policy).unwrap();
-        let verdicts = verdicts(&states, Some(&policy), pins, now, 1_000);
+        let verdicts = verdicts(&states, Some(&policy), pins, now, held(1_000));
         let kept = states.iter().zip(verdicts).filter(|(_, reasons)| !reasons.is_empty());
         kept.map(|(state, _)| state.from).collect()
     }
@@ -215,10 +233,14 @@ mod tests {
     fn what_is_not_settled_stays_and_without_a_policy_everything_does() {
         let states = states(&[0, 1, 2, 3]);
         let policy = Policy::parse("tagged").unwrap();
-        let reasons = verdicts(&states, Some(&policy), &[], 10, 2);
+        let reasons = verdicts(&states, Some(&policy), &[], 10, held(2));
         assert_eq!(reasons, [vec![], vec![Reason::Unsettled], vec![Reason::Unsettled], vec![Reason::Newest]]);
+        let reasons = verdicts(&states, Some(&policy), &[], 10, Held { settled: 9, archived: 3 });
+        assert_eq!(reasons, [vec![], vec![], vec![Reason::Unarchived], vec![Reason::Newest]]);
         assert!(
-            verdicts(&states, None, &[], 10, 9).iter().all(|reasons| reasons.contains(&Reason::NoPolicy))
+            verdicts(&states, None, &[], 10, held(9))
+                .iter()
+                .all(|reasons| reasons.contains(&Reason::NoPolicy))
         );
     }
 }

@@ -168,7 +168,9 @@ impl Transaction {
         };
         let stays = now.as_ref().is_some_and(|now| now.id == then.id);
         let schema = then.schema_at(version);
-        let Some(shape) = Shape::back(&then, schema) else {
+        // A table of which the last version is gone has not all rows that it had: it is made again of what can be read.
+        let can_stay = stays || self.check_revivable(&then).is_ok();
+        let Some(shape) = Shape::back(&then, schema).filter(|_| can_stay) else {
             let rows = Rows { condition: None, kept: Vec::new() };
             if let Some(now) = now.filter(|now| have_one_definition(now.newest_schema(), schema)) {
                 // It was made again before.
@@ -199,11 +201,15 @@ impl Transaction {
         Ok(self.told(name, before, samples))
     }
 
-    /// A dropped table is there again, with the rows it had. Where its last version is gone, some of them may be.
+    /// Refuses a dropped table whose last version is gone: some of the rows that it had may be.
+    fn check_revivable(&self, table: &Table) -> Result<()> {
+        let last = table.dropped_before(self.read_version()).and_then(Version::previous);
+        last.map_or(Ok(()), |last| check_readable(&self.snapshot.state().generation, table, last))
+    }
+
+    /// A dropped table is there again, with the rows it had.
     fn revive(&mut self, table: &Table) -> Result<()> {
-        if let Some(last) = table.dropped_before(self.read_version()).and_then(Version::previous) {
-            check_readable(&self.snapshot.state().generation, table, last)?;
-        }
+        self.check_revivable(table)?;
         let working = self.working();
         self.table_mut(table.id).revive_at(working);
         self.revived.push((table.id, table.name.clone()));

@@ -6,7 +6,8 @@ use asof_engine::clock::Clock;
 use asof_engine::retention::plan::Fate;
 use asof_engine::retention::{Policy, RetentionPlan, RetentionRequest, Window};
 use asof_engine::{
-    CommitOptions, CommitTime, Database, DiffKind, ErrorKind, Options, ScanOptions, Tag, Transaction, Version,
+    CommitOptions, CommitTime, Database, DiffKind, ErrorKind, Options, PastQuestion, ScanOptions, Tag,
+    Transaction, Version,
 };
 use asof_wal::sim::{Cut, Fault, SimDisk};
 use std::collections::{BTreeMap, BTreeSet};
@@ -658,4 +659,126 @@ fn of_ten_thousand_commits_the_bytes_that_go_are_those_that_were_planned() {
         refused += 1;
     }
     assert_eq!(refused + kept.len(), 10_000);
+}
+
+/// The numbers of the versions of a table that can be read.
+fn readable(database: &Database, table: &str) -> Vec<u64> {
+    told(database).into_keys().filter(|(_, name)| name == table).map(|(version, _)| version).collect()
+}
+
+#[test]
+fn what_an_archive_does_not_hold_yet_stays() {
+    let database = open(&SimDisk::new(4), &HandClock::new());
+    commit(&database, |txn| txn.create_table("a", customers(), &["id".to_string()]).unwrap());
+    for number in 0..9 {
+        commit(&database, |txn| txn.upsert("a", &rows(&[(1, Some(&number.to_string()))])).unwrap());
+    }
+    let mut given = request("last 2");
+    given.archived = Some(Version(6));
+    let report = retain(&database, &given);
+    // That of version 6 ended with version 7, which the archive cannot tell.
+    assert_eq!((report.states, readable(&database, "a")), (5, vec![6, 7, 8, 9, 10]));
+    let plan = database.retention_plan(&given).unwrap();
+    let reasons: Vec<String> =
+        plan.tables[0].stretches.iter().flat_map(|one| &one.reasons).map(|r| r.to_string()).collect();
+    assert_eq!(reasons, ["not yet archived", "not yet archived", "last 2", "newest", "last 2"]);
+    given.archived = Some(Version(10));
+    assert_eq!((retain(&database, &given).states, readable(&database, "a")), (3, vec![9, 10]));
+}
+
+#[test]
+fn a_run_that_is_stopped_at_once_lets_nothing_go_and_one_stopped_later_lets_files_be() {
+    let database = open(&SimDisk::new(5), &HandClock::new());
+    commit(&database, |txn| txn.create_table("a", customers(), &["id".to_string()]).unwrap());
+    for number in 0..5 {
+        commit(&database, |txn| txn.upsert("a", &rows(&[(1, Some(&number.to_string()))])).unwrap());
+    }
+    assert_eq!(database.retain(&request("last 2"), &mut |_| false).unwrap().states, 0);
+    assert_eq!(readable(&database, "a").len(), 6);
+    let mut asked = 0;
+    let mut once = |_: u64| {
+        asked += 1;
+        asked == 1
+    };
+    let stopped = database.retain(&request("last 2"), &mut once).unwrap();
+    assert_eq!((stopped.states, stopped.rows, readable(&database, "a")), (4, 0, vec![5, 6]));
+    assert_eq!(database.row_versions(Some("a")), 5);
+    assert_eq!(retain(&database, &request("last 2")).rows, 3);
+    assert_eq!((database.row_versions(Some("a")), database.row_versions(Some("b"))), (2, 0));
+}
+
+#[test]
+fn a_dropped_table_whose_last_version_is_gone_is_not_brought_back() {
+    let clock = HandClock::new();
+    let database = open(&SimDisk::new(6), &clock);
+    commit(&database, |txn| txn.create_table("a", customers(), &["id".to_string()]).unwrap());
+    for number in 0..4 {
+        commit(&database, |txn| txn.upsert("a", &rows(&[(1, Some(&number.to_string()))])).unwrap());
+    }
+    tag(&database, &clock, "kept", Version(3), None);
+    commit(&database, |txn| txn.drop_table("a").unwrap());
+    let was = csv(&database, Version(3), "a");
+    retain(&database, &request("tagged"));
+    assert_eq!(readable(&database, "a"), [3]);
+    let mut txn = database.begin().unwrap();
+    let refused = txn.undrop("a", 0).unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.nearest()),
+        (ErrorKind::NotFound, &["3".to_string()][..]),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("is gone"), "{refused}");
+    assert!(!txn.has_table("a"), "nothing has changed");
+    drop(txn);
+    // The one that is named can be had.
+    let back = commit(&database, |txn| drop(txn.restore(Version(3), &["a".to_string()], 0).unwrap()));
+    assert_eq!(csv(&database, back, "a"), was);
+    assert_eq!(database.verify().unwrap().findings, vec![]);
+}
+
+#[test]
+fn histories_and_questions_about_the_past_leave_out_rows_that_gone_versions_alone_show() {
+    let clock = HandClock::new();
+    for stopped in [false, true] {
+        let database = open(&SimDisk::new(7), &clock);
+        commit(&database, |txn| txn.create_table("a", customers(), &["id".to_string()]).unwrap());
+        for number in 2..9 {
+            let text = number.to_string();
+            // A row that is there from the third version to the fifth, and one that is written each time.
+            commit(&database, |txn| {
+                txn.upsert("a", &rows(&[(1, Some(&text))])).unwrap();
+                match number {
+                    3 => txn.upsert("a", &rows(&[(2, Some("brief"))])).unwrap(),
+                    6 => txn.delete("a", &keys(&[2])).unwrap(),
+                    _ => {}
+                }
+            });
+        }
+        tag(&database, &clock, "kept", Version(7), None);
+        let lives = |id: i64| -> Vec<u64> {
+            database.history("a", &keys(&[id])).unwrap().iter().map(|version| version.begin.0).collect()
+        };
+        let past = || -> Vec<(u64, u64)> {
+            let snapshot = database.snapshot(database.latest().unwrap()).unwrap();
+            let table = snapshot.past_tables(Some("a")).remove(0);
+            let columns = table.columns().into_iter().map(|column| column.column).collect();
+            let range = table.ranges()[0];
+            let question = PastQuestion { range, columns, filter: None, ordered: true };
+            let rows = snapshot.past_rows(&table, question).unwrap();
+            rows.flat_map(|rows| rows.unwrap().ranges).map(|range| (range.first.0, range.last.0)).collect()
+        };
+        assert_eq!((lives(1), lives(2)), ((2..9).collect(), vec![3]));
+        assert_eq!(past().len(), 8);
+        // Whether the rows are on disk still makes no difference.
+        let mut asked = 0;
+        let mut pace = |_: u64| {
+            asked += 1;
+            !stopped || asked == 1
+        };
+        database.retain(&request("tagged"), &mut pace).unwrap();
+        assert_eq!(database.row_versions(Some("a")), if stopped { 8 } else { 2 });
+        assert_eq!(readable(&database, "a"), [7, 8]);
+        assert_eq!((lives(1), lives(2)), (vec![7, 8], vec![]));
+        assert_eq!(past(), [(7, 7), (8, 8)]);
+    }
 }

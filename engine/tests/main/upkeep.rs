@@ -311,3 +311,70 @@ fn commits_wait_for_room_and_memory_stays_within_its_budget() {
     assert!(settled(&database) > Version::ZERO);
     assert_eq!(database.snapshot(database.latest().unwrap()).unwrap().table("t").unwrap().rows, 30_000);
 }
+
+/// A table of so many commits, settled every now and then, and what it was at each version.
+fn history(path: &Path, policy: Option<&str>) -> Vec<String> {
+    let options = Options { upkeep: Upkeep::Off, ..Options::default() };
+    let database = make(path, &options);
+    let mut told = vec![csv(&database, Version(1), "t")];
+    for number in 2..=30 {
+        let mut txn = database.begin().unwrap();
+        txn.upsert("t", &rows(&[(1, Some(&format!("value {number}"))), (number, None)])).unwrap();
+        let version = txn.commit(CommitOptions::default()).unwrap().version;
+        told.push(csv(&database, version, "t"));
+        if number % 7 == 0 {
+            database.checkpoint().unwrap();
+        }
+    }
+    if let Some(policy) = policy {
+        database.set_setting("retention.database", Some(policy)).unwrap();
+    }
+    told
+}
+
+/// The versions of the table that can be read.
+fn readable(database: &Database) -> Vec<u64> {
+    let is_readable = |version: &u64| database.snapshot(Version(*version)).unwrap().gone_tables().is_empty();
+    (1..=database.latest().unwrap().0).filter(is_readable).collect()
+}
+
+#[test]
+fn a_policy_that_is_set_is_applied_by_whoever_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let mut before = history(&path, Some("last 3"));
+    let options = Options { checkpoint_age: Duration::from_millis(1), ..Options::default() };
+    let database = Database::open(&path, options).unwrap();
+    let version = put(&database, 100, 1).unwrap();
+    before.push(csv(&database, version, "t"));
+    wait_until("upkeep lets versions go", || readable(&database).len() < before.len());
+    // What was decided then: the newest three, and what was not settled.
+    let left = readable(&database);
+    assert_eq!(left, [29, 30, 31]);
+    for version in left {
+        assert_eq!(csv(&database, Version(version), "t"), before[version as usize - 1]);
+    }
+    wait_until("the rows that only they showed go too", || database.row_versions(None) < 45);
+    drop(database);
+    let database = Database::open_read_only(&path, Options::default()).unwrap();
+    assert_eq!(readable(&database), [29, 30, 31]);
+    assert_eq!(database.verify().unwrap().findings, vec![]);
+}
+
+#[test]
+fn without_a_policy_nothing_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let before = history(&path, None);
+    let options = Options { checkpoint_age: Duration::from_millis(1), ..Options::default() };
+    let database = Database::open(&path, options).unwrap();
+    // Whoever makes the second checkpoint is through with what follows the first.
+    for round in 0..3 {
+        let version = put(&database, 100 + round, 1).unwrap();
+        wait_until("a checkpoint", || settled(&database) >= version);
+    }
+    assert_eq!(readable(&database), (1..=33).collect::<Vec<_>>());
+    for (index, expected) in before.iter().enumerate() {
+        assert_eq!(&csv(&database, Version(index as u64 + 1), "t"), expected);
+    }
+}

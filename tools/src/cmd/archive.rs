@@ -1,6 +1,6 @@
 //! `archive`: ships a database to a directory or an object store, once or continuously; tells how far behind it is.
 
-use crate::print::{bytes_text, count_text, status_line, time_json, time_or_start};
+use crate::print::{Progress, bytes_text, count_text, time_json, time_or_start};
 use crate::{Context, Result, Status, interrupt};
 use asof_archive::{Archiver, Shipped};
 use asof_engine::CommitTime;
@@ -46,23 +46,19 @@ pub fn run(args: ArchiveArgs, context: &Context) -> Result {
     if made {
         context.note(format_args!("made the archive {}", args.destination.display()));
     }
-    let draws = context.shows_progress();
-    let progress = progress(draws, "shipped", move || interrupted.is_set());
+    let watch = Progress::bytes(context, "shipped").watch(interrupted);
     if args.follow {
-        archiver.follow(args.every, &progress, &mut |shipped| {
-            status_line::erase();
-            match shipped {
-                Ok(shipped) => tell(shipped, context).map_err(into_engine),
-                Err(error) => {
-                    context.note(format_args!("{error}; trying again"));
-                    Ok(())
-                }
+        archiver.follow(args.every, &watch, &mut |shipped| match shipped {
+            Ok(shipped) => tell(shipped, context).map_err(into_engine),
+            Err(error) => {
+                context.note(format_args!("{error}; trying again"));
+                Ok(())
             }
         })?;
         return Ok(Status::Done);
     }
-    let shipped = archiver.ship(&progress);
-    status_line::erase();
+    let shipped = archiver.ship(&watch);
+    drop(watch);
     match shipped? {
         Some(shipped) => tell(&shipped, context)?,
         None if context.json => context.print_json(&json!({
@@ -86,38 +82,30 @@ fn into_engine(error: crate::Error) -> asof_engine::Error {
     }
 }
 
-/// What long work calls to tell how far it is: draws a line, and says whether to go on.
-pub fn progress(
-    draws: bool,
-    verb: &'static str,
-    is_interrupted: impl Fn() -> bool + Sync,
-) -> impl Fn(u64, u64) -> bool + Sync {
-    let began = std::time::Instant::now();
-    move |done, total| {
-        if draws && total > 0 {
-            let rate = done as f64 / began.elapsed().as_secs_f64().max(0.001);
-            let left = (total.saturating_sub(done)) as f64 / rate.max(1.0);
-            let (done, total) = (bytes_text(done), bytes_text(total));
-            status_line::draw(&format!("{verb} {done} of {total}, {left:.0} s left"));
-        }
-        !is_interrupted()
-    }
-}
-
 fn tell(shipped: &Shipped, context: &Context) -> Result<()> {
     if context.json {
-        return context.print_json(&json!({
-            "shipment": shipped.shipment,
-            "version": shipped.version.0,
-            "time": time_json(CommitTime(shipped.time)),
-            "files": shipped.files,
-            "objects": shipped.objects,
-            "bytes": shipped.bytes,
-            "stored_bytes": shipped.stored,
-            "continues": shipped.continues,
-        }));
+        return context.print_json(&shipped_to_json(shipped));
     }
-    context.say(format_args!(
+    context.say(shipped_text(shipped))
+}
+
+/// What a shipment brought, as JSON.
+pub fn shipped_to_json(shipped: &Shipped) -> Value {
+    json!({
+        "shipment": shipped.shipment,
+        "version": shipped.version.0,
+        "time": time_json(CommitTime(shipped.time)),
+        "files": shipped.files,
+        "objects": shipped.objects,
+        "bytes": shipped.bytes,
+        "stored_bytes": shipped.stored,
+        "continues": shipped.continues,
+    })
+}
+
+/// What a shipment brought, in a line.
+pub fn shipped_text(shipped: &Shipped) -> String {
+    format!(
         "shipment {}: version {} ({}); {} in {}, {}",
         shipped.shipment,
         shipped.version,
@@ -125,7 +113,7 @@ fn tell(shipped: &Shipped, context: &Context) -> Result<()> {
         bytes_text(shipped.bytes),
         count_text(shipped.objects, "object"),
         bytes_text(shipped.stored),
-    ))
+    )
 }
 
 fn status(args: &ArchiveArgs, database: &asof_engine::Database, context: &Context) -> Result {

@@ -1,7 +1,6 @@
 //! `backup`: a copy of a live database that is a database of its own.
 
-use crate::cmd::archive::progress;
-use crate::print::{bytes_text, count_text, status_line, time_json, time_or_start};
+use crate::print::{Progress, bytes_text, count_text, time_json, time_or_start};
 use crate::{Context, Error, Result, Status, interrupt};
 use asof_archive::backup::{BackupOptions, backup};
 use asof_engine::CommitTime;
@@ -30,10 +29,9 @@ pub fn run(args: BackupArgs, context: &Context) -> Result {
         return Err(Error::usage(message));
     }
     let database = context.open_read_only(&args.database)?;
-    let interrupted = interrupt::flag()?;
-    let watch = progress(context.shows_progress(), "copied", move || interrupted.is_set());
+    let watch = Progress::bytes(context, "copied").watch(interrupt::flag()?);
     let made = backup(&database, &args.destination, BackupOptions { links: args.link }, &watch);
-    status_line::erase();
+    drop(watch);
     let made = made?;
     if context.json {
         context.print_json(&json!({

@@ -2,6 +2,7 @@
 
 use crate::args::{CatArgs, CatFormat};
 use crate::condition::Condition;
+use crate::print::Progress;
 use crate::print::rows::{self, Batches};
 use crate::{Context, Error, Result, Status, output};
 use asof_engine::arrow::array::RecordBatch;
@@ -25,13 +26,17 @@ pub fn run(args: CatArgs, context: &Context) -> Result {
     let condition = args.condition.as_deref().map(|text| Condition::parse(text, &all)).transpose()?;
     let options = ScanOptions { columns: args.columns, limit: args.limit, ..ScanOptions::default() };
     let mut batches = scan(&snapshot, &args.table, &schema, condition, options)?;
-    output::write(context, args.output.as_deref(), rows::is_binary(format), |out| {
+    let file = args.output.as_deref();
+    let rows = || snapshot.table(&args.table).map_or(0, |table| table.rows);
+    let progress = context.writes_file(file).then(|| Progress::reading(context, &database, rows));
+    output::write(context, file, rows::is_binary(format), |out| {
         let batches: Batches<'_> = &mut batches;
         match args.csv_safe {
             true => rows::write_csv_safe(&schema, batches, out),
             false => rows::write(format, &schema, batches, out).map(drop),
         }
     })?;
+    drop(progress);
     Ok(Status::Done)
 }
 

@@ -1,5 +1,6 @@
 //! `checksum`: a digest of what tables hold, the same everywhere.
 
+use crate::print::Progress;
 use crate::{Context, Result, Status};
 use asof_engine::{DatabaseChecksum, TableChecksum};
 use clap::Args;
@@ -27,9 +28,20 @@ pub fn run(args: ChecksumArgs, context: &Context) -> Result {
     let version = snapshot.version().0;
     let table_json =
         |checksum: &TableChecksum| json!({"checksum": hex(&checksum.digest), "rows": checksum.rows});
+    let rows = || {
+        let all = || snapshot.table_names().unwrap_or_default();
+        let names = args.table.as_ref().map_or_else(all, |table| vec![table.clone()]);
+        names.iter().map(|name| snapshot.table(name).map_or(0, |table| table.rows)).sum()
+    };
+    let progress = Progress::rows(context, "read", rows);
+    let mut pace = |rows| {
+        progress.add(rows);
+        true
+    };
     let mut out = context.out();
     if let Some(table) = &args.table {
-        let checksum = snapshot.checksum(table)?;
+        let checksum = snapshot.checksum_paced(table, &mut pace)?;
+        drop(progress);
         if context.json {
             let mut value = table_json(&checksum);
             (value["version"], value["table"]) = (version.into(), table.as_str().into());
@@ -38,7 +50,8 @@ pub fn run(args: ChecksumArgs, context: &Context) -> Result {
             writeln!(out, "{}  {}", hex(&checksum.digest), context.shown(table))?;
         }
     } else {
-        let DatabaseChecksum { digest, tables } = snapshot.checksum_all()?;
+        let DatabaseChecksum { digest, tables } = snapshot.checksum_all_paced(&mut pace)?;
+        drop(progress);
         if context.json {
             let tables: serde_json::Map<_, _> =
                 tables.iter().map(|(name, checksum)| (name.clone(), table_json(checksum))).collect();

@@ -2,8 +2,8 @@
 
 use crate::args::CompactArgs;
 use crate::print::grid::Grid;
-use crate::print::{bytes_text, count_text};
-use crate::{Context, Error, Result, Status};
+use crate::print::{Progress, bytes_text, count_text};
+use crate::{Context, Error, Result, Status, interrupt};
 use asof_engine::compact::policy::Reason;
 use asof_engine::compact::{CompactionReport, CompactionStep, Parameters};
 use asof_engine::{Database, ErrorKind};
@@ -53,19 +53,29 @@ pub fn run(args: CompactArgs, context: &Context) -> Result {
 fn execute(database: &Database, table: Option<&str>, context: &Context) -> Result {
     // An unknown table is refused before anything is done.
     database.compact_plan(table, &Parameters::BY_HAND)?;
+    let interrupted = interrupt::flag()?;
     database.checkpoint()?;
     let mut done: Vec<(CompactionStep, CompactionReport)> = Vec::new();
     let mut damaged: Vec<(String, asof_engine::Error)> = Vec::new();
     // What was rewritten may be worth merging: planned again until nothing is left.
     loop {
         let before = done.len();
-        for step in database.compact_plan(table, &Parameters::BY_HAND)? {
+        let steps = database.compact_plan(table, &Parameters::BY_HAND)?;
+        // Rows are read twice: when they lived, then all of them.
+        let rows = || steps.iter().map(|step| 2 * step.step.rows).sum();
+        let progress = Progress::rows(context, "rewrote", rows);
+        let mut pace = progress.pace(&interrupted);
+        for step in steps.iter().cloned() {
+            if interrupted.is_set() {
+                break;
+            }
             if damaged.iter().any(|(known, _)| *known == step.table) {
                 continue;
             }
-            let report = match database.compact_step(&step, &mut |_| true) {
+            let report = match database.compact_step(&step, &mut pace) {
                 Ok(Some(report)) => report,
                 Ok(None) => continue,
+                Err(_) if interrupted.is_set() => break,
                 // The other tables are compacted all the same.
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     damaged.push((step.table.clone(), error));
@@ -94,23 +104,27 @@ fn execute(database: &Database, table: Option<&str>, context: &Context) -> Resul
             }
             done.push((step, report));
         }
-        if done.len() == before {
+        if done.len() == before || interrupted.is_set() {
             break;
         }
     }
     if !done.is_empty() {
         database.release_files()?;
     }
+    let stopped = interrupted.is_set();
     if context.json {
         let steps: Vec<Value> = done.iter().map(|(step, report)| step_to_json(step, Some(report))).collect();
-        context.print_json(&json!({ "executed": true, "steps": steps }))?;
-    } else if done.is_empty() && damaged.is_empty() {
+        context.print_json(&json!({ "executed": true, "stopped": stopped, "steps": steps }))?;
+    } else if done.is_empty() && damaged.is_empty() && !stopped {
         context.say(format_args!("nothing to do: no file is worth being rewritten"))?;
     }
     if let Some((name, error)) = damaged.into_iter().next() {
         return Err(error.at(format_args!("table {name} is not compacted")).into());
     }
-    Ok(Status::Done)
+    match stopped {
+        true => Err(Error::failed("stopped; what is left is done by the next run")),
+        false => Ok(Status::Done),
+    }
 }
 
 fn reason_text(reason: Reason) -> &'static str {

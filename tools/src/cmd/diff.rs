@@ -7,6 +7,7 @@ mod listing;
 pub use condition::Condition;
 
 use crate::args::{DiffArgs, DiffFormat};
+use crate::print::Progress;
 use crate::print::grid::Grid;
 use crate::{Context, Error, Result, Status, output};
 use asof_engine::arrow::array::{BooleanArray, RecordBatch};
@@ -45,14 +46,16 @@ pub fn run(args: DiffArgs, context: &Context) -> Result {
     let comparison = Comparison { context, args: &args, database, from, to };
     let mut tables = comparison.tables()?;
     if args.stat {
-        comparison.database.count_changes(from, to, &mut tables)?;
+        comparison.count(&mut tables)?;
         comparison.print_stat(&tables)?;
     } else if args.schema {
         if args.exit_code || !args.fail_if.is_empty() {
-            comparison.database.count_changes(from, to, &mut tables)?;
+            comparison.count(&mut tables)?;
         }
         comparison.print_schema(&tables)?;
     } else {
+        let is_awaited = context.writes_file(args.output.as_deref());
+        let _progress = is_awaited.then(|| comparison.progress(&tables));
         comparison.print_rows(&mut tables, format)?;
     }
     for condition in &args.fail_if {
@@ -104,6 +107,25 @@ impl Comparison<'_> {
 
     fn unknown(&self, table: &str) -> Error {
         Error::not_found(format!("there is no table '{table}' at version {} or {}", self.from, self.to))
+    }
+
+    /// Tells of the rows that are read, which are those of both versions at most; for a feed any may be.
+    fn progress(&self, tables: &[TableDiff]) -> Progress {
+        let rows = || {
+            let tables = tables.iter().filter(|table| self.args.feed || table.may_differ());
+            let rows = |table: &TableDiff| match self.database.row_versions(Some(&table.name)) {
+                all if self.args.feed => all,
+                all => all.min(table.rows_before() + table.rows_after()),
+            };
+            tables.map(rows).sum()
+        };
+        Progress::reading(self.context, &self.database, rows)
+    }
+
+    /// Counts changes that are not shown.
+    fn count(&self, tables: &mut [TableDiff]) -> Result<()> {
+        let _progress = self.progress(tables);
+        Ok(self.database.count_changes(self.from, self.to, tables)?)
     }
 
     fn diff(&self, table: &TableDiff, kind: DiffKind) -> Result<Diff> {

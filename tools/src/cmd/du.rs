@@ -1,7 +1,7 @@
 //! `du`: what takes the room, by table, by tag, by month.
 
-use crate::print::bytes_text;
 use crate::print::grid::Grid;
+use crate::print::{Progress, bytes_text};
 use crate::{Context, Result, Status};
 use clap::Args;
 use serde_json::{Value, json};
@@ -19,7 +19,10 @@ pub struct DuArgs {
 /// Prints what takes the room.
 pub fn run(args: DuArgs, context: &Context) -> Result {
     let database = context.open_read_only(&args.database)?;
-    let usage = database.usage()?;
+    let usage = {
+        let _progress = Progress::reading(context, &database, || database.row_versions(None));
+        database.usage()?
+    };
     if context.json {
         let tables = usage.tables.iter().map(|table| {
             json!({

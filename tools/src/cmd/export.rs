@@ -8,12 +8,12 @@ mod tree;
 
 use crate::cmd::checksum::hex;
 use crate::interrupt::{self, Interrupted};
-use crate::print::{bytes_text, count_text, time_or_start};
+use crate::print::{Progress, bytes_text, count_text, time_or_start};
 use crate::schema_text::write_definition;
 use crate::{Context, Error, Result, Status, print};
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::view::{Format, render};
-use asof_engine::{ScanOptions, Snapshot, TableSchema};
+use asof_engine::{ErrorKind, ScanOptions, Snapshot, TableSchema};
 use clap::{Args, ValueEnum};
 use partitions::Partitioner;
 use serde_json::{Map, Value, json};
@@ -24,6 +24,8 @@ use tree::{ExportedFile, Tree};
 const MANIFEST_FORMAT: u64 = 1;
 /// The name of the manifest.
 const MANIFEST: &str = "MANIFEST.json";
+/// What is said of an export that was ended.
+const INTERRUPTED: &str = "interrupted; nothing was exported";
 
 /// `export`
 #[derive(Debug, Args)]
@@ -91,6 +93,10 @@ pub fn run(args: ExportArgs, context: &Context) -> Result {
     }
     let interrupted = interrupt::flag()?;
     let tree = Tree::begin(&args.directory)?;
+    // Rows are read for the files, for the digest, and those that are parted once more in between.
+    let times = if args.partition_by.is_some() { 3 } else { 2 };
+    let rows = || names.iter().map(|name| times * snapshot.table(name).map_or(0, |table| table.rows)).sum();
+    let progress = Progress::rows(context, "exported", rows);
     let mut tables = Vec::new();
     let (mut files, mut bytes) = (0, 0);
     for (name, partitioner) in names.iter().zip(partitioners) {
@@ -99,6 +105,7 @@ pub fn run(args: ExportArgs, context: &Context) -> Result {
             tree: &tree,
             format: args.format.format(),
             interrupted: &interrupted,
+            progress: &progress,
         };
         let written = export.table(name, partitioner)?;
         files += written.len() as u64;
@@ -118,6 +125,7 @@ pub fn run(args: ExportArgs, context: &Context) -> Result {
     text.push('\n');
     tree.write(MANIFEST, |out| Ok(out.write_all(text.as_bytes()).map(|()| 0)?))?;
     tree.finish(&args.directory)?;
+    drop(progress);
     if context.json {
         let mut summary = manifest;
         summary["directory"] = args.directory.display().to_string().into();
@@ -147,6 +155,7 @@ struct Export<'a> {
     tree: &'a Tree,
     format: Format,
     interrupted: &'a Interrupted,
+    progress: &'a Progress,
 }
 
 impl Export<'_> {
@@ -177,8 +186,8 @@ impl Export<'_> {
 
     fn unless_interrupted(&self, rows: asof_engine::Result<RecordBatch>) -> asof_engine::Result<RecordBatch> {
         match self.interrupted.is_set() {
-            true => Err(asof_engine::Error::invalid("interrupted; nothing was exported")),
-            false => rows,
+            true => Err(asof_engine::Error::invalid(INTERRUPTED)),
+            false => rows.inspect(|rows| self.progress.add(rows.num_rows() as u64)),
         }
     }
 
@@ -198,7 +207,11 @@ impl Export<'_> {
 
     /// What the manifest says of a table.
     fn entry(&self, name: &str, files: &[ExportedFile]) -> Result<Value> {
-        let checksum = self.snapshot.checksum(name)?;
+        let pace = &mut self.progress.pace(self.interrupted);
+        let checksum = self.snapshot.checksum_paced(name, pace).map_err(|error| match error.kind() {
+            ErrorKind::Busy => asof_engine::Error::invalid(INTERRUPTED),
+            _ => error,
+        })?;
         let written: u64 = files.iter().map(|file| file.rows).sum();
         if written != checksum.rows {
             return Err(Error::failed(format!(

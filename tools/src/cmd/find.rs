@@ -6,6 +6,7 @@
 mod moments;
 
 use crate::condition::Condition;
+use crate::print::Progress;
 use crate::print::commit::headline;
 use crate::print::value::value_text;
 use crate::{Context, Error, Result, Status, output, print};
@@ -59,7 +60,10 @@ struct Moment {
 pub fn run(args: FindArgs, context: &Context) -> Result {
     let database = context.open_read_only(&args.database)?;
     let newest = database.latest()?;
-    let moments = Moments::of(&database.snapshot(newest)?, &args.table, &args.condition)?;
+    let moments = {
+        let _progress = Progress::reading(context, &database, || database.row_versions(Some(&args.table)));
+        Moments::of(&database.snapshot(newest)?, &args.table, &args.condition)?
+    };
     for (range, why) in &moments.unasked {
         context.note(format_args!("not in versions {} to {}: {why}", range.first, range.last));
     }

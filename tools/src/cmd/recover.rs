@@ -1,8 +1,7 @@
 //! `recover`: a database from an archive, at any version or time; which targets there are, and rehearsals.
 
-use crate::cmd::archive::progress;
 use crate::print::grid::Grid;
-use crate::print::{bytes_text, count_text, status_line, time_json, time_or_start};
+use crate::print::{Progress, bytes_text, count_text, time_json, time_or_start};
 use crate::{Context, Error, Result, Status, interrupt};
 use asof_archive::Plan;
 use asof_archive::recover::Source;
@@ -64,10 +63,9 @@ pub fn run(args: RecoverArgs, context: &Context) -> Result {
     let Some(directory) = &args.database else {
         return Err(Error::usage("DB is missing: name the directory of the new database"));
     };
-    let interrupted = interrupt::flag()?;
-    let watch = progress(context.shows_progress(), "recovered", move || interrupted.is_set());
+    let watch = Progress::bytes(context, "recovered").watch(interrupt::flag()?);
     let recovered = source.recover(&plan, directory, &watch);
-    status_line::erase();
+    drop(watch);
     let recovered = recovered?;
     if context.json {
         context.print_json(&json!({
@@ -196,10 +194,9 @@ fn verify(source: &Source, count: u64, context: &Context) -> Result {
         // The newest one first: that is what is asked for when a disk died.
         let target = Version(if number == 0 { newest } else { random(newest + 1) });
         let earlier = [Version(random(target.0 + 1))];
-        let interrupted = interrupted.clone();
-        let watch = progress(context.shows_progress(), "rehearsed", move || interrupted.is_set());
+        let watch = Progress::bytes(context, "rehearsed").watch(interrupted.clone());
         let rehearsed = rehearse(source, target, &earlier, &directory.path().join("db"), &watch);
-        status_line::erase();
+        drop(watch);
         let rehearsed = rehearsed?;
         let time = CommitTime(rehearsed.recovered.time);
         if context.json {

@@ -6,6 +6,7 @@ use crate::args::CommitArgs;
 use crate::cmd::import::parse_time;
 use crate::condition::Condition;
 use crate::input::retry::Retry;
+use crate::print::Progress;
 use crate::{Context, Error, Result, Status};
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::restore::TableRestored;
@@ -78,6 +79,7 @@ pub fn run(args: RestoreArgs, context: &Context) -> Result {
         operation: "restore",
         what: format!("restore to version {version}"),
         parameters,
+        tables: args.tables.clone(),
         args: &args.commit,
     };
     let samples = args.commit.samples();
@@ -111,6 +113,8 @@ pub struct Change<'a> {
     pub what: String,
     /// The operation's parameters.
     pub parameters: BTreeMap<String, String>,
+    /// The tables that it is about; all where none is named.
+    pub tables: Vec<String>,
     /// What was typed.
     pub args: &'a ChangeArgs,
 }
@@ -133,6 +137,13 @@ impl Change<'_> {
         }
     }
 
+    fn rows_to_read(&self, database: &Database) -> u64 {
+        match self.tables.is_empty() {
+            true => database.row_versions(None),
+            false => self.tables.iter().map(|table| database.row_versions(Some(table))).sum(),
+        }
+    }
+
     fn attempt(
         &self,
         context: &Context,
@@ -141,9 +152,11 @@ impl Change<'_> {
         plan: impl Fn(&mut Transaction) -> Result<Planned>,
     ) -> Result {
         let mut transaction = database.begin()?;
+        let progress = Progress::reading(context, database, || self.rows_to_read(database));
         let tables = match plan(&mut transaction)? {
             Ok(tables) => tables,
             Err(conflicts) => {
+                drop(progress);
                 report::print_conflicts(context, &conflicts)?;
                 return Err(Error::refused(format!(
                     "cannot {}: {} was changed again since; nothing was changed",
@@ -169,6 +182,7 @@ impl Change<'_> {
                 (Some(committed), counts)
             }
         };
+        drop(progress);
         Report { what: &self.what, tables: &tables, counts: &counts, committed, dry_run }.print(context)?;
         Ok(Status::Done)
     }

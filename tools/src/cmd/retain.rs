@@ -1,8 +1,11 @@
-//! `retain`: which versions stay and by which reason, which go and what that frees; `--execute` lets them go.
+//! `retain`: which versions stay and by which reason, which go and what that frees; `--execute` lets them go, after an
+//! archive has them if one is named.
+
+mod archiving;
 
 use crate::print::grid::Grid;
-use crate::print::{bytes_text, count_text, time_or_start};
-use crate::{Context, Error, Result, Status};
+use crate::print::{Progress, bytes_text, count_text, time_or_start};
+use crate::{Context, Error, Result, Status, interrupt};
 use asof_engine::json::lease_to_json;
 use asof_engine::retention::plan::Fate;
 use asof_engine::retention::verdict::Reason;
@@ -53,6 +56,10 @@ pub struct RetainArgs {
     /// Tags of such names protect what they name for D after they were made; may be repeated
     #[arg(long, value_name = "P=D", value_parser = parse_pattern)]
     pub tag_pattern: Vec<(String, Window)>,
+    /// Ship everything to the archive at DEST first, a directory or URL; made where missing
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "DEST")]
+    pub archive_to: Option<PathBuf>,
     /// Do what the plan says
     #[arg(long, conflicts_with = "dry_run")]
     pub execute: bool,
@@ -89,6 +96,7 @@ impl RetainArgs {
             table: self.table.clone(),
             policy: (policy != Policy::default()).then_some(policy),
             tag_patterns: self.tag_pattern.clone(),
+            archived: None,
         }
     }
 }
@@ -97,55 +105,95 @@ impl RetainArgs {
 pub fn run(args: RetainArgs, context: &Context) -> Result {
     let request = args.request();
     if args.execute {
-        return execute(&context.open(&args.database)?, &request, context);
+        return execute(&context.open(&args.database)?, request, &args, context);
     }
     let database = context.open_read_only(&args.database)?;
-    let plan = database.retention_plan(&request)?;
+    let plan = {
+        let _progress =
+            Progress::reading(context, &database, || database.row_versions(args.table.as_deref()));
+        database.retention_plan(&request)?
+    };
+    let archive = archiving::look(&args, &database)?;
     if context.json {
-        context.print_json(&plan_to_json(&plan))?;
+        let mut document = plan_to_json(&plan);
+        if let Some(archive) = archive {
+            document["archive"] = archive.json;
+        }
+        context.print_json(&document)?;
         return Ok(Status::Done);
     }
-    print_plan(&plan, context)
+    print_plan(&plan, context)?;
+    if let Some(archive) = archive {
+        context.say(archive.text)?;
+    }
+    if plan.freed_bytes() > 0 {
+        context.say("--execute lets it go, for good")?;
+    }
+    Ok(Status::Done)
 }
 
-fn execute(database: &Database, request: &RetentionRequest, context: &Context) -> Result {
-    let plan = database.retention_plan(request)?;
+fn execute(
+    database: &Database,
+    mut request: RetentionRequest,
+    args: &RetainArgs,
+    context: &Context,
+) -> Result {
+    let plan = database.retention_plan(&request)?;
     // Tables that are not settled yet are in no plan: they are settled first.
     if !plan.tables.is_empty() && plan.tables.iter().all(|table| table.policy.is_none()) {
         let message = "no policy says what may go: give --keep-last N or the like, or set one (asof config DB \
                        retention.database 'last 30, monthly forever')";
         return Err(Error::usage(message));
     }
-    let report = database.retain(request, &mut |_| true)?;
+    let interrupted = interrupt::flag()?;
+    let archived = archiving::ship(args, database, &interrupted, context);
+    let archived = archived.map_err(|error| error.at("nothing was let go"))?;
+    request.archived = archived.as_ref().map(|archived| archived.version);
+    let report = {
+        // Rows are read twice: when they lived, then all of them.
+        let rows = || plan.tables.iter().map(|table| 2 * table.rewritten_rows).sum();
+        let progress = Progress::rows(context, "rewrote", rows);
+        database.retain(&request, &mut progress.pace(&interrupted))?
+    };
+    let stopped = interrupted.is_set();
     if context.json {
-        context.print_json(&json!({
+        let mut document = json!({
             "executed": true,
+            "stopped": stopped,
             "states": report.states,
             "rows": report.rows,
             "files": report.files,
             "bytes_before": report.bytes_before,
             "bytes_after": report.bytes_after,
             "leases": report.leases.iter().map(lease_to_json).collect::<Vec<Value>>(),
-        }))?;
-        return Ok(Status::Done);
+        });
+        if let Some(archived) = archived {
+            document["archive"] = archived.json;
+        }
+        context.print_json(&document)?;
+    } else if report.states == 0 && report.files == 0 {
+        if !stopped {
+            context
+                .say("nothing to do: every version is kept, or gone already; 'asof retain DB' says why")?;
+        }
+    } else {
+        context.say(format_args!(
+            "let go: {} of tables, {} in {}; {} on disk, {} before",
+            count_text(report.states, "state"),
+            count_text(report.rows, "row version"),
+            count_text(report.files, "file"),
+            bytes_text(report.bytes_after),
+            bytes_text(report.bytes_before),
+        ))?;
+        print_leases(&report.leases, context)?;
     }
-    if report.states == 0 && report.files == 0 {
-        context.say("nothing to do: every version is kept, or gone already; 'asof retain DB' says why")?;
-        return Ok(Status::Done);
+    match stopped {
+        true => Err(Error::failed("stopped; what is left is done by the next run")),
+        false => Ok(Status::Done),
     }
-    context.say(format_args!(
-        "let go: {} of tables, {} in {}; {} on disk, {} before",
-        count_text(report.states, "state"),
-        count_text(report.rows, "row version"),
-        count_text(report.files, "file"),
-        bytes_text(report.bytes_after),
-        bytes_text(report.bytes_before),
-    ))?;
-    print_leases(&report.leases, context)?;
-    Ok(Status::Done)
 }
 
-fn print_plan(plan: &RetentionPlan, context: &Context) -> Result {
+fn print_plan(plan: &RetentionPlan, context: &Context) -> Result<()> {
     let mut out = context.out();
     for table in &plan.tables {
         let policy = match &table.policy {
@@ -188,11 +236,7 @@ fn print_plan(plan: &RetentionPlan, context: &Context) -> Result {
     write!(out, "{grid}")?;
     out.flush()?;
     drop(out);
-    print_leases(&plan.leases, context)?;
-    if plan.freed_bytes() > 0 {
-        context.say("--execute lets it go, for good")?;
-    }
-    Ok(Status::Done)
+    print_leases(&plan.leases, context)
 }
 
 fn percent(part: u64, all: u64) -> String {

@@ -1,12 +1,14 @@
 //! `tag`: names for versions, made, moved, removed and listed.
 
 use crate::args::TagArgs;
+use crate::print::Progress;
 use crate::print::grid::Grid;
 use crate::{Context, Error, Result, Status, print};
 use asof_engine::json::tag_to_json;
 use asof_engine::{AsOf, CommitTime, Database, Tag};
 use jiff::{Span, Timestamp};
 use serde_json::json;
+use std::collections::HashMap;
 use std::io::Write;
 
 /// Makes, moves, removes or lists tags.
@@ -22,27 +24,44 @@ fn list(args: &TagArgs, prefix: &str, context: &Context) -> Result {
     let database = context.open_read_only(&args.database)?;
     let mut tags = database.tags()?;
     tags.retain(|tag| tag.name.starts_with(prefix));
+    let costs = if args.cost { Some(costs(&database, context)?) } else { None };
+    let cost_of = |tag: &Tag| costs.as_ref().map(|costs| costs.get(&tag.name).copied().flatten());
     let mut out = context.out();
     if context.json {
         for tag in &tags {
-            serde_json::to_writer(&mut out, &tag_to_json(tag))?;
+            let mut document = tag_to_json(tag);
+            if let Some(bytes) = cost_of(tag) {
+                document["bytes"] = bytes.into();
+            }
+            serde_json::to_writer(&mut out, &document)?;
             writeln!(out)?;
         }
     } else if !tags.is_empty() {
-        let mut grid = Grid::new(&["tag", ">version", "made", "ends", "message"]);
+        let cost = args.cost.then_some(">only it keeps");
+        let heads = ["tag", ">version", "made", "ends"].into_iter().chain(cost).chain(["message"]);
+        let mut grid = Grid::new(&heads.collect::<Vec<_>>());
         for tag in &tags {
-            grid.add(vec![
+            let cost = cost_of(tag).map(|bytes| bytes.map_or("no policy".to_string(), print::bytes_text));
+            let mut cells = vec![
                 context.shown(&tag.name).into_owned(),
                 tag.version.to_string(),
                 print::time_or_start(tag.created),
                 tag.expires.map_or("never".to_string(), print::time_or_start),
-                context.shown(tag.message.as_deref().unwrap_or("")).into_owned(),
-            ]);
+            ];
+            cells.extend(cost);
+            cells.push(context.shown(tag.message.as_deref().unwrap_or("")).into_owned());
+            grid.add(cells);
         }
         write!(out, "{grid}")?;
     }
     out.flush()?;
     Ok(Status::Done)
+}
+
+/// Bytes that each tag alone keeps; none without a policy, which would let them go.
+fn costs(database: &Database, context: &Context) -> Result<HashMap<String, Option<u64>>> {
+    let _progress = Progress::reading(context, database, || database.row_versions(None));
+    Ok(database.usage()?.tags.into_iter().map(|tag| (tag.tag, tag.bytes)).collect())
 }
 
 fn make(args: &TagArgs, name: &str, context: &Context) -> Result {

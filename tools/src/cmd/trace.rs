@@ -5,6 +5,7 @@
 
 mod value;
 
+use crate::print::Progress;
 use crate::print::value::value_text;
 use crate::{Context, Error, Result, Status, output, print};
 use asof_engine::arrow::array::{Array, RecordBatch};
@@ -67,6 +68,8 @@ pub fn run(args: TraceArgs, context: &Context) -> Result {
         });
     }
     let mut found = 0;
+    let rows = || database.row_versions(args.table.as_deref());
+    let progress = context.writes_file(None).then(|| Progress::reading(context, &database, rows));
     output::write(context, None, false, |out| {
         let mut teller =
             Teller { context, database: &database, snapshot: &snapshot, out, told: 0, args: &args };
@@ -78,6 +81,7 @@ pub fn run(args: TraceArgs, context: &Context) -> Result {
         found = teller.told;
         Ok(())
     })?;
+    drop(progress);
     match found {
         0 => Err(Error::not_found(format!(
             "'{}' occurs in no version up to {} where it was looked for",

@@ -29,6 +29,10 @@ pub fn run(args: UndoArgs, context: &Context) -> Result {
         operation: "undo",
         what: format!("undo version {version}"),
         parameters: BTreeMap::from([("version".to_string(), version.to_string())]),
+        // What is wrong with the version is told by the undo.
+        tables: database
+            .commit_info(version)
+            .map_or_else(|_| Vec::new(), |info| info.tables.into_keys().collect()),
         args: &args.commit,
     };
     let samples = args.commit.samples();

@@ -26,6 +26,7 @@ pub fn run(args: UndropArgs, context: &Context) -> Result {
         operation: "undrop",
         what: format!("undrop table {}", args.table),
         parameters: BTreeMap::from([("table".to_string(), args.table.clone())]),
+        tables: vec![args.table.clone()],
         args: &args.commit,
     };
     let samples = args.commit.samples();

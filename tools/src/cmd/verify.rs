@@ -1,8 +1,9 @@
 //! `verify`: every checksum and invariant, with the damage file by file; and the salvage of a damaged log.
 
 use crate::args::VerifyArgs;
-use crate::print::count_text;
+use crate::print::{Progress, count_text};
 use crate::{Context, Result, Status, print};
+use asof_engine::Database;
 use std::io::Write;
 
 /// Checks everything; status 4 where there is damage.
@@ -11,10 +12,12 @@ pub fn run(args: VerifyArgs, context: &Context) -> Result {
         salvage(&args, context)?;
     }
     let database = context.open_read_only(&args.database)?;
+    let progress = Progress::reading(context, &database, || rows_to_read(&database, args.sample));
     let report = match args.sample {
         Some(percent) => database.verify_sample(percent)?,
         None => database.verify()?,
     };
+    drop(progress);
     let status = if report.findings.is_empty() { Status::Done } else { Status::Damaged };
     if context.json {
         context.print_json(&asof_engine::json::verify_to_json(&report))?;
@@ -50,6 +53,21 @@ pub fn run(args: VerifyArgs, context: &Context) -> Result {
     )?;
     out.flush()?;
     Ok(status)
+}
+
+/// Every row version, or a share of them; then, where all are looked at, those once more that the newest version shows.
+fn rows_to_read(database: &Database, sample: Option<f64>) -> u64 {
+    let all = database.row_versions(None);
+    if let Some(percent) = sample {
+        return (all as f64 * percent / 100.0) as u64;
+    }
+    let visible = || -> asof_engine::Result<u64> {
+        let snapshot = database.snapshot(database.latest()?)?;
+        let names = snapshot.table_names()?;
+        names.iter().map(|name| snapshot.table(name).map(|table| table.rows)).sum()
+    };
+    // What is damaged is told by the check.
+    all + visible().unwrap_or(0)
 }
 
 /// Cuts a damaged log before its damage, and says so. What is left is verified as ever.

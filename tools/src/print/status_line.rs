@@ -1,7 +1,7 @@
 //! A line at the bottom of a terminal that is written anew in its place, below whatever else is said.
 //!
 //! Invariant: the line is drawn at the cursor's line or not at all, so that what is said goes through [`above`], which
-//! takes it away and puts it back.
+//! takes it away and puts it back, or [`without`], which takes it away.
 
 use crate::print::escape_controls;
 use std::io::{Write, stderr};
@@ -35,6 +35,15 @@ pub fn erase() {
     if drawn().take().is_some() {
         let _ = stderr().write_all(ERASE.as_bytes());
     }
+}
+
+/// Takes the line away, and writes where nobody draws it anew meanwhile: to standard output, which may be the same terminal.
+pub fn without<T>(write: impl FnOnce() -> T) -> T {
+    let mut drawn = drawn();
+    if drawn.take().is_some() {
+        let _ = stderr().write_all(ERASE.as_bytes());
+    }
+    write()
 }
 
 /// Writes whole lines to standard error, above the line where there is one.

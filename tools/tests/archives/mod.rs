@@ -3,6 +3,7 @@
 mod commands;
 mod histories;
 mod kills;
+mod retaining;
 mod server;
 
 use crate::cli::support::{Ran, Scratch};

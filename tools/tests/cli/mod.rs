@@ -10,9 +10,11 @@ mod feed;
 #[cfg(feature = "sql")]
 mod find;
 mod history_page;
+mod interrupting;
 mod mount;
 mod mounted_diff;
 mod output;
+mod progress;
 mod reading;
 mod restoring;
 mod retention;

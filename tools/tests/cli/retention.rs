@@ -121,6 +121,7 @@ fn du_tells_bytes_by_table_tag_and_month() {
     assert_eq!(usage["tables"][0]["row_versions"], 360);
     assert_eq!(usage["tables"][0]["rows"], 30);
     assert_eq!(usage["tags"], json!([{"tag": "q1", "version": 3, "bytes": null}]));
+    assert_eq!(scratch.json(&["tag", "db", "--list", "--cost"])["bytes"], Value::Null);
     assert_eq!(
         usage["months"]
             .as_array()
@@ -131,7 +132,11 @@ fn du_tells_bytes_by_table_tag_and_month() {
         360
     );
     scratch.ok(&["config", "db", "retention.database", "last 3"]);
-    assert!(scratch.json(&["du", "db"])["tags"][0]["bytes"].as_u64().unwrap() > 0);
+    let cost = scratch.json(&["du", "db"])["tags"][0]["bytes"].clone();
+    assert!(cost.as_u64().unwrap() > 0);
+    assert_eq!(scratch.json(&["tag", "db", "--list", "--cost"])["bytes"], cost);
+    assert!(scratch.ok(&["tag", "db", "--list", "--cost"]).contains("only it keeps"));
+    assert_eq!(scratch.json(&["tag", "db", "--list"]).get("bytes"), None);
     let text = scratch.ok(&["du", "db"]);
     for part in ["only it keeps", "q1", "month", "(log)"] {
         assert!(text.contains(part), "{part}: {text}");

@@ -1,7 +1,9 @@
 //! A scratch directory, the real `asof` in it, and a small database with a known history.
 
 use serde_json::Value;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -213,23 +215,39 @@ impl Drop for MountGuard {
     }
 }
 
-/// Runs with a terminal as standard output; gives status and what the terminal was sent.
-pub fn run_on_terminal(mut command: Command) -> (i32, String) {
-    use std::io::Read;
-    use std::os::fd::{FromRawFd, OwnedFd};
+/// A terminal of so many columns: our side of it, and that of a process.
+pub fn terminal(columns: u16) -> (File, OwnedFd) {
     let (mut ours, mut theirs) = (0, 0);
-    // SAFETY: both numbers are valid for the call; name, settings and size may be null.
-    let opened = unsafe {
-        libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null(), std::ptr::null())
-    };
+    let size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: all pointers are valid for the call; name and settings may be null.
+    let opened =
+        unsafe { libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null(), &size) };
     assert_eq!(opened, 0);
     // SAFETY: the call has just opened both, and nobody else owns them.
     let (ours, theirs) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+    (File::from(ours), theirs)
+}
+
+/// Reads what a terminal is sent until that is as wanted, or the other side has ended; `sent` is what came before.
+pub fn read_terminal(ours: &mut File, sent: &mut String, wanted: impl Fn(&str) -> bool) {
+    let mut buffer = [0; 4096];
+    while !wanted(sent) {
+        // The end of the other side is an error on Linux.
+        match ours.read(&mut buffer) {
+            Ok(count) if count > 0 => sent.push_str(std::str::from_utf8(&buffer[..count]).unwrap()),
+            _ => break,
+        }
+    }
+}
+
+/// Runs with a terminal as standard output; gives status and what the terminal was sent.
+pub fn run_on_terminal(mut command: Command) -> (i32, String) {
+    let (mut ours, theirs) = terminal(80);
     let mut child = command.stdout(theirs).stderr(Stdio::null()).spawn().unwrap();
     drop(command);
     let mut sent = Vec::new();
     // The end of the other side is an error on Linux.
-    let _ = std::fs::File::from(ours).read_to_end(&mut sent);
+    let _ = ours.read_to_end(&mut sent);
     let status = child.wait().unwrap().code().unwrap();
     (status, String::from_utf8(sent).unwrap().replace("\r\n", "\n"))
 }

@@ -2,8 +2,6 @@
 
 use super::mount;
 use crate::cli::support::*;
-use std::io::Read;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
@@ -64,27 +62,13 @@ fn a_mount_in_the_background_tells_the_service_manager_its_process() {
 fn a_terminal_shows_how_it_goes_in_one_line_and_a_pipe_is_told_once() {
     let shop = shop();
     let place = MountGuard(shop.path("mnt"));
-    let (mut ours, mut theirs) = (0, 0);
-    let size = libc::winsize { ws_row: 24, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: all pointers are valid for the call; name and settings may be null.
-    let opened =
-        unsafe { libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null(), &size) };
-    assert_eq!(opened, 0);
-    // SAFETY: the call has just opened both, and nobody else owns them.
-    let (ours, theirs) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+    let (mut terminal, theirs) = terminal(60);
+    let mut sent = String::new();
     let mut command = shop.command(&["mount", "db", "mnt"]);
     let mut child = Guard(Some(command.stderr(theirs).stdout(Stdio::piped()).spawn().unwrap()));
     drop(command);
-    let (mut terminal, mut sent) = (std::fs::File::from(ours), String::new());
     let mut read_until = |wanted: &dyn Fn(&str) -> bool| {
-        let mut buffer = [0; 4096];
-        while !wanted(&sent) {
-            // The end of the other side is an error on Linux.
-            match terminal.read(&mut buffer) {
-                Ok(count) if count > 0 => sent.push_str(std::str::from_utf8(&buffer[..count]).unwrap()),
-                _ => break,
-            }
-        }
+        read_terminal(&mut terminal, &mut sent, wanted);
         sent.clone()
     };
     read_until(&|sent| sent.contains("version 4, 0 open, 0 requests, "));
