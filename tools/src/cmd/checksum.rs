@@ -1,6 +1,7 @@
 //! `checksum`: a digest of what tables hold, the same everywhere.
 
 use crate::{Context, Result, Status};
+use asof_engine::text::hex;
 use asof_engine::{DatabaseChecksum, TableChecksum};
 use clap::Args;
 use serde_json::json;
@@ -53,9 +54,4 @@ pub fn run(args: ChecksumArgs, context: &Context) -> Result {
     }
     out.flush()?;
     Ok(Status::Done)
-}
-
-/// Lowercase hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
