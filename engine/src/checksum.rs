@@ -55,6 +55,7 @@ impl Snapshot {
 
     /// A digest of all tables.
     pub fn checksum_all(&self) -> Result<DatabaseChecksum> {
+        self.check_all_tables()?;
         let names = self.table_names()?.into_iter();
         let tables = names.map(|name| self.checksum(&name).map(|checksum| (name, checksum)));
         Ok(DatabaseChecksum::of(tables.collect::<Result<_>>()?))

@@ -120,7 +120,7 @@ fn what_is_undone_is_not_undone_again_and_a_table_that_is_back_has_its_history()
     assert_eq!(lives, [json!([1, 2]), json!([3, null])]);
     assert_eq!(scratch.json(&["get", "db", "t", "A-1"])["price"], 1);
     assert_eq!(scratch.json(&["blame", "db", "t", "A-1"])["columns"][2]["version"], 1);
-    scratch.fails(1, &["history", "db", "t", "A-1,DE"]);
+    scratch.fails(3, &["history", "db", "t", "A-1,DE"]);
 }
 
 #[test]
