@@ -756,11 +756,13 @@ impl Transaction {
 /// About the bytes that a key takes in a map of what is done to it, beside its own.
 const KEY_WRITE_BYTES: usize = 64;
 
-/// Moves rows without key to a load.
+/// Moves rows without key to a load, each under the schema it was written under.
 fn append(loader: &mut Loader, digest: &mut blake3::Hasher, writes: &mut TableWrites) -> Result<()> {
     writes.appended.clear();
-    for (_, rows) in std::mem::take(&mut writes.batches) {
+    for (schema, rows) in std::mem::take(&mut writes.batches) {
         digest.update(&encode_rows(&rows));
+        // The table may have been altered since.
+        loader.set_schema(schema)?;
         loader.push(&rows)?;
     }
     Ok(())

@@ -582,6 +582,25 @@ fn a_table_that_goes_and_comes_back_in_one_transaction_is_as_it_was_when_that_be
 }
 
 #[test]
+fn rows_without_key_go_to_disk_under_the_schema_they_were_written_under() {
+    let (disk, clock) = (SimDisk::new(5), Arc::new(TestClock::default()));
+    let options = Options { clock, transaction_bytes: Some(4 << 10), ..options(&disk) };
+    let database = Database::open_or_create(Path::new(DB), options).unwrap();
+    let number = |array: ArrayRef| RecordBatch::try_from_iter([("n", array)]).unwrap();
+    change(&database, |txn| {
+        txn.create_table("t", vec![Column::new("n", ColumnType::Int32)], &[]).unwrap();
+    });
+    change(&database, |txn| {
+        txn.insert("t", &number(Arc::new(Int32Array::from(vec![1, 2])))).unwrap();
+        txn.alter_table("t", widen("n", ColumnType::Int64)).unwrap();
+        txn.insert("t", &number(Arc::new(Int64Array::from_iter_values(3..=2_000)))).unwrap();
+    });
+    let rows: String = (1..=2_000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(now(&database, "t"), format!("n\n{rows}"));
+    assert_eq!(database.verify().unwrap().findings, vec![]);
+}
+
+#[test]
 fn nothing_is_undone_twice_until_the_undo_is_undone() {
     let database = empty();
     change(&database, |txn| {
