@@ -104,6 +104,19 @@ pub struct CommitInfo {
     pub chain_digest: [u8; 32],
 }
 
+impl CommitInfo {
+    /// Who: the author, or the operating system's user where none was given.
+    pub fn who(&self) -> &str {
+        self.author.as_ref().unwrap_or(&self.os_user)
+    }
+
+    /// Why, in one line: the first of the message, or what it was where there is none.
+    pub fn why(&self) -> &str {
+        let message = self.message.as_deref().and_then(|message| message.lines().next());
+        message.unwrap_or(&self.operation)
+    }
+}
+
 /// A committed transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Committed {

@@ -80,6 +80,8 @@ pub(crate) struct Reads {
     pub(crate) rows: ReadSet,
     /// Which table had a name, if one had.
     pub(crate) names: BTreeMap<String, Option<TableId>>,
+    /// Whether it asked which tables there are.
+    pub(crate) all_names: bool,
 }
 
 /// A change of the catalog before the real table numbers are known.
@@ -586,6 +588,17 @@ fn check_reads(state: &State, recent: &RecentWrites, read: Version, reads: &Read
             ));
         }
     }
+    let tables_at =
+        |version| -> Vec<TableId> { catalog.tables_at(version).into_iter().map(|table| table.id).collect() };
+    if reads.all_names && tables_at(read) != tables_at(state.applied()) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "tables were made or dropped since version {read}, whose tables this serializable transaction listed; begin \
+                 again"
+            ),
+        ));
+    }
     recent.check_reads(read, &reads.rows).map_err(|(table, refusal)| match refusal {
         Refusal::Conflict(version) => {
             let name = catalog.table(table).map_or("", |table| &table.name);
@@ -610,7 +623,12 @@ fn too_old(read: Version, horizon: Version) -> Error {
     )
 }
 
-fn commit_time(given: Option<CommitTime>, last: CommitTime, now: CommitTime) -> Result<CommitTime> {
+/// The time of a commit that is made now.
+pub(crate) fn commit_time(
+    given: Option<CommitTime>,
+    last: CommitTime,
+    now: CommitTime,
+) -> Result<CommitTime> {
     let Some(time) = given else {
         return Ok(if planted(Bug::ClockTrusted) { now } else { last.after(now) });
     };

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, damaged};
 use crate::layout::TEMPORARY_SUFFIX;
+use crate::text::hex;
 use asof_wal::planted::{Bug, planted};
 use asof_wal::{Disk, DiskFile, OpenMode};
 use std::ops::RangeInclusive;
@@ -175,11 +176,6 @@ pub fn temporary_path(path: &Path) -> PathBuf {
 /// An operating system's error with the file and what was attempted.
 pub fn io_error(operation: &str, path: &Path, error: std::io::Error) -> Error {
     Error::from(error).at(format!("cannot {operation} {}", path.display()))
-}
-
-/// Bytes as lowercase hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Appends to a file whose first `length` bytes are settled; what lies behind them is left over from a crash and is

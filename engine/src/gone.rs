@@ -8,6 +8,7 @@
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::generation::Generation;
+use crate::past::VersionRange;
 use asof_mvcc::{Table, Version};
 
 /// Versions of one table that are gone.
@@ -78,6 +79,11 @@ pub(crate) fn of<'a>(generation: &'a Generation, table: &Table) -> Option<&'a Go
 /// Whether a table can be read at a version at which it exists.
 pub(crate) fn is_readable(generation: &Generation, table: &Table, version: Version) -> bool {
     of(generation, table).is_none_or(|gone| gone.range_of(version.0).is_none())
+}
+
+/// Whether a version of a range can be read of a table.
+pub(crate) fn shows_any(generation: &Generation, table: &Table, range: VersionRange) -> bool {
+    of(generation, table).is_none_or(|gone| !gone.hides(range.first.0, range.last.next().0))
 }
 
 /// Refuses a version of a table that is gone.

@@ -8,18 +8,12 @@ use crate::api::*;
 use crate::asof::format_time;
 use crate::compare::{SchemaChange, TableDiff};
 use crate::error::Result;
-use crate::text::{Cells, JsonRows, write_hex};
+use crate::text::{Cells, JsonRows, hex};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
 use asof_mvcc::{Column, ColumnType, CommitTime, TableSchema, Unit, Version};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = Vec::with_capacity(bytes.len() * 2);
-    write_hex(bytes, &mut out);
-    String::from_utf8(out).expect("hex is ASCII")
-}
 
 /// A time, or null for that of version 0, which has none.
 fn time(time: CommitTime) -> Value {

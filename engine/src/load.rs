@@ -172,6 +172,9 @@ impl Loader {
 
     /// Goes on with rows of another schema of a table without key.
     pub(crate) fn set_schema(&mut self, schema: Arc<TableSchema>) -> Result<()> {
+        if self.schema == schema {
+            return Ok(());
+        }
         self.end_files()?;
         self.output = Output::new(self.inner.clone(), self.table.clone(), schema.clone());
         self.schema = schema;

@@ -5,10 +5,11 @@
 
 use crate::api::Filter;
 use crate::error::{Error, Result};
-use crate::scan::within::{WithinQuestion, row_versions_within};
+use crate::gone::Gone;
+use crate::scan::within::{WithinQuestion, passing, row_versions_within};
 use crate::snapshot::{Snapshot, all_columns};
 use crate::store::chunk::{Chunk, Chunks};
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use asof_mvcc::{Column, Table, TableSchema, Version};
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ impl VersionRange {
 pub struct PastTable {
     table: Arc<Table>,
     now: Version,
+    gone: Option<Arc<Gone>>,
 }
 
 /// A column that a table has or had.
@@ -92,7 +94,16 @@ impl PastTable {
         self.table.id
     }
 
-    /// When it was there, ascending.
+    /// The versions at which it was there and that are gone, ascending: what is told of them may be told in parts.
+    pub fn gone(&self) -> Vec<VersionRange> {
+        let gone = self.gone.iter().flat_map(|gone| gone.ranges());
+        let gone =
+            gone.filter_map(|(from, to)| VersionRange::of(Version(*from), Some(Version(*to)), self.now));
+        let ranges = self.ranges();
+        gone.flat_map(|gone| ranges.iter().filter_map(move |range| range.common(gone))).collect()
+    }
+
+    /// When it was there, ascending; versions that are gone included.
     pub fn ranges(&self) -> Vec<VersionRange> {
         let lives = self.table.lives.iter();
         lives.filter_map(|(begin, end)| VersionRange::of(*begin, *end, self.now)).collect()
@@ -151,11 +162,15 @@ impl Snapshot {
     pub fn past_tables(&self, name: Option<&str>) -> Vec<PastTable> {
         let (catalog, now) = (self.catalog().up_to(self.version()), self.version());
         let named = catalog.all().filter(|table| name.is_none_or(|name| table.name == name));
-        let tables = named.map(|table| PastTable { table: table.clone(), now });
+        let tables = named.map(|table| {
+            let gone = self.state().generation.gone(table.id).cloned();
+            PastTable { table: table.clone(), now, gone }
+        });
         tables.filter(|table| !table.ranges().is_empty()).collect()
     }
 
-    /// Row versions of a table that [`Snapshot::past_tables`] gave; each that is wanted is read once.
+    /// Row versions of a table that [`Snapshot::past_tables`] gave, and that a version of the range shows which can be
+    /// read; each is read once.
     pub fn past_rows(
         &self,
         table: &PastTable,
@@ -172,13 +187,15 @@ impl Snapshot {
         }
         let asked = WithinQuestion { range: (range.first, range.last), columns: &columns, filter, ordered };
         let chunks = row_versions_within(self.state(), &table.table, asked)?;
-        Ok(PastScan { chunks, range, last_key: None, ordered, _snapshot: self.clone() })
+        let gone = table.gone.clone();
+        Ok(PastScan { chunks, range, gone, last_key: None, ordered, _snapshot: self.clone() })
     }
 }
 
 struct PastScan {
     chunks: Chunks,
     range: VersionRange,
+    gone: Option<Arc<Gone>>,
     last_key: Option<Vec<u8>>,
     ordered: bool,
     /// Keeps the files.
@@ -186,7 +203,18 @@ struct PastScan {
 }
 
 impl PastScan {
+    /// Without what only versions of the range show that are gone: others may show it.
+    fn shown(&self, chunk: Chunk) -> Result<Chunk> {
+        let Some(gone) = &self.gone else { return Ok(chunk) };
+        let (first, after) = (self.range.first.0, self.range.last.next().0);
+        let lives = chunk.begins.iter().zip(&chunk.ends);
+        let shown = lives.map(|(begin, end)| Some(!gone.hides(begin.0.max(first), end.0.min(after))));
+        let shown: BooleanArray = shown.collect();
+        passing(chunk, &shown)
+    }
+
     fn rows(&mut self, chunk: Chunk) -> Result<PastRows> {
+        let chunk = self.shown(chunk)?;
         let lives = chunk.begins.iter().zip(&chunk.ends);
         let ranges = lives.map(|(begin, end)| {
             let alive = VersionRange::of(*begin, Some(*end), self.range.last);
@@ -216,7 +244,10 @@ impl Iterator for PastScan {
         loop {
             match self.chunks.next()? {
                 Ok(chunk) if chunk.rows.num_rows() == 0 => {}
-                chunk => return Some(chunk.and_then(|chunk| self.rows(chunk))),
+                chunk => match chunk.and_then(|chunk| self.rows(chunk)) {
+                    Ok(rows) if rows.ranges.is_empty() => {}
+                    rows => return Some(rows),
+                },
             }
         }
     }
@@ -243,7 +274,7 @@ mod tests {
         table.drop_at(Version(8));
         table.lives.push((Version(10), None));
         table.set_schema(schema(&[(1, "id"), (3, "a")]), Version(12));
-        let table = PastTable { table: Arc::new(table), now: Version(20) };
+        let table = PastTable { table: Arc::new(table), now: Version(20), gone: None };
         assert_eq!(table.ranges(), [range(3, 7), range(10, 20)]);
         let schemas: Vec<VersionRange> = table.schemas().into_iter().map(|(range, _)| range).collect();
         assert_eq!(schemas, [range(3, 4), range(5, 7), range(10, 11), range(12, 20)]);
@@ -264,9 +295,20 @@ mod tests {
     }
 
     #[test]
+    fn versions_that_are_gone_are_told_as_far_as_the_table_was_there() {
+        let mut table = Table::new(1, "t".to_string(), schema(&[(1, "id")]), Version(3));
+        table.drop_at(Version(8));
+        table.lives.push((Version(10), None));
+        let gone = Gone::new(vec![(3, 5), (7, 12)]).map(Arc::new);
+        let table = PastTable { table: Arc::new(table), now: Version(20), gone };
+        assert_eq!(table.gone(), [range(3, 4), range(7, 7), range(10, 11)]);
+        assert_eq!(table.ranges(), [range(3, 7), range(10, 20)]);
+    }
+
+    #[test]
     fn a_table_dropped_by_the_commit_that_made_it_never_was() {
         let mut table = Table::new(1, "t".to_string(), schema(&[(1, "id")]), Version(3));
         table.drop_at(Version(3));
-        assert_eq!(PastTable { table: Arc::new(table), now: Version(9) }.ranges(), []);
+        assert_eq!(PastTable { table: Arc::new(table), now: Version(9), gone: None }.ranges(), []);
     }
 }

@@ -113,11 +113,6 @@ impl Samples {
         self.most
     }
 
-    /// Whether rows that go are wanted still.
-    pub(crate) fn wants_deleted(&self) -> bool {
-        self.counts[2] < self.most
-    }
-
     /// Whether more of a kind are wanted; counts it then.
     fn wants(&mut self, kind: usize) -> bool {
         self.counts[kind] += 1;

@@ -8,6 +8,7 @@ use crate::api::RowVersion;
 use crate::compact::keep::Seen;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::gone;
 use crate::past::VersionRange;
 use crate::scan::Life;
 use crate::snapshot::{all_columns, key_of, unknown_table, versions_of_key};
@@ -85,46 +86,12 @@ fn one_key(table: &str, schema: &TableSchema, key: &RecordBatch) -> Result<Vec<u
 }
 
 impl Database {
-    /// Every version of one row that a version which is not gone shows ([`Database::gone`]), oldest first. `key` is a batch of one row with the table's key columns.
+    /// Every version of one row that a version which is not gone shows ([`Database::gone`]), oldest first. `key` is a batch
+    /// of one row with the key columns that the table has, or had when it was dropped.
     pub fn history(&self, table: &str, key: &RecordBatch) -> Result<Vec<RowVersion>> {
         let latest = self.refresh()?;
         let state = self.inner.state();
-        let catalog = state.catalog().up_to(latest);
-        let newest = catalog.incarnations(table).last();
-        let newest = newest.ok_or_else(|| unknown_table(&catalog, latest, table))?.id;
-        let mut versions = Vec::new();
-        for entry in catalog.incarnations(table) {
-            let wanted = match one_key(table, entry.newest_schema(), key) {
-                Ok(wanted) => wanted,
-                Err(error) if entry.id == newest => return Err(error),
-                // It had another key: its rows are others.
-                Err(_) => continue,
-            };
-            // Every column the table ever had, so that each version shows the row under its own schema.
-            let columns = all_columns(entry);
-            for Lived { begin, end, row } in lived(&state, entry, &columns, &wanted, latest)? {
-                let alive = VersionRange::of(begin, Some(end), latest);
-                for (from, to) in &entry.lives {
-                    let range = VersionRange::of(*from, *to, latest);
-                    let both = alive.and_then(|alive| range.and_then(|range| alive.common(range)));
-                    let Some(VersionRange { first: begin, last }) = both else { continue };
-                    let under =
-                        |schema: &TableSchema| adapt(&row, &columns, &schema.columns, &schema.to_arrow());
-                    let (schema, last_schema) = (entry.schema_at(begin), entry.schema_at(last));
-                    versions.push(RowVersion {
-                        table: entry.id,
-                        begin,
-                        end: (last < latest).then(|| last.next()),
-                        schema: schema.clone(),
-                        row: under(schema)?,
-                        last_schema: last_schema.clone(),
-                        last_row: under(last_schema)?,
-                    });
-                }
-            }
-        }
-        versions.sort_by_key(|version| version.begin);
-        Ok(versions)
+        row_versions_by_name(&state, table, key, latest)
     }
 
     /// Which commit gave each column of a row the value it has at a version: the last that changed it, or that added
@@ -133,12 +100,14 @@ impl Database {
         let state = self.inner.state_with(at)?;
         let catalog = state.catalog().up_to(at);
         let entry = catalog.find(table, at).ok_or_else(|| unknown_table(&catalog, at, table))?;
+        gone::check_readable(&state.generation, entry, at)?;
         let schema = entry.schema_at(at).clone();
-        let key = one_key(table, &schema, key)?;
+        let wanted = one_key(table, &schema, key)?;
         let own = all_columns(entry);
-        let versions = lived(&state, entry, &own, &key, at)?;
+        let versions = lived(&state, entry, &own, &wanted, at)?;
         let Some(current) = versions.iter().position(|lived| lived.begin <= at && at < lived.end) else {
-            let gone = versions.iter().map(|lived| lived.end).filter(|end| *end <= at).max();
+            let before = row_versions_by_name(&state, table, key, at)?;
+            let gone = before.iter().filter_map(|version| version.end).max();
             return Ok(gone.map_or(Blamed::Never, Blamed::Gone));
         };
         let columns = schema.columns.iter().map(|column| {
@@ -162,6 +131,54 @@ impl Database {
         let row = adapt(&versions[current].row, &own, &schema.columns, &schema.to_arrow())?;
         Ok(Blamed::Row(Blame { schema, row, columns }))
     }
+}
+
+/// The versions of a row in all tables of a name that a version up to one shows, oldest first.
+fn row_versions_by_name(
+    state: &State,
+    table: &str,
+    key: &RecordBatch,
+    up_to: Version,
+) -> Result<Vec<RowVersion>> {
+    let catalog = state.catalog().up_to(up_to);
+    // The highest number is not always that of the newest: a table that was dropped may be back.
+    let newest = catalog.find_last(table, up_to);
+    let newest = newest.ok_or_else(|| unknown_table(&catalog, up_to, table))?.id;
+    let mut versions = Vec::new();
+    for entry in catalog.incarnations(table) {
+        let wanted = match one_key(table, entry.newest_schema(), key) {
+            Ok(wanted) => wanted,
+            Err(error) if entry.id == newest => return Err(error),
+            // It had another key: its rows are others.
+            Err(_) => continue,
+        };
+        // Every column the table ever had, so that each version shows the row under its own schema.
+        let columns = all_columns(entry);
+        for Lived { begin, end, row } in lived(state, entry, &columns, &wanted, up_to)? {
+            let alive = VersionRange::of(begin, Some(end), up_to);
+            for (from, to) in &entry.lives {
+                let range = VersionRange::of(*from, *to, up_to);
+                let both = alive.and_then(|alive| range.and_then(|range| alive.common(range)));
+                let Some(shown) = both.filter(|both| gone::shows_any(&state.generation, entry, *both)) else {
+                    continue;
+                };
+                let VersionRange { first: begin, last } = shown;
+                let under = |schema: &TableSchema| adapt(&row, &columns, &schema.columns, &schema.to_arrow());
+                let (schema, last_schema) = (entry.schema_at(begin), entry.schema_at(last));
+                versions.push(RowVersion {
+                    table: entry.id,
+                    begin,
+                    end: (last < up_to).then(|| last.next()),
+                    schema: schema.clone(),
+                    row: under(schema)?,
+                    last_schema: last_schema.clone(),
+                    last_row: under(last_schema)?,
+                });
+            }
+        }
+    }
+    versions.sort_by_key(|version| version.begin);
+    Ok(versions)
 }
 
 /// The version that gave a table a column which it has at a version.

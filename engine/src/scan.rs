@@ -308,6 +308,26 @@ pub fn row_versions(state: &State, table: &Table, columns: &[Column], life: Life
     Ok(merged(runs, memory, &wanted, Detail { keys: true, lives: true }, threads))
 }
 
+/// Without row groups in which no row passes a filter, by their statistics.
+fn pruned(
+    mut runs: Vec<Vec<GroupTask>>,
+    filter: Option<&Filter>,
+    columns: &[Column],
+) -> Result<Vec<Vec<GroupTask>>> {
+    let Some(filter) = filter else { return Ok(runs) };
+    for run in &mut runs {
+        let mut kept = Vec::with_capacity(run.len());
+        for task in run.drain(..) {
+            if filter.may_pass(&task.file, task.group, columns)? {
+                kept.push(task);
+            }
+        }
+        *run = kept;
+    }
+    runs.retain(|run| !run.is_empty());
+    Ok(runs)
+}
+
 /// The keys of a table's rows at a version, in order, at least those that are not below `first`.
 pub fn keys_from(state: &State, table: &Table, version: Version, first: &[u8]) -> Result<Chunks> {
     let (wanted, life) = (wanted(table, &[]), Life::VisibleAt(version));
@@ -338,10 +358,15 @@ pub fn unordered_row_versions(
         None => Vec::new(),
     };
     let threads = state.generation.open_files().threads;
+    Ok(unordered(runs, memory, wanted, threads))
+}
+
+/// Row versions with their lives and without their keys, as they lie.
+fn unordered(runs: Vec<Vec<GroupTask>>, memory: Vec<Chunk>, wanted: Wanted, threads: usize) -> Chunks {
     let detail = Detail { keys: false, lives: true };
     let read = move |task: GroupTask| task.chunks(wanted.clone(), detail).collect::<Result<Vec<Chunk>>>();
     let groups = pool::ahead(threads, runs.into_iter().flatten(), read);
-    Ok(Box::new(groups.flat_map(flatten).chain(memory.into_iter().map(Ok))))
+    Box::new(groups.flat_map(flatten).chain(memory.into_iter().map(Ok)))
 }
 
 /// What a job gave, item by item.
@@ -502,19 +527,8 @@ impl Prepared {
         let (question, all) = Question::new(table, schema, options)?;
         let life = Life::VisibleAt(version);
         let memtable = memtable_for(state, table, life);
-        let mut runs = runs_of(state, table, memtable.as_deref(), life, true)?;
-        if let Some(filter) = &question.filter {
-            for run in &mut runs {
-                let mut kept = Vec::with_capacity(run.len());
-                for task in run.drain(..) {
-                    if filter.may_pass(&task.file, task.group, &question.columns)? {
-                        kept.push(task);
-                    }
-                }
-                *run = kept;
-            }
-            runs.retain(|run| !run.is_empty());
-        }
+        let runs = runs_of(state, table, memtable.as_deref(), life, true)?;
+        let runs = pruned(runs, question.filter.as_ref(), &question.columns)?;
         Ok(Prepared { question, runs, memtable, all })
     }
 }

@@ -155,6 +155,14 @@ impl Snapshot {
         Ok(self.find(table)?.schema_at(self.version).clone())
     }
 
+    /// The last schema of the table of a name, which may have been dropped before.
+    pub fn last_schema(&self, table: &str) -> Result<Arc<TableSchema>> {
+        let catalog = self.catalog().up_to(self.version);
+        let found = catalog.find_last(table, self.version);
+        let found = found.ok_or_else(|| unknown_table(&catalog, self.version, table))?;
+        Ok(found.schema_at(self.version).clone())
+    }
+
     /// One table. An unknown one is [`crate::ErrorKind::NotFound`] with the nearest names.
     pub fn table(&self, table: &str) -> Result<TableInfo> {
         let table = self.find(table)?;

@@ -12,6 +12,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+pub use cells::hex;
 pub(crate) use cells::{Cells, write_hex};
 pub(crate) use civil::{civil_of_days, days_of_civil, write_timestamp};
 pub(crate) use parse::show;

@@ -6,7 +6,9 @@ mod restore;
 use crate::adapt::{adapt, conform};
 use crate::api::{Alteration, CommitOptions, Committed, Counts, Isolation, ScanOptions, TransactionOptions};
 use crate::codec::records::encode_rows;
-use crate::commit::{PROVISIONAL, Prepared, PreparedCatalogChange, PreparedTable, Reads, commit};
+use crate::commit::{
+    PROVISIONAL, Prepared, PreparedCatalogChange, PreparedTable, Reads, commit, commit_time,
+};
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_range::key_range;
@@ -20,7 +22,8 @@ use crate::store::encode::array_bytes;
 use crate::text::format_key;
 use arrow::array::{Array, RecordBatch};
 use asof_mvcc::{
-    Catalog, Column, Expect, Keys, Put, Table, TableId, TableSchema, TableWrites, Version, WriteError,
+    Catalog, Column, CommitTime, Expect, Keys, Put, Table, TableId, TableSchema, TableWrites, Version,
+    WriteError,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -653,6 +656,12 @@ impl Transaction {
         Ok(by_name)
     }
 
+    /// Refuses a commit time that a commit which is made now could not have.
+    pub fn check_commit_time(&self, time: CommitTime) -> Result<()> {
+        let state = self.database.inner.state();
+        commit_time(Some(time), state.time(state.applied())?, self.database.inner.now()).map(drop)
+    }
+
     /// Makes the changes durable as the next version. On return they are on disk.
     pub fn commit(mut self, options: CommitOptions) -> Result<Committed> {
         let mut catalog: Vec<PreparedCatalogChange> = self
@@ -747,11 +756,13 @@ impl Transaction {
 /// About the bytes that a key takes in a map of what is done to it, beside its own.
 const KEY_WRITE_BYTES: usize = 64;
 
-/// Moves rows without key to a load.
+/// Moves rows without key to a load, each under the schema it was written under.
 fn append(loader: &mut Loader, digest: &mut blake3::Hasher, writes: &mut TableWrites) -> Result<()> {
     writes.appended.clear();
-    for (_, rows) in std::mem::take(&mut writes.batches) {
+    for (schema, rows) in std::mem::take(&mut writes.batches) {
         digest.update(&encode_rows(&rows));
+        // The table may have been altered since.
+        loader.set_schema(schema)?;
         loader.push(&rows)?;
     }
     Ok(())

@@ -499,7 +499,9 @@ impl Session {
         let mut attempt = 1;
         loop {
             self.database.refresh()?;
-            let mut transaction = self.database.begin()?;
+            // All that was read holds when it is committed.
+            let isolation = Isolation::Serializable;
+            let mut transaction = self.database.begin_with(TransactionOptions { isolation })?;
             work(&mut transaction)?;
             let options = self.commit_options(operation, statement.comment.clone(), &statement.text);
             match transaction.commit(options) {

@@ -2,6 +2,7 @@
 //!
 //! Where a command begins with DB, it may be left out if `$ASOF_DB` is set: see [`crate::database_argument`].
 
+use asof_engine::CommitOptions;
 use asof_engine::options::MEMORY_BYTES_MIN;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
@@ -96,7 +97,7 @@ pub enum Command {
     /// Tables at one version as a directory of files, with a manifest and digests
     Export(crate::cmd::export::ExportArgs),
     /// One row as it was
-    Get(GetArgs),
+    Get(RowArgs),
     /// What an expression names
     Resolve(ResolveArgs),
     /// The tables there are
@@ -110,7 +111,7 @@ pub enum Command {
     /// Every version of a row, or of a table
     History(HistoryArgs),
     /// For each column of a row, the commit that last set it
-    Blame(crate::cmd::blame::BlameArgs),
+    Blame(RowArgs),
     /// In which versions a condition held for some row of a table
     Find(crate::cmd::find::FindArgs),
     /// Every table, row, column and version in which a value occurs
@@ -163,9 +164,9 @@ pub enum Command {
     Completions(CompletionsArgs),
 }
 
-/// What is said about a commit that changes a schema.
+/// What is said about commits.
 #[derive(Clone, Debug, Default, Args)]
-pub struct CommitArgs {
+pub struct Said {
     /// Why
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub message: Option<String>,
@@ -175,6 +176,26 @@ pub struct CommitArgs {
     /// A free key and value, kept with the commit; may be repeated
     #[arg(long, value_name = "K=V", value_parser = parse_pair)]
     pub meta: Vec<(String, String)>,
+}
+
+impl Said {
+    /// A commit of which that is said.
+    pub fn options(&self) -> CommitOptions {
+        CommitOptions {
+            message: self.message.clone(),
+            author: self.author.clone(),
+            meta: self.meta.iter().cloned().collect(),
+            ..CommitOptions::default()
+        }
+    }
+}
+
+/// A commit that is to be made, or to be tried.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CommitArgs {
+    /// What is said about it.
+    #[command(flatten)]
+    pub said: Said,
     /// Check, and tell what would be done, but do not do it
     #[arg(long)]
     pub dry_run: bool,
@@ -327,20 +348,14 @@ pub struct SqlArgs {
     /// Tell how long each statement took
     #[arg(long)]
     pub timing: bool,
-    /// Why, of commits whose statement does not end with COMMENT '..'
-    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub message: Option<String>,
-    /// Who
-    #[arg(long, value_name = "NAME")]
-    pub author: Option<String>,
-    /// A free key and value, kept with commits; may be repeated
-    #[arg(long, value_name = "K=V", value_parser = parse_pair)]
-    pub meta: Vec<(String, String)>,
+    /// What is said about commits whose statement does not end with COMMENT '..'.
+    #[command(flatten)]
+    pub said: Said,
 }
 
-/// `get`
+/// `get`, `blame`
 #[derive(Debug, Args)]
-pub struct GetArgs {
+pub struct RowArgs {
     /// Directory of the database
     #[arg(value_name = "DB")]
     pub database: PathBuf,
@@ -349,7 +364,7 @@ pub struct GetArgs {
     /// The key's value; several with commas, or as a JSON array
     #[arg(allow_hyphen_values = true)]
     pub key: String,
-    /// The version or time to show; the newest without it
+    /// The version or time at which the row is looked at; the newest without it
     #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     pub as_of: Option<String>,
 }
@@ -401,7 +416,7 @@ pub struct ShowArgs {
 }
 
 /// `log`
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct LogArgs {
     /// Directory of the database
     #[arg(value_name = "DB")]

@@ -4,14 +4,13 @@
 //! Row groups that can have none, by the begins and ends they hold or by the statistics of the columns that a filter
 //! reads, are not read.
 
-use super::{Life, flatten, memory_chunks, memtable_for, merged, runs_of, wanted};
+use super::{Life, memory_chunks, memtable_for, merged, pruned, runs_of, unordered, wanted};
 use crate::api::Filter;
 use crate::compact::keep::Seen;
 use crate::error::Result;
-use crate::pool;
 use crate::state::State;
 use crate::store::chunk::{Chunk, Chunks};
-use crate::store::group_scan::{Detail, GroupTask};
+use crate::store::group_scan::Detail;
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use asof_mvcc::{Column, Keys, Table, Version};
@@ -40,33 +39,16 @@ pub(crate) fn row_versions_within(
     }
     let (wanted, life) = (wanted(table, columns), Life::Within { first, last });
     let memtable = memtable_for(state, table, life);
-    let mut runs = runs_of(state, table, memtable.as_deref(), life, true)?;
-    if let Some(filter) = &filter {
-        for run in &mut runs {
-            let mut kept = Vec::with_capacity(run.len());
-            for task in run.drain(..) {
-                if filter.may_pass(&task.file, task.group, columns)? {
-                    kept.push(task);
-                }
-            }
-            *run = kept;
-        }
-        runs.retain(|run| !run.is_empty());
-    }
+    let runs = runs_of(state, table, memtable.as_deref(), life, true)?;
+    let runs = pruned(runs, filter.as_ref(), columns)?;
     let memory = match &memtable {
         Some(memtable) => memory_chunks(memtable, table, &wanted, life)?,
         None => Vec::new(),
     };
     let threads = state.generation.open_files().threads;
-    let detail = Detail { keys: ordered, lives: true };
-    let chunks: Chunks = match ordered {
-        true => merged(runs, memory, &wanted, detail, threads),
-        false => {
-            let read =
-                move |task: GroupTask| task.chunks(wanted.clone(), detail).collect::<Result<Vec<Chunk>>>();
-            let groups = pool::ahead(threads, runs.into_iter().flatten(), read);
-            Box::new(groups.flat_map(flatten).chain(memory.into_iter().map(Ok)))
-        }
+    let chunks = match ordered {
+        true => merged(runs, memory, &wanted, Detail { keys: true, lives: true }, threads),
+        false => unordered(runs, memory, wanted, threads),
     };
     let chunks: Chunks = match Seen::of(&state.generation, table) {
         None => chunks,
@@ -88,7 +70,7 @@ pub(crate) fn row_versions_within(
 }
 
 /// The rows of a chunk that pass.
-fn passing(chunk: Chunk, passes: &BooleanArray) -> Result<Chunk> {
+pub(crate) fn passing(chunk: Chunk, passes: &BooleanArray) -> Result<Chunk> {
     if passes.true_count() == chunk.len() {
         return Ok(chunk);
     }

@@ -8,10 +8,11 @@ pub(crate) mod tests;
 
 use crate::codec::{decompress, take_varint};
 use crate::error::{Error, ErrorKind, Result, damaged};
-use crate::files::{hex, io_error, open_named, read_file, read_named, read_settled, unframe};
+use crate::files::{io_error, open_named, read_file, read_named, read_settled, unframe};
 use crate::layout::Layout;
 use crate::manifest::EndsFileRecord;
 use crate::store::index_block::block_crc;
+use crate::text::hex;
 use asof_mvcc::{FileId, TableId, Version};
 use asof_wal::{Disk, DiskFile};
 use block::{BLOCK_ROWS, Block};

@@ -377,6 +377,13 @@ pub(crate) fn write_json_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Bytes as lowercase hex.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    write_hex(bytes, &mut out);
+    String::from_utf8(out).expect("hex is ASCII")
+}
+
 /// Writes bytes as lowercase hex.
 pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";

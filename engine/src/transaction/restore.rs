@@ -1,8 +1,9 @@
 //! Changes that bring back what was: tables, schemas and rows of a version, or all that a dropped table had.
 //!
 //! Invariants. Only what differs is changed: a row that is as it was is not written. A table that was dropped comes back
-//! under its own number with the rows it had, which costs nothing, and is then changed to what it was. Memory is that of
-//! any transaction; of tables without a key, digests of the rows that go are held as well.
+//! under its own number with the rows it had, which costs nothing, and is then changed to what it was. Nothing is brought
+//! back from a version that is gone. Memory is that of any transaction; of tables without a key, a digest of each different
+//! row that was or is, and is not both, is held as well.
 
 mod groups;
 mod shape;
@@ -15,11 +16,12 @@ use crate::copies::touched_row_versions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gone::check_readable;
 use crate::restore::{RowCondition, Samples, TableRestored};
-use crate::scan::{Life, row_versions};
+use crate::scan::Life;
 use crate::snapshot::{Snapshot, unknown_table};
+use crate::store::chunk::Chunks;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use asof_mvcc::{Put, Table, TableId, TableSchema, Version};
+use asof_mvcc::{Column, Put, Table, TableId, TableSchema, Version};
 use groups::{Block, Blocks, Pick, between, sided, was_or_is};
 use shape::{Shape, describe, have_one_definition, renumbered};
 use std::collections::HashMap;
@@ -29,8 +31,13 @@ use std::sync::Arc;
 const WAS: usize = 0;
 const IS: usize = 1;
 
-/// What a row is brought back by.
+/// Rows of a table as they were at a version, that come back.
 struct Rows<'a> {
+    /// The table that had them, and the one that gets them: the same one as a rule.
+    then: &'a Table,
+    table: &'a Table,
+    shape: &'a Shape,
+    version: Version,
     /// Which; all where there is no condition.
     condition: Option<&'a RowCondition<'a>>,
     /// Ids of columns that keep the values they have: there were none.
@@ -49,14 +56,18 @@ impl Transaction {
     ) -> Result<Vec<TableRestored>> {
         let old = self.readable(version)?;
         let mut names: Vec<String> = match tables.is_empty() {
-            true => old.table_names()?.into_iter().chain(self.table_names()).collect(),
-            false => tables.to_vec(),
+            true => {
+                old.check_all_tables()?;
+                self.note(|reads| reads.all_names = true);
+                old.table_names()?.into_iter().chain(self.table_names()).collect()
+            }
+            false => {
+                tables.iter().try_for_each(|name| old.schema(name).map(drop))?;
+                tables.to_vec()
+            }
         };
         names.sort();
         names.dedup();
-        if !tables.is_empty() {
-            names.iter().try_for_each(|name| old.schema(name).map(drop))?;
-        }
         let mut restored = Vec::new();
         for name in names {
             restored.extend(self.restore_table(&old, &name, samples)?);
@@ -86,8 +97,8 @@ impl Transaction {
         let added = schema.columns.iter().filter(|column| old_schema.column(column.id).is_none());
         let kept = added.map(|column| column.id).collect();
         let shape = Shape::of(&now, schema.clone());
-        let rows = Rows { condition: Some(condition), kept };
-        let samples = self.put_back((&now, &now), &shape, version, rows, Samples::new(samples))?;
+        let rows = Rows { condition: Some(condition), kept, ..Rows::all(&now, &now, &shape, version) };
+        let samples = self.put_back(rows, Samples::new(samples))?;
         Ok(self.told(table, self.schema_changes.len(), samples))
     }
 
@@ -100,8 +111,14 @@ impl Transaction {
             ));
         }
         let read = self.read_version();
-        let dropped = self.base.find_last(table, read).cloned();
-        let dropped = dropped.and_then(|entry| Some((entry.dropped_before(read)?.previous()?, entry)));
+        let by_this = self.dropped.iter().find(|(_, name)| name == table);
+        let dropped = match by_this.and_then(|(id, _)| self.base.table(*id)) {
+            Some(entry) => Some((read, entry.clone())),
+            None => {
+                let entry = self.base.find_last(table, read).cloned();
+                entry.and_then(|entry| Some((entry.dropped_before(read)?.previous()?, entry)))
+            }
+        };
         let (last, entry) = dropped.ok_or_else(|| unknown_table(&self.base, read, table))?;
         let before = self.schema_changes.len();
         let old = self.readable(last)?;
@@ -121,6 +138,17 @@ impl Transaction {
             )),
             false => Ok(snapshot),
         }
+    }
+
+    /// Row versions of a table in order of key, then begin. A version that is asked about and is gone is refused: what it
+    /// showed may be there in parts.
+    fn row_versions(&self, table: &Table, columns: &[Column], life: Life) -> Result<Chunks> {
+        let state = self.snapshot.state();
+        let asked = [life.touched().map(|(after, _)| after), Some(life.newest())];
+        for version in asked.into_iter().flatten().filter(|version| table.exists_at(*version)) {
+            check_readable(&state.generation, table, version)?;
+        }
+        touched_row_versions(state, table, columns, life)
     }
 
     /// The table of a name at a version.
@@ -157,9 +185,12 @@ impl Transaction {
     fn restore_table(&mut self, old: &Snapshot, name: &str, samples: usize) -> Result<Option<TableRestored>> {
         let version = old.version();
         let then = self.base.find(name, version).cloned();
-        let now = self.catalog.find(name, self.working()).cloned();
+        let now = self.table(name).ok().cloned();
         if let Some(now) = &now {
             self.check_untouched(now)?;
+        }
+        if let Some(then) = &then {
+            check_readable(&self.snapshot.state().generation, then, version)?;
         }
         let before = self.schema_changes.len();
         let Some(then) = then else {
@@ -171,12 +202,12 @@ impl Transaction {
         // A table of which the last version is gone has not all rows that it had: it is made again of what can be read.
         let can_stay = stays || self.check_revivable(&then).is_ok();
         let Some(shape) = Shape::back(&then, schema).filter(|_| can_stay) else {
-            let rows = Rows { condition: None, kept: Vec::new() };
             if let Some(now) = now.filter(|now| have_one_definition(now.newest_schema(), schema)) {
                 // It was made again before.
                 let ids: Vec<u32> = schema.columns.iter().map(|column| column.id).collect();
                 let shape = Shape::reading(&then, now.newest_schema().clone(), &ids);
-                let samples = self.put_back((&then, &now), &shape, version, rows, Samples::new(samples))?;
+                let rows = Rows::all(&then, &now, &shape, version);
+                let samples = self.put_back(rows, Samples::new(samples))?;
                 return Ok(self.told(name, before, samples));
             }
             if self.has_table(name) {
@@ -194,8 +225,7 @@ impl Transaction {
         }
         self.put_schema(then.id, shape.schema.clone());
         let changed = Samples::new(if stays { samples } else { 0 });
-        let rows = Rows { condition: None, kept: Vec::new() };
-        let changed = self.put_back((&then, &then), &shape, version, rows, changed)?;
+        let changed = self.put_back(Rows::all(&then, &then, &shape, version), changed)?;
         // Of a table that comes back all rows do.
         let samples = if stays { changed } else { samples_of(old, name, Samples::new(samples))? };
         Ok(self.told(name, before, samples))
@@ -209,10 +239,24 @@ impl Transaction {
 
     /// A dropped table is there again, with the rows it had.
     fn revive(&mut self, table: &Table) -> Result<()> {
-        self.check_revivable(table)?;
-        let working = self.working();
-        self.table_mut(table.id).revive_at(working);
-        self.revived.push((table.id, table.name.clone()));
+        let id = table.id;
+        match self.dropped.iter().position(|(dropped, _)| *dropped == id) {
+            Some(place) => {
+                // This transaction dropped it: it is as it was, there.
+                self.dropped.remove(place);
+                self.writes.remove(&id);
+                self.spilled.remove(&id);
+                let base = self.base.table(id).expect("it was there before");
+                Arc::make_mut(&mut self.catalog).put(Table::clone(base));
+                self.note(|reads| reads.rows.whole(id));
+            }
+            None => {
+                self.check_revivable(table)?;
+                let working = self.working();
+                self.table_mut(id).revive_at(working);
+                self.revived.push((id, table.name.clone()));
+            }
+        }
         self.schema_changes.push((table.name.clone(), "undrop table".to_string()));
         Ok(())
     }
@@ -241,122 +285,91 @@ impl Transaction {
         Arc::make_mut(&mut self.catalog).put(made);
         self.writes.insert(id, Box::default());
         self.schema_changes.push((name.clone(), "create table".to_string()));
-        let state = self.snapshot.state().clone();
-        for chunk in row_versions(&state, then, &shape.read, Life::VisibleAt(version))? {
+        for chunk in self.row_versions(then, &shape.read, Life::VisibleAt(version))? {
             let rows = shape.rows(&chunk?.rows)?;
             self.put_conformed(id, &name, schema.clone(), rows, Put::Upsert)?;
         }
         Ok(())
     }
 
-    /// Makes rows of a table what they were at a version, then in a table that may be another one.
-    fn put_back(
-        &mut self,
-        tables: (&Table, &Table),
-        shape: &Shape,
-        version: Version,
-        rows: Rows<'_>,
-        samples: Samples,
-    ) -> Result<Samples> {
-        match shape.schema.has_key() {
-            true => self.put_back_keyed(tables, shape, version, rows, samples),
-            false => self.put_back_unkeyed(tables, shape, version, rows, samples),
+    /// Makes rows what they were.
+    fn put_back(&mut self, rows: Rows<'_>, samples: Samples) -> Result<Samples> {
+        match rows.shape.schema.has_key() {
+            true => self.put_back_keyed(rows, samples),
+            false => self.put_back_unkeyed(rows, samples),
         }
     }
 
-    /// Rows of a table as they were at a version and as they are, under the schema that comes back; those that are one row
-    /// version at both may be missing.
-    fn was_and_is(&self, (then, table): (&Table, &Table), shape: &Shape, version: Version) -> Result<Blocks> {
-        let (state, now) = (self.snapshot.state(), self.read_version());
+    /// Rows as they were and as they are, under the schema that comes back; those that are one row version at both may be
+    /// missing.
+    fn was_and_is(&self, rows: &Rows<'_>) -> Result<Blocks> {
+        let Rows { then, table, shape, version, .. } = *rows;
+        let now = self.read_version();
         if then.id == table.id && shape.keeps_ids() {
-            let chunks = touched_row_versions(state, table, &shape.read, between(version, now))?;
+            let chunks = self.row_versions(table, &shape.read, between(version, now))?;
             return Ok(Blocks::of(vec![sided(chunks, was_or_is((version, WAS), (now, IS)))]));
         }
-        let was = row_versions(state, then, &shape.read, Life::VisibleAt(version))?;
-        let is = row_versions(state, table, &shape.schema.columns, Life::VisibleAt(now))?;
+        let was = self.row_versions(then, &shape.read, Life::VisibleAt(version))?;
+        let is = self.row_versions(table, &shape.schema.columns, Life::VisibleAt(now))?;
         let was = shape.clone().narrowed(was);
         Ok(Blocks::of(vec![sided(was, Box::new(|_, _| Some(WAS))), sided(is, Box::new(|_, _| Some(IS)))]))
     }
 
-    fn put_back_keyed(
-        &mut self,
-        tables: (&Table, &Table),
-        shape: &Shape,
-        version: Version,
-        rows: Rows<'_>,
-        mut samples: Samples,
-    ) -> Result<Samples> {
-        let (id, name, schema) = (tables.1.id, tables.1.name.clone(), shape.schema.clone());
-        for block in self.was_and_is(tables, shape, version)? {
+    fn put_back_keyed(&mut self, rows: Rows<'_>, mut samples: Samples) -> Result<Samples> {
+        let (id, name, schema) = (rows.table.id, &rows.table.name, &rows.shape.schema);
+        for block in self.was_and_is(&rows)? {
             let block = block?;
-            let Changes { put, gone } = rows.changes(&block, shape)?;
-            let after = rows.after(&block, shape, &put)?;
+            let Changes { put, gone } = rows.changes(&block)?;
+            let after = rows.after(&block, &put)?;
             for (row, (_, is)) in put.iter().enumerate() {
-                samples.add(&schema, is.map(|is| block.row(is)), Some((&after, row)));
+                samples.add(schema, is.map(|is| block.row(is)), Some((&after, row)));
             }
-            gone.iter().for_each(|(_, is)| samples.add(&schema, Some(block.row(*is)), None));
-            self.put_conformed(id, &name, schema.clone(), after, Put::Upsert)?;
-            self.delete_keys(id, gone.iter().map(|(group, _)| block.keys.get(*group)));
+            gone.iter().for_each(|(_, is)| samples.add(schema, Some(block.row(*is)), None));
+            self.put_conformed(id, name, schema.clone(), after, Put::Upsert)?;
+            self.delete_once(id, gone.iter().map(|(group, _)| block.keys.get(*group)));
         }
         Ok(samples)
     }
 
-    /// Deletes rows by keys that this transaction did nothing to.
-    fn delete_keys<'a>(&mut self, id: TableId, keys: impl ExactSizeIterator<Item = &'a [u8]>) {
-        if keys.len() > 0 {
-            let writes = self.writes.entry(id).or_default();
-            keys.for_each(|key| writes.delete(key).expect("each row is deleted once"));
-        }
+    /// Deletes rows that this transaction did nothing to.
+    fn delete_once<'a>(&mut self, id: TableId, keys: impl Iterator<Item = &'a [u8]>) {
+        self.delete_each(id, keys).expect("each row is deleted once");
     }
 
     /// Rows without key have no successors: as many equal ones are there as were, and which of them does not matter.
-    fn put_back_unkeyed(
-        &mut self,
-        tables: (&Table, &Table),
-        shape: &Shape,
-        version: Version,
-        rows: Rows<'_>,
-        mut samples: Samples,
-    ) -> Result<Samples> {
-        let mut gone: HashMap<[u8; 32], Vec<Box<[u8]>>> = HashMap::new();
-        for block in self.was_and_is(tables, shape, version)? {
+    fn put_back_unkeyed(&mut self, rows: Rows<'_>, mut samples: Samples) -> Result<Samples> {
+        let (id, name, schema) = (rows.table.id, &rows.table.name, &rows.shape.schema);
+        // By digest, how many more such rows there are than there were.
+        let mut surplus: HashMap<[u8; 32], i64> = HashMap::new();
+        for block in self.was_and_is(&rows)? {
             let block = block?;
-            let is = rows.side(&block, shape, IS, WAS)?;
-            let rows = block.take(&is.iter().map(|(_, pick)| *pick).collect::<Vec<_>>())?;
-            for ((group, _), digest) in is.iter().zip(row_digests(&rows)?) {
-                gone.entry(digest).or_default().push(block.keys.get(*group).into());
-            }
-        }
-        let (id, schema) = (tables.1.id, shape.schema.clone());
-        for block in self.was_and_is(tables, shape, version)? {
-            let block = block?;
-            let was = rows.side(&block, shape, WAS, IS)?;
-            let was = block.take(&was.iter().map(|(_, pick)| *pick).collect::<Vec<_>>())?;
-            let mut missing = Vec::with_capacity(was.num_rows());
-            for digest in row_digests(&was)? {
-                missing.push(gone.get_mut(&digest).and_then(Vec::pop).is_none());
-            }
-            let put = shape.rows(&filter_record_batch(&was, &BooleanArray::from(missing))?)?;
-            (0..put.num_rows()).for_each(|row| samples.add(&schema, None, Some((&put, row))));
-            self.put_conformed(id, &tables.1.name, schema.clone(), put, Put::Insert)?;
-        }
-        let mut keys: Vec<Box<[u8]>> = gone.into_values().flatten().collect();
-        keys.sort_unstable();
-        self.delete_keys(id, keys.iter().map(|key| &**key));
-        if samples.wants_deleted() && !keys.is_empty() {
-            for block in self.was_and_is(tables, shape, version)? {
-                let block = block?;
-                for (group, picks) in block.groups.iter().enumerate() {
-                    if let Some(is) = picks[IS]
-                        && keys.binary_search_by(|key| (**key).cmp(block.keys.get(group))).is_ok()
-                    {
-                        samples.add(&schema, Some(block.row(is)), None);
-                    }
-                }
-                if !samples.wants_deleted() {
-                    break;
+            for (side, other, count) in [(WAS, IS, -1), (IS, WAS, 1)] {
+                for digest in row_digests(&rows.side(&block, side, other)?.1)? {
+                    *surplus.entry(digest).or_default() += count;
                 }
             }
+        }
+        surplus.retain(|_, more| *more != 0);
+        let mut is_one_of = |digest: &[u8; 32], sign: i64| match surplus.get_mut(digest) {
+            Some(more) if more.signum() == sign => {
+                *more -= sign;
+                true
+            }
+            _ => false,
+        };
+        for block in self.was_and_is(&rows)? {
+            let block = block?;
+            let (_, was) = rows.side(&block, WAS, IS)?;
+            let missing: BooleanArray =
+                row_digests(&was)?.map(|digest| Some(is_one_of(&digest, -1))).collect();
+            let put = rows.shape.rows(&filter_record_batch(&was, &missing)?)?;
+            (0..put.num_rows()).for_each(|row| samples.add(schema, None, Some((&put, row))));
+            self.put_conformed(id, name, schema.clone(), put, Put::Insert)?;
+            let (mut gone, is) = rows.side(&block, IS, WAS)?;
+            let mut digests = row_digests(&is)?;
+            gone.retain(|_| digests.next().is_some_and(|digest| is_one_of(&digest, 1)));
+            gone.iter().for_each(|(_, is)| samples.add(schema, Some(block.row(*is)), None));
+            self.delete_once(id, gone.iter().map(|(group, _)| block.keys.get(*group)));
         }
         Ok(samples)
     }
@@ -370,78 +383,72 @@ struct Changes {
     gone: Vec<(usize, Pick)>,
 }
 
-impl Rows<'_> {
-    fn changes(&self, block: &Block, shape: &Shape) -> Result<Changes> {
-        let pairs = block.groups.iter().filter_map(|group| Some((group[WAS]?, group[IS]?)));
-        let compared = shape.schema.columns.iter().map(|column| !self.kept.contains(&column.id));
-        let compared: Vec<bool> = compared.collect();
-        let mut equal = block.equal_in(&compared, &pairs.collect::<Vec<_>>())?.into_iter();
+impl<'a> Rows<'a> {
+    fn all(then: &'a Table, table: &'a Table, shape: &'a Shape, version: Version) -> Rows<'a> {
+        Rows { then, table, shape, version, condition: None, kept: Vec::new() }
+    }
+
+    fn changes(&self, block: &Block) -> Result<Changes> {
+        let compared = self.shape.schema.columns.iter().map(|column| !self.kept.contains(&column.id));
+        let same = block.same((WAS, IS), &compared.collect::<Vec<_>>())?;
         let (mut put, mut gone) = (Vec::new(), Vec::new());
-        for (index, group) in block.groups.iter().enumerate() {
+        for (index, (group, same)) in block.groups.iter().zip(same).enumerate() {
             match (group[WAS], group[IS]) {
-                (Some(was), Some(is)) => {
-                    if !equal.next().expect("each pair was compared") {
-                        put.push((was, Some(is)));
-                    }
-                }
-                (Some(was), None) => put.push((was, None)),
+                (Some(_), Some(_)) if same == Some(true) => {}
+                (Some(was), is) => put.push((was, is)),
                 (None, Some(is)) => gone.push((index, is)),
                 (None, None) => {}
             }
         }
         if self.condition.is_some() {
             let replaced: Vec<Pick> = put.iter().filter_map(|(_, is)| *is).collect();
-            let was = self.hold(block, shape, &put.iter().map(|(was, _)| *was).collect::<Vec<_>>())?;
-            let mut is = self.hold(block, shape, &replaced)?.into_iter();
+            let was = self.hold(block, &put.iter().map(|(was, _)| *was).collect::<Vec<_>>())?;
+            let mut is = self.hold(block, &replaced)?.into_iter();
             let mut held = was.into_iter();
             put.retain(|(_, replaced)| {
                 let is = replaced.is_some() && is.next().expect("one for each row replaced");
                 held.next().expect("one for each row put") || is
             });
-            let mut held =
-                self.hold(block, shape, &gone.iter().map(|(_, is)| *is).collect::<Vec<_>>())?.into_iter();
+            let mut held = self.hold(block, &gone.iter().map(|(_, is)| *is).collect::<Vec<_>>())?.into_iter();
             gone.retain(|_| held.next().expect("one for each row that goes"));
         }
         Ok(Changes { put, gone })
     }
 
-    /// Rows of one side that have no equal row of the same key on the other.
-    fn side(&self, block: &Block, shape: &Shape, side: usize, other: usize) -> Result<Vec<(usize, Pick)>> {
-        let pairs = block.groups.iter().filter_map(|group| Some((group[side]?, group[other]?)));
-        let mut equal = block.equal(&pairs.collect::<Vec<_>>())?.into_iter();
-        let rows = block.groups.iter().enumerate().filter_map(|(index, group)| {
-            let pick = group[side]?;
-            let stays = group[other].is_some() && equal.next().expect("each pair was compared");
-            (!stays).then_some((index, pick))
-        });
-        let mut rows: Vec<(usize, Pick)> = rows.collect();
-        let mut held =
-            self.hold(block, shape, &rows.iter().map(|(_, pick)| *pick).collect::<Vec<_>>())?.into_iter();
+    /// Rows of one side that have no equal row of the same key on the other, with their groups.
+    fn side(&self, block: &Block, side: usize, other: usize) -> Result<(Vec<(usize, Pick)>, RecordBatch)> {
+        let same = block.same((side, other), &[])?;
+        let groups = block.groups.iter().zip(same).enumerate().filter(|(_, (_, same))| *same != Some(true));
+        let mut rows: Vec<(usize, Pick)> =
+            groups.filter_map(|(index, (group, _))| Some((index, group[side]?))).collect();
+        let picks = |rows: &[(usize, Pick)]| rows.iter().map(|(_, pick)| *pick).collect::<Vec<_>>();
+        let mut held = self.hold(block, &picks(&rows))?.into_iter();
         rows.retain(|_| held.next().expect("one for each row"));
-        Ok(rows)
+        let taken = block.take(&picks(&rows))?;
+        Ok((rows, taken))
     }
 
     /// Which rows the condition holds for.
-    fn hold(&self, block: &Block, shape: &Shape, picks: &[Pick]) -> Result<Vec<bool>> {
+    fn hold(&self, block: &Block, picks: &[Pick]) -> Result<Vec<bool>> {
         let Some(condition) = self.condition.filter(|_| !picks.is_empty()) else {
             return Ok(vec![true; picks.len()]);
         };
-        let holds = condition(&shape.rows(&block.take(picks)?)?)?;
+        let holds = condition(&self.shape.rows(&block.take(picks)?)?)?;
         Ok(holds.iter().map(|holds| holds == Some(true)).collect())
     }
 
     /// The rows that are put.
-    fn after(&self, block: &Block, shape: &Shape, put: &[(Pick, Option<Pick>)]) -> Result<RecordBatch> {
+    fn after(&self, block: &Block, put: &[(Pick, Option<Pick>)]) -> Result<RecordBatch> {
         let was = block.take(&put.iter().map(|(was, _)| *was).collect::<Vec<_>>())?;
         if self.kept.is_empty() || put.is_empty() {
-            return shape.rows(&was);
+            return self.shape.rows(&was);
         }
         let is = block.take(&put.iter().map(|(was, is)| is.unwrap_or(*was)).collect::<Vec<_>>())?;
-        let columns = shape.schema.columns.iter().enumerate().map(|(index, column)| {
+        let columns = self.shape.schema.columns.iter().enumerate().map(|(index, column)| {
             let from = if self.kept.contains(&column.id) { &is } else { &was };
             from.column(index).clone()
         });
-        shape.rows(&RecordBatch::try_new(was.schema(), columns.collect())?)
+        self.shape.rows(&RecordBatch::try_new(was.schema(), columns.collect())?)
     }
 }
 

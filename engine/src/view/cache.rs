@@ -56,11 +56,7 @@ pub struct ViewKey {
 impl ViewKey {
     /// The name of its file.
     fn file_name(&self) -> String {
-        let hex = |bytes: &[u8]| {
-            let mut out = Vec::new();
-            crate::text::write_hex(bytes, &mut out);
-            String::from_utf8(out).expect("hex is ASCII")
-        };
+        let hex = crate::text::hex;
         format!(
             "{}-t{:08x}-v{:016x}-s{}-l{:016x}-r{RENDERER_REVISION:04x}.{}",
             hex(&self.lineage),

@@ -1,7 +1,7 @@
 //! Compaction never changes an answer, and with it any version costs the same (P5) and history costs what changed (P6):
 //! rows decoded and bytes on disk are counted under the histories of `docs/compaction.md`, at a small scale.
 
-use crate::support::{DB, TestClock, csv, options, rows};
+use crate::support::{Chance, DB, TestClock, csv, options, rows};
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use asof_engine::compact::Parameters;
 use asof_engine::{Column, ColumnType, CommitOptions, Database, Options, ScanOptions, Version};
@@ -33,18 +33,6 @@ fn scaled() -> Parameters {
     let automatic = Parameters::AUTOMATIC;
     let (cell_rows, dead_rows_min) = (automatic.cell_rows / SCALE, automatic.dead_rows_min / SCALE);
     Parameters { cell_rows, dead_rows_min, ..automatic }
-}
-
-/// Random numbers from a seed (xorshift64*).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % limit as u64) as usize
-    }
 }
 
 /// A table of numbers under a history.

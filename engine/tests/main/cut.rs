@@ -1,7 +1,7 @@
 //! A database that is cut ends at an earlier version: what precedes answers as before, what follows is forgotten, and a
 //! crash in between leaves one of the two.
 
-use crate::support::{DB, TestClock, csv, customers, keys, open, rows};
+use crate::support::{Chance, DB, TestClock, csv, customers, keys, open, rows};
 use asof_engine::arrow::array::{ArrayRef, StringArray};
 use asof_engine::manifest::Manifest;
 use asof_engine::{
@@ -12,18 +12,6 @@ use asof_wal::Disk;
 use asof_wal::sim::{Cut, Fault, SimDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Random numbers from a seed (xorshift64*).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % limit as u64) as usize
-    }
-}
 
 fn commit(database: &Database, message: &str, change: impl FnOnce(&mut Transaction)) -> Version {
     let mut txn = database.begin().unwrap();

@@ -1,6 +1,6 @@
 //! Diffs of recent versions: from copies of what these changed, whatever happens to the files that the rows lie in.
 
-use crate::support::{DB, TestClock, options};
+use crate::support::{Chance, DB, TestClock, options};
 use asof_engine::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use asof_engine::arrow::datatypes::{Int64Type, UInt64Type};
 use asof_engine::{Alteration, Column, ColumnType, CommitOptions, Database, DiffKind, Options, Version};
@@ -16,17 +16,6 @@ type Rows = BTreeMap<i64, i64>;
 
 /// A line: what happened, by which version, id, amount.
 type Line = (String, u64, i64, i64);
-
-/// A small generator of numbers (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        ((mixed ^ (mixed >> 27)) % limit as u64) as usize
-    }
-}
 
 fn batch(rows: &Rows) -> RecordBatch {
     let columns: Vec<(&str, ArrayRef)> = vec![
@@ -44,7 +33,7 @@ fn open(disk: &SimDisk) -> Database {
 /// A table, and its rows at every version.
 struct World {
     database: Database,
-    numbers: Numbers,
+    chance: Chance,
     versions: Vec<Rows>,
 }
 
@@ -58,7 +47,7 @@ impl World {
         txn.insert(TABLE, &batch(&rows)).expect("rows are taken");
         txn.commit(CommitOptions::default()).expect("the load commits");
         database.checkpoint().expect("a checkpoint");
-        World { database, numbers: Numbers(seed), versions: vec![Rows::new(), rows] }
+        World { database, chance: Chance(0x9E37_79B9_7F4A_7C15 ^ seed), versions: vec![Rows::new(), rows] }
     }
 
     fn newest(&self) -> usize {
@@ -74,11 +63,11 @@ impl World {
         let mut changed = Rows::new();
         for nth in 0..updates {
             let limit = if nth % 2 == 0 { ids.len().min(9) } else { ids.len() };
-            changed.insert(ids[self.numbers.below(limit)], version);
+            changed.insert(ids[self.chance.below(limit)], version);
         }
         changed.extend((0..updates as i64 / 4).map(|nth| (next + nth, version)));
         let gone: BTreeSet<i64> = (0..updates / 4)
-            .map(|_| ids[self.numbers.below(ids.len())])
+            .map(|_| ids[self.chance.below(ids.len())])
             .filter(|id| !changed.contains_key(id))
             .collect();
         let mut txn = self.database.begin().expect("a transaction begins");
@@ -137,7 +126,7 @@ impl World {
             let expected = self.expected(to - 1, to);
             assert_eq!(self.diff(to - 1, to, DiffKind::Net), expected, "net, {to} {when}");
             assert_eq!(self.diff(to - 1, to, DiffKind::Feed), expected, "feed, {to} {when}");
-            let from = self.numbers.below(to);
+            let from = self.chance.below(to);
             let net = self.diff(from, to, DiffKind::Net);
             let net: Vec<Line> = net.into_iter().map(|line| (line.0, to as u64, line.2, line.3)).collect();
             assert_eq!(net, self.expected(from, to), "net, {from}..{to} {when}");
@@ -159,19 +148,19 @@ fn diffs_are_those_of_the_model_across_checkpoints_compaction_and_reopening() {
         let disk = SimDisk::new(seed);
         let mut world = World::new(&disk, seed, 400);
         for round in 0..4 {
-            for _ in 0..1 + world.numbers.below(5) {
-                let updates = 1 + world.numbers.below(120);
+            for _ in 0..1 + world.chance.below(5) {
+                let updates = 1 + world.chance.below(120);
                 world.commit(updates);
             }
-            match world.numbers.below(4) {
+            match world.chance.below(4) {
                 0 => {}
                 _ => drop(world.database.checkpoint().expect("a checkpoint")),
             }
-            if world.numbers.below(2) == 0 {
+            if world.chance.below(2) == 0 {
                 let tiny = crate::compaction::tiny(true);
                 world.database.compact(None, &tiny).expect("compaction");
             }
-            if world.numbers.below(2) == 0 {
+            if world.chance.below(2) == 0 {
                 world.database = open(&disk);
             }
             world.check(&format!("in round {round} of seed {seed}"));

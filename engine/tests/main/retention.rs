@@ -1,7 +1,9 @@
 //! Retention lets go what no policy keeps, and nothing else: every kept version answers as before, every other one is
 //! refused with the nearest that can be read; under open snapshots, tags, crashes, and while others write.
 
-use crate::support::{DB, csv, customers, keys, rows};
+mod taking_back;
+
+use crate::support::{Chance, DB, csv, customers, keys, rows};
 use asof_engine::clock::Clock;
 use asof_engine::retention::plan::Fate;
 use asof_engine::retention::{Policy, RetentionPlan, RetentionRequest, Window};
@@ -53,18 +55,6 @@ fn open(disk: &SimDisk, clock: &Arc<HandClock>) -> Database {
     let options =
         Options { clock: clock.clone(), upkeep: asof_engine::Upkeep::Off, ..crate::support::options(disk) };
     Database::open_or_create(Path::new(DB), options).unwrap()
-}
-
-/// Random numbers from a seed (xorshift64*).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % limit as u64) as usize
-    }
 }
 
 fn commit(database: &Database, change: impl FnOnce(&mut Transaction)) -> Version {
@@ -314,6 +304,7 @@ fn every_kept_version_answers_as_before_and_every_other_is_refused_with_the_near
             drop(held);
             check(&database, &before, &kept, &gone, &what);
             check_changes(&database, &before, &kept, &gone, &mut chance);
+            taking_back::check_questions(&database, &before, &kept, &gone, &mut chance);
             let visible: BTreeMap<_, _> = before
                 .iter()
                 .filter(|(at, _)| kept.contains(*at))
@@ -336,6 +327,8 @@ fn every_kept_version_answers_as_before_and_every_other_is_refused_with_the_near
             }
             assert_eq!(now.keys().filter(|(version, _)| *version <= newest).count(), visible.len(), "{what}");
         }
+        taking_back::check_commits(&database, &mut chance, &format!("seed {seed}"));
+        assert_eq!(database.verify().unwrap().findings, vec![], "seed {seed}");
     }
 }
 

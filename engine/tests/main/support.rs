@@ -76,3 +76,15 @@ pub fn csv(database: &Database, version: Version, table: &str) -> String {
     }
     String::from_utf8(out).expect("CSV is UTF-8")
 }
+
+/// Random numbers from a seed (xorshift64*).
+pub struct Chance(pub u64);
+
+impl Chance {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        ((self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % limit as u64) as usize
+    }
+}

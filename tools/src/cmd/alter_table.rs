@@ -39,9 +39,6 @@ pub(crate) fn commit_options(operation: &str, table: &str, args: &CommitArgs) ->
     CommitOptions {
         operation: Some(operation.to_string()),
         parameters: [("table".to_string(), table.to_string())].into(),
-        message: args.message.clone(),
-        author: args.author.clone(),
-        meta: args.meta.iter().cloned().collect(),
-        ..CommitOptions::default()
+        ..args.said.options()
     }
 }

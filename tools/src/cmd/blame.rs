@@ -1,34 +1,17 @@
 //! `blame`: for each column of a row the commit that last set it.
 
+use crate::args::RowArgs;
 use crate::print::grid::Grid;
 use crate::print::value::value_text;
 use crate::{Context, Error, Result, Status, key, output, print};
 use asof_engine::json::row_to_json;
 use asof_engine::{Blame, Blamed, CommitInfo, Database, Version};
-use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::PathBuf;
-
-/// `blame`
-#[derive(Debug, Args)]
-pub struct BlameArgs {
-    /// Directory of the database
-    #[arg(value_name = "DB")]
-    pub database: PathBuf,
-    /// Name of the table
-    pub table: String,
-    /// The key's value; several with commas, or as a JSON array
-    #[arg(allow_hyphen_values = true)]
-    pub key: String,
-    /// The version or time whose values are asked about; the newest without it
-    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
-    pub as_of: Option<String>,
-}
 
 /// Prints who set what.
-pub fn run(args: BlameArgs, context: &Context) -> Result {
+pub fn run(args: RowArgs, context: &Context) -> Result {
     let database = context.open_read_only(&args.database)?;
     let snapshot = context.snapshot(&database, args.as_of.as_deref())?;
     let at = snapshot.version();
@@ -39,7 +22,8 @@ pub fn run(args: BlameArgs, context: &Context) -> Result {
         Blamed::Gone(version) => return Err(gone(&database, &args, at, version)?),
         Blamed::Never => {
             return Err(Error::not_found(format!(
-                "table '{}' has no row with the key {} at version {at}, nor had it one before",
+                "table '{}' has no row with the key {} at version {at}, nor had it one before in any version that is not \
+                 gone",
                 args.table, args.key
             )));
         }
@@ -59,14 +43,13 @@ pub fn run(args: BlameArgs, context: &Context) -> Result {
         for (index, (column, blamed)) in blame.schema.columns.iter().zip(&blame.columns).enumerate() {
             let info = &commits[&blamed.version];
             let how = if blamed.by_schema { " (the column was added)" } else { "" };
-            let why = info.message.as_deref().and_then(|message| message.lines().next());
             grid.add(vec![
                 column.name.clone(),
                 value_text(&column.column_type, &blame.row, index, 0),
                 info.version.to_string(),
                 print::time_or_start(info.time),
-                info.author.as_ref().unwrap_or(&info.os_user).clone(),
-                format!("{}{how}", why.unwrap_or(&info.operation)),
+                info.who().to_string(),
+                format!("{}{how}", info.why()),
             ]);
         }
         Ok(write!(out, "{grid}")?)
@@ -95,11 +78,10 @@ fn to_json(table: &str, at: Version, blame: &Blame, commits: &BTreeMap<Version, 
 }
 
 /// The row is not there any more: by whom, and where to look.
-fn gone(database: &Database, args: &BlameArgs, at: Version, version: Version) -> Result<Error> {
+fn gone(database: &Database, args: &RowArgs, at: Version, version: Version) -> Result<Error> {
     let before = version.previous().unwrap_or(Version::ZERO);
     let info = database.commit_info(version)?;
-    let who = info.author.as_ref().unwrap_or(&info.os_user);
-    let why = info.message.as_deref().and_then(|message| message.lines().next()).unwrap_or(&info.operation);
+    let (who, why) = (info.who(), info.why());
     Ok(Error::not_found(format!(
         "table '{}' has no row with the key {} at version {at}: {who} deleted it in version {version} ({}): {why}; give \
          --as-of {before} for who set its values before",

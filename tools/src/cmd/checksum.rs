@@ -2,6 +2,7 @@
 
 use crate::print::Progress;
 use crate::{Context, Result, Status};
+use asof_engine::text::hex;
 use asof_engine::{DatabaseChecksum, TableChecksum};
 use clap::Args;
 use serde_json::json;
@@ -66,9 +67,4 @@ pub fn run(args: ChecksumArgs, context: &Context) -> Result {
     }
     out.flush()?;
     Ok(Status::Done)
-}
-
-/// Lowercase hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

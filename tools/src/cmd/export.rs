@@ -6,12 +6,12 @@
 mod partitions;
 mod tree;
 
-use crate::cmd::checksum::hex;
 use crate::interrupt::{self, Interrupted};
 use crate::print::{Progress, bytes_text, count_text, time_or_start};
 use crate::schema_text::write_definition;
 use crate::{Context, Error, Result, Status, print};
 use asof_engine::arrow::array::RecordBatch;
+use asof_engine::text::hex;
 use asof_engine::view::{Format, render};
 use asof_engine::{ErrorKind, ScanOptions, Snapshot, TableSchema};
 use clap::{Args, ValueEnum};
@@ -174,7 +174,7 @@ impl Export<'_> {
             partitioner.add(&spool, &rows?)?;
         }
         let mut files = Vec::new();
-        for partition in partitioner.partitions(&spool)? {
+        for partition in partitioner.partitions()? {
             let place = format!("{path}/{}/part-00000.{}", partition.path, self.format.extension());
             let rows = partition.rows.map(|rows| self.unless_interrupted(rows));
             let mut file = self.file(&place, &partition.schema, rows)?;

@@ -117,6 +117,14 @@ impl Finder<'_> {
                 print::count_text(last.rows_last, "row")
             )));
         }
+        if let Some(gone) = self.moments.gone_behind(last.range.last) {
+            return Err(Error::not_found(format!(
+                "it last held in version {}, and versions {} to {} are gone: in which of them it ceased to hold, or whether it \
+                 did, is not known",
+                last.range.last, gone.first, gone.last
+            ))
+            .with_nearest(vec![last.range.last.to_string()]));
+        }
         Ok(Some(Moment { version: last.range.last.next(), holding, interval: last }))
     }
 
@@ -173,12 +181,11 @@ impl Finder<'_> {
                 writeln!(out, "    {rows}, since version {}", range.first)?;
             } else {
                 writeln!(out, "{}", headline(&info, "last"))?;
-                writeln!(
-                    out,
-                    "    {rows}, since version {}; gone in version {}",
-                    range.first,
-                    range.last.next()
-                )?;
+                let behind = match self.moments.gone_behind(range.last) {
+                    Some(gone) => format!("versions {} to {} are gone", gone.first, gone.last),
+                    None => format!("gone in version {}", range.last.next()),
+                };
+                writeln!(out, "    {rows}, since version {}; {behind}", range.first)?;
             }
             for (batch, row) in each() {
                 let cells = schema.columns.iter().enumerate().map(|(index, column)| {
@@ -199,7 +206,8 @@ impl Finder<'_> {
                 let range = interval.range;
                 let info = self.info(range.first)?;
                 let end = (range.last < self.newest).then(|| range.last.next());
-                let ended = end.map(|end| self.info(end)).transpose()?;
+                let known = end.filter(|_| self.moments.gone_behind(range.last).is_none());
+                let ended = known.map(|end| self.info(end)).transpose()?;
                 let mut fields = Map::new();
                 fields.insert("from".to_string(), range.first.0.into());
                 fields.insert("to".to_string(), end.map(|end| end.0).into());
@@ -234,9 +242,12 @@ impl Finder<'_> {
                 let rows = print::count_text(interval.rows_first, "row");
                 writeln!(out, "{}", headline(&self.info(range.first)?, "began"))?;
                 writeln!(out, "    {rows}{most}")?;
-                match range.last == self.newest {
-                    true => writeln!(out, "version {}, the newest: it holds still", range.last)?,
-                    false => writeln!(out, "{}", headline(&self.info(range.last.next())?, "ended"))?,
+                match self.moments.gone_behind(range.last) {
+                    Some(gone) => writeln!(out, "versions {} to {} are gone", gone.first, gone.last)?,
+                    None if range.last == self.newest => {
+                        writeln!(out, "version {}, the newest: it holds still", range.last)?;
+                    }
+                    None => writeln!(out, "{}", headline(&self.info(range.last.next())?, "ended"))?,
                 }
             }
             Ok(())

@@ -1,12 +1,12 @@
 //! `get`: one row as it was.
 
-use crate::args::GetArgs;
+use crate::args::RowArgs;
 use crate::print::grid::Grid;
 use crate::{Context, Error, Result, Status, key, output};
 use asof_engine::text;
 
 /// Prints the row of a key; status 3 where there is none.
-pub fn run(args: GetArgs, context: &Context) -> Result {
+pub fn run(args: RowArgs, context: &Context) -> Result {
     let database = context.open_read_only(&args.database)?;
     let snapshot = context.snapshot(&database, args.as_of.as_deref())?;
     let schema = snapshot.schema(&args.table)?;

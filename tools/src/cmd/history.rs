@@ -7,31 +7,19 @@ use crate::print::value::value_text;
 use crate::{Context, Error, Result, Status, key, output};
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::json::row_to_json;
-use asof_engine::{Column, CommitInfo, Database, PastTable, RowVersion, TableSchema};
+use asof_engine::{Column, CommitInfo, Database, RowVersion, TableSchema};
 use serde_json::{Map, Value, json};
 use std::io::Write;
-use std::sync::Arc;
 
 /// Prints the versions of a row, or without a key the table's log.
 pub fn run(args: HistoryArgs, context: &Context) -> Result {
     let Some(typed) = args.key else {
-        let log = LogArgs {
-            database: args.database,
-            table: Some(args.table),
-            limit: None,
-            since: None,
-            until: None,
-            author: None,
-            operation: None,
-            meta: Vec::new(),
-            grep: None,
-            oneline: false,
-            follow: false,
-        };
+        let log = LogArgs { database: args.database, table: Some(args.table), ..LogArgs::default() };
         return super::log::run(log, context);
     };
     let database = context.open_read_only(&args.database)?;
-    let schema = newest_schema(&database, &args.table)?;
+    // A dropped table has a history too.
+    let schema = database.snapshot(database.latest()?)?.last_schema(&args.table)?;
     let key = key::parse(&schema, &args.table, &typed)?;
     let versions = database.history(&args.table, &key)?;
     if versions.is_empty() {
@@ -52,16 +40,6 @@ pub fn run(args: HistoryArgs, context: &Context) -> Result {
         Ok(())
     })?;
     Ok(Status::Done)
-}
-
-/// The schema of a table at the newest version that has it: a dropped table has a history too.
-fn newest_schema(database: &Database, table: &str) -> Result<Arc<TableSchema>> {
-    let newest = database.snapshot(database.latest()?)?;
-    let schemas = newest.past_tables(Some(table)).last().map(PastTable::schemas).unwrap_or_default();
-    match schemas.into_iter().last() {
-        Some((_, schema)) => Ok(schema),
-        None => Ok(newest.schema(table)?),
-    }
 }
 
 /// One version of a row, and the one it came from if it was updated.

@@ -363,6 +363,7 @@ fn attempt(
         check_gate(args, gate, &counts, &loaded, rows_before)?;
     }
     if args.commit.dry_run {
+        time.map(|time| transaction.check_commit_time(time)).transpose()?;
         let unchanged =
             counts == Counts::default() && !changes_schema(&loaded) && !args.allow_empty && args.id.is_none();
         return Ok(Report {
@@ -379,13 +380,11 @@ fn attempt(
     let committed = transaction.commit(CommitOptions {
         operation: Some("import".to_string()),
         parameters: parameters(args, &loaded),
-        message: args.commit.message.clone(),
-        author: args.commit.author.clone(),
-        meta: args.commit.meta.iter().cloned().collect(),
         client_id: args.id.clone(),
         time,
         request_digest: request,
         allow_empty: args.allow_empty,
+        ..args.commit.said.options()
     })?;
     Ok(Report {
         version: Some(committed.version),

@@ -10,7 +10,7 @@ use crate::print::Progress;
 use crate::{Context, Error, Result, Status};
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::restore::TableRestored;
-use asof_engine::{CommitOptions, CommitTime, Database, Transaction, Version};
+use asof_engine::{CommitOptions, CommitTime, Database, Isolation, Transaction, TransactionOptions, Version};
 use clap::Args;
 use report::Report;
 use std::collections::BTreeMap;
@@ -151,7 +151,9 @@ impl Change<'_> {
         time: Option<CommitTime>,
         plan: impl Fn(&mut Transaction) -> Result<Planned>,
     ) -> Result {
-        let mut transaction = database.begin()?;
+        // All that was read holds when it is committed, so that the state that comes is the one that was asked for.
+        let isolation = Isolation::Serializable;
+        let mut transaction = database.begin_with(TransactionOptions { isolation })?;
         let progress = Progress::reading(context, database, || self.rows_to_read(database));
         let tables = match plan(&mut transaction)? {
             Ok(tables) => tables,
@@ -166,17 +168,17 @@ impl Change<'_> {
             }
         };
         let dry_run = self.args.commit.dry_run;
+        if dry_run {
+            time.map(|time| transaction.check_commit_time(time)).transpose()?;
+        }
         let (committed, counts) = match dry_run || tables.is_empty() {
             true => (None, transaction.counts()?),
             false => {
                 let committed = transaction.commit(CommitOptions {
                     operation: Some(self.operation.to_string()),
                     parameters: self.parameters.clone(),
-                    message: self.args.commit.message.clone(),
-                    author: self.args.commit.author.clone(),
-                    meta: self.args.commit.meta.iter().cloned().collect(),
                     time,
-                    ..CommitOptions::default()
+                    ..self.args.commit.said.options()
                 })?;
                 let counts = committed.tables.clone();
                 (Some(committed), counts)

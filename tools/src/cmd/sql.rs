@@ -36,9 +36,9 @@ pub fn run(args: SqlArgs, context: &Context) -> Result {
     }
     let mut options = SessionOptions {
         as_of: args.as_of.clone(),
-        author: args.author.clone(),
-        message: args.message.clone(),
-        meta: args.meta.iter().cloned().collect(),
+        author: args.said.author.clone(),
+        message: args.said.message.clone(),
+        meta: args.said.meta.iter().cloned().collect(),
         allow_files: args.allow_files,
         ..SessionOptions::default()
     };

@@ -43,7 +43,7 @@ pub struct TraceArgs {
     #[arg(long)]
     pub contains: bool,
     /// At most so many spans
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::print::{Paint, counts_text, time_or_start};
 use crate::{Context, Result};
+use asof_engine::text::hex;
 use asof_engine::{CommitInfo, Counts, Database, Version};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -136,7 +137,6 @@ impl<'a> CommitPrinter<'a> {
 
     /// What only `show` tells: ids and digests.
     pub fn print_ids(&self, out: &mut dyn Write, info: &CommitInfo) -> Result<()> {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         writeln!(out)?;
         writeln!(out, "Commit id:      {}", info.id)?;
         if let Some(id) = &info.client_id {
@@ -151,9 +151,8 @@ impl<'a> CommitPrinter<'a> {
 
 /// What a commit did, on one line: when, who, and why.
 pub fn headline(info: &CommitInfo, what: &str) -> String {
-    let who = info.author.as_deref().unwrap_or(&info.os_user);
-    let why = info.message.as_deref().and_then(|message| message.lines().next()).unwrap_or(&info.operation);
-    format!("version {} {} {what} by {who}: {why}", info.version, time_or_start(info.time))
+    let (time, who, why) = (time_or_start(info.time), info.who(), info.why());
+    format!("version {} {time} {what} by {who}: {why}", info.version)
 }
 
 /// What a commit without message did: the operation with the files it took in, and the schemas it changed.

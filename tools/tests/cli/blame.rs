@@ -100,3 +100,16 @@ fn a_new_value_of_an_added_column_is_told_as_a_change_of_its_default() {
     let bob = shop.json_lines(&["history", "db", "customers", "2"]);
     assert_eq!(bob[2]["changed"], json!({"age": [30, 31]}));
 }
+
+#[test]
+fn a_row_of_a_table_that_was_made_anew_was_there_before() {
+    let shop = shop();
+    shop.ok(&["drop-table", "db", "customers", "--author", "Eve"]);
+    shop.ok(&["create-table", "db", "customers", "id int64, name text, primary key (id)"]);
+    let error = shop.fails(3, &["blame", "db", "customers", "2"]);
+    assert!(error.contains("Eve deleted it in version 5") && error.contains("--as-of 4"), "{error}");
+    let error = shop.fails(3, &["blame", "db", "customers", "1"]);
+    assert!(error.contains("deleted it in version 3"), "{error}");
+    let error = shop.fails(3, &["blame", "db", "customers", "9"]);
+    assert!(error.contains("nor had it one before"), "{error}");
+}

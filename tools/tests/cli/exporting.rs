@@ -116,4 +116,16 @@ fn rows_are_parted_by_values_as_hive_does() {
     assert_eq!(files.iter().map(|file| file["rows"].as_u64().unwrap()).sum::<u64>(), 5);
     scratch.ok(&["export", "db", "parquet", "--partition-by", "country"]);
     check_sums(&scratch, "parquet");
+    // NULL, the empty text and the name of their directory, before and behind another column's values.
+    scratch.write(
+        "odd.csv",
+        "id,a,b,what\n1,,x,p\n2,\"\",x,q\n3,,y,r\n4,\"\",y,s\n5,__HIVE_DEFAULT_PARTITION__,x,t\n",
+    );
+    scratch.ok(&["import", "db", "odd", "odd.csv", "--key", "id"]);
+    scratch.ok(&["export", "db", "odd-out", "odd", "--format", "csv", "--partition-by", "a,b"]);
+    let part = |b: &str| {
+        let path = format!("odd-out/odd/a=__HIVE_DEFAULT_PARTITION__/b={b}/part-00000.csv");
+        std::fs::read_to_string(scratch.path(&path)).unwrap()
+    };
+    assert_eq!((part("x"), part("y")), ("id,what\n1,p\n2,q\n5,t\n".into(), "id,what\n3,r\n4,s\n".into()));
 }

@@ -253,3 +253,22 @@ fn what_cannot_be_followed_is_refused() {
     }
     assert_eq!(refused(&["1", "latest", "customer", "--feed", "--follow"]).status, 3);
 }
+
+#[test]
+fn a_csv_that_follows_a_table_that_is_back_begins_with_the_columns_it_has() {
+    let scratch = Scratch::new();
+    scratch.write("old.csv", "id,name\n1,Ada\n");
+    scratch.write("new.csv", "number,colour\n7,red\n");
+    scratch.ok(&["import", "db", "t", "old.csv", "--key", "id"]);
+    scratch.ok(&["import", "db", "t", "new.csv", "--mode", "replace", "--key", "number"]);
+    scratch.ok(&["restore", "db", "1"]);
+    let header = |from: &str| {
+        let words = ["diff", "db", from, "latest", "t", "--feed", "--follow", "--format", "csv", "-q"];
+        let mut followed = Followed::new(&scratch, &words);
+        let header = followed.next();
+        followed.end();
+        header
+    };
+    assert_eq!(header("3"), "_change_type,_commit_version,_commit_timestamp,id,name");
+    assert_eq!(header("2"), "_change_type,_commit_version,_commit_timestamp,id,name,number,colour");
+}

@@ -105,3 +105,37 @@ fn a_dropped_table_comes_back() {
     shop.fails(3, &["undrop", "db", "nobody"]);
     shop.ok(&["verify", "db"]);
 }
+
+#[test]
+fn what_is_undone_is_not_undone_again_and_a_table_that_is_back_has_its_history() {
+    let scratch = Scratch::new();
+    scratch.write("t.csv", "sku,country,price\nA-1,DE,1\nA-2,FR,2\n");
+    scratch.ok(&["import", "db", "t", "t.csv", "--key", "sku"]);
+    scratch.ok(&["import", "db", "t", "t.csv", "--mode", "replace", "--key", "sku,country"]);
+    scratch.ok(&["undo", "db", "2"]);
+    let error = scratch.fails(1, &["undo", "db", "2"]);
+    assert!(error.contains("version 2 is undone already, by version 3"), "{error}");
+    let lives: Vec<Value> = scratch.json_lines(&["history", "db", "t", "A-1"]);
+    let lives: Vec<Value> = lives.iter().map(|life| json!([life["from"], life["to"]])).collect();
+    assert_eq!(lives, [json!([1, 2]), json!([3, null])]);
+    assert_eq!(scratch.json(&["get", "db", "t", "A-1"])["price"], 1);
+    assert_eq!(scratch.json(&["blame", "db", "t", "A-1"])["columns"][2]["version"], 1);
+    scratch.fails(3, &["history", "db", "t", "A-1,DE"]);
+}
+
+#[test]
+fn a_dry_run_refuses_a_commit_time_that_the_commit_could_not_have() {
+    let shop = shop();
+    shop.write("t.csv", "id,name,city\n9,Gus,Bonn\n");
+    let commands: [&[&str]; 3] =
+        [&["restore", "db", "1"], &["undo", "db", "4"], &["import", "db", "customers", "t.csv"]];
+    for command in commands {
+        for (time, why) in [("2025-03-01T00:00Z", "is not later"), ("2999-01-01T00:00Z", "in the future")] {
+            for more in [&["--dry-run"][..], &[]] {
+                let words = [command, &["--commit-time", time][..], more].concat();
+                assert!(shop.fails(1, &words).contains(why), "{words:?}");
+            }
+        }
+    }
+    assert_eq!(shop.json(&["resolve", "db", "latest"])["version"], 4);
+}

@@ -142,3 +142,47 @@ fn du_tells_bytes_by_table_tag_and_month() {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
+
+#[test]
+fn what_is_gone_is_neither_undone_nor_restored() {
+    let scratch = history();
+    scratch.ok(&["retain", "db", "--keep-last", "2", "--execute"]);
+    for version in ["4", "11"] {
+        assert!(scratch.fails(3, &["undo", "db", version]).contains("is gone"));
+    }
+    assert!(scratch.fails(3, &["restore", "db", "5"]).contains("is gone"));
+    assert!(scratch.fails(3, &["blame", "db", "t", "1", "--as-of", "5"]).contains("is gone"));
+    assert_eq!(scratch.json(&["resolve", "db", "latest"])["version"], 12);
+    scratch.ok(&["undo", "db", "12"]);
+    assert_eq!(read(&scratch, 13), read(&scratch, 11));
+    scratch.ok(&["restore", "db", "3"]);
+    assert_eq!(read(&scratch, 14), read(&scratch, 3));
+}
+
+#[cfg(feature = "sql")]
+#[test]
+fn find_says_nothing_of_what_is_gone() {
+    let scratch = history();
+    scratch.ok(&["retain", "db", "--keep-last", "2", "--execute"]);
+    let find = |condition: &str| scratch.json(&["find", "db", "t", "--where", condition]);
+    let ranges = |found: &Value| -> Vec<Value> {
+        let intervals = found["intervals"].as_array().unwrap().iter();
+        intervals.map(|interval| json!([interval["from"], interval["to"], interval["rows"]])).collect()
+    };
+    let all = find("id < 5");
+    assert_eq!(ranges(&all), [json!([3, 4, 5]), json!([11, null, 5])]);
+    assert_eq!(all["intervals"][0]["end_commit"], Value::Null);
+    let unasked: Vec<Value> =
+        all["unasked"].as_array().unwrap().iter().map(|range| json!([range["from"], range["to"]])).collect();
+    assert_eq!(unasked, [json!([1, 3]), json!([4, 11])]);
+    let moment = |which: &str| {
+        let found = scratch.json(&["find", "db", "t", "--where", "name = 'value 1 of 2'", which]);
+        json!([found["version"], found["rows_version"], found["rows"]])
+    };
+    assert_eq!(moment("--first"), json!([3, 3, 1]));
+    assert_eq!(moment("--last"), json!([3, 3, 1]));
+    let error = scratch.fails(3, &["find", "db", "t", "--where", "name = 'value 1 of 2'", "--gone"]);
+    assert!(error.contains("versions 4 to 10 are gone"), "{error}");
+    let text = scratch.ok(&["find", "db", "t", "--where", "id = 1"]);
+    assert!(text.contains("versions 4 to 10 are gone") && text.ends_with("it holds still\n"), "{text}");
+}

@@ -52,18 +52,17 @@ impl Block {
         (&self.batches[batch], row)
     }
 
-    /// Whether two rows are equal, for pairs of them.
-    pub(super) fn equal(&self, pairs: &[(Pick, Pick)]) -> Result<Vec<bool>> {
-        self.equal_in(&[], pairs)
-    }
-
-    /// Whether two rows are equal in the columns marked, for pairs of them; columns without a mark count.
-    pub(super) fn equal_in(&self, compared: &[bool], pairs: &[(Pick, Pick)]) -> Result<Vec<bool>> {
-        let (one, other): (Vec<Pick>, Vec<Pick>) = pairs.iter().copied().unzip();
-        let (one, other) = (self.take(&one)?, self.take(&other)?);
-        let columns = (0..one.num_columns()).filter(|index| compared.get(*index) != Some(&false));
+    /// Of each group, whether its rows on two sides are equal in the columns marked (those without a mark count); `None`
+    /// where it has no row on one of them.
+    pub(super) fn same(&self, (one, other): (usize, usize), marked: &[bool]) -> Result<Vec<Option<bool>>> {
+        let pairs = self.groups.iter().filter_map(|group| Some((group[one]?, group[other]?)));
+        let (ones, others): (Vec<Pick>, Vec<Pick>) = pairs.unzip();
+        let (ones, others) = (self.take(&ones)?, self.take(&others)?);
+        let columns = (0..ones.num_columns()).filter(|index| marked.get(*index) != Some(&false));
         let columns: Vec<usize> = columns.collect();
-        equal_rows(&one.project(&columns)?, &other.project(&columns)?)
+        let mut equal = equal_rows(&ones.project(&columns)?, &others.project(&columns)?)?.into_iter();
+        let same = |group: &[Option<Pick>; SIDES]| group[one].and(group[other]).and_then(|_| equal.next());
+        Ok(self.groups.iter().map(same).collect())
     }
 }
 

@@ -2,8 +2,9 @@
 //! the same since.
 //!
 //! Invariants. A row counts as changed since where it is not now what the commit left it: what was written again with
-//! equal values, or changed to and fro, is in nobody's way. Where there is a conflict, all of them are found, and the
-//! transaction is not to be committed.
+//! equal values, or changed to and fro, is in nobody's way. Where there is a conflict, all of them are found, nothing more
+//! is written, and the transaction is not to be committed. What is taken back is taken back once: rows without key that a
+//! commit deleted would come again and again, as nothing tells that they are there already.
 
 mod reversed;
 
@@ -12,11 +13,11 @@ use super::shape::Shape;
 use super::{Samples, Transaction, samples_of};
 use crate::adapt::default_array;
 use crate::api::ScanOptions;
-use crate::copies::touched_row_versions;
+use crate::compact::keep::Seen;
 use crate::equal::{equal_rows, unmark_distinct};
 use crate::error::{Error, ErrorKind, Result};
 use crate::restore::{Conflict, Conflicts, TableRestored, Undone, VERSIONS_TOLD_MAX};
-use crate::scan::{Life, row_versions};
+use crate::scan::Life;
 use crate::snapshot::versions_of_key;
 use crate::text::{format_cell, format_key};
 use arrow::array::{BooleanArray, RecordBatch};
@@ -45,6 +46,9 @@ struct Undo {
 impl Transaction {
     /// Takes a commit back: its changes of rows and schemas. Conflicts are what others changed since; where there are any
     /// the transaction is to be dropped. It must be the first thing that a transaction does to the tables of the commit.
+    ///
+    /// A commit whose operation is `undo` and that has the `version` among its parameters says that it took that back: until
+    /// it is undone itself, nothing takes it back again.
     pub fn undo(&mut self, version: Version, samples: usize) -> Result<Undone> {
         let previous = version
             .previous()
@@ -55,10 +59,17 @@ impl Transaction {
         let header = self.snapshot.state().header(version)?;
         let ids = header.tables.iter().map(|record| record.table);
         let mut tables: Vec<Arc<Table>> = ids.filter_map(|id| self.base.table(id).cloned()).collect();
+        if let Some(undone) = self.undone_by(version, &tables)? {
+            return Err(Error::invalid(format!(
+                "version {version} is undone already, by version {undone}; to have its changes again, undo version {undone}"
+            )));
+        }
         // What it made goes first, so that what it dropped finds its name free.
         tables.sort_by_key(|table| (table.exists_at(previous), table.exists_at(version)));
         let mut restored: Vec<TableRestored> = Vec::new();
         for table in tables {
+            // Whether there is a table of the name now is part of what was read.
+            self.has_table(&table.name);
             if table.exists_at(self.read_version()) {
                 self.check_untouched(&table)?;
             }
@@ -90,13 +101,44 @@ impl Transaction {
         })
     }
 
+    /// The version that took a commit back, where nothing has taken that back since.
+    fn undone_by(&self, version: Version, tables: &[Arc<Table>]) -> Result<Option<Version>> {
+        let now = self.read_version();
+        let mut since: BTreeSet<Version> = BTreeSet::new();
+        for table in tables {
+            since.extend(self.database.table_versions(&table.name, version, now)?);
+            let edges = table.lives.iter().flat_map(|(begin, end)| [Some(*begin), *end]).flatten();
+            since.extend(edges.filter(|edge| *edge > version && *edge <= now));
+        }
+        let mut undone: BTreeSet<Version> = BTreeSet::new();
+        // Versions after this one are those of a state that was left.
+        let mut left_after = Version::FOREVER;
+        for later in since.into_iter().rev() {
+            if later > left_after || undone.contains(&later) {
+                continue;
+            }
+            let info = self.snapshot.state().header(later)?.to_info();
+            let of = info.parameters.get("version").and_then(|of| of.parse().ok());
+            let Some(of) = of.map(Version) else { continue };
+            let is_whole = !info.parameters.contains_key("tables");
+            match info.operation.as_str() {
+                "undo" if of == version => return Ok(Some(later)),
+                "undo" => drop(undone.insert(of)),
+                "restore" if is_whole => left_after = of,
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// A table that the commit made, or brought back, goes again.
     fn undo_making(&mut self, undo: &mut Undo, table: &Table) -> Result<Samples> {
         let now = self.read_version();
         if table.exists_at(now) {
             let last = self.snapshot.state().last_change(table.id)?;
             if last.is_some_and(|last| last > undo.version) {
-                let since = self.database.table_versions(&table.name, undo.version, now)?;
+                let version = undo.version;
+                let since = || self.database.table_versions(&table.name, version, now);
                 self.refuse(undo, table, None, "which the commit made, was changed since", since)?;
             } else {
                 self.drop_table(&table.name)?;
@@ -111,7 +153,7 @@ impl Transaction {
         if table.exists_at(now) {
             return Ok(());
         }
-        let other = self.catalog.find(&table.name, self.working());
+        let other = self.table(&table.name).ok();
         let since = match (other, table.dropped_before(now)) {
             (Some(other), _) => other.lives.last().map(|(begin, _)| *begin),
             (None, dropped) => dropped.filter(|dropped| *dropped != undo.version),
@@ -120,26 +162,27 @@ impl Transaction {
             None => self.revive(table)?,
             Some(since) => {
                 let what = "which the commit dropped, was made or brought back since";
-                self.refuse(undo, table, None, what, vec![since])?;
+                self.refuse(undo, table, None, what, || Ok(vec![since]))?;
             }
         }
         Ok(())
     }
 
-    /// Takes note of a conflict with what versions did.
+    /// Takes note of a conflict with what versions did, which is asked where it is told.
     fn refuse(
         &self,
         undo: &mut Undo,
         table: &Table,
         key: Option<String>,
         what: impl Into<String>,
-        mut since: Vec<Version>,
+        since: impl FnOnce() -> Result<Vec<Version>>,
     ) -> Result<()> {
         undo.conflicts.add(|| {
+            let mut since = since()?;
             since.drain(..since.len().saturating_sub(VERSIONS_TOLD_MAX));
             let who = |version: Version| {
                 let info = self.snapshot.state().header(version)?.to_info();
-                Ok((version, info.author.unwrap_or(info.os_user)))
+                Ok((version, info.who().to_string()))
             };
             let since = since.into_iter().map(who).collect::<Result<_>>()?;
             Ok(Conflict { table: table.name.clone(), key, what: what.into(), since })
@@ -150,17 +193,16 @@ impl Transaction {
     fn undo_changes(&mut self, undo: &mut Undo, table: &Table) -> Result<Samples> {
         let now = self.read_version();
         if !table.exists_at(now) {
-            let dropped = table.dropped_before(now).into_iter().collect();
+            let dropped = || Ok(table.dropped_before(now).into_iter().collect());
             self.refuse(undo, table, None, "which the commit changed, was dropped since", dropped)?;
             return Ok(Samples::default());
         }
         let back = reversed(table, undo.version)?;
         let before = undo.conflicts.count;
         if !back.problems.is_empty() {
-            let schemas = table.schemas.iter().map(|(from, _)| *from);
-            let since: Vec<Version> = schemas.filter(|from| *from > undo.version).collect();
+            let since = schemas_since(table, undo.version);
             for problem in &back.problems {
-                self.refuse(undo, table, None, problem.clone(), since.clone())?;
+                self.refuse(undo, table, None, problem.clone(), || Ok(since.clone()))?;
             }
         }
         self.check_unfilled(undo, table, &back.goes)?;
@@ -184,9 +226,9 @@ impl Transaction {
         if columns.is_empty() {
             return Ok(());
         }
-        let (state, now) = (self.snapshot.state(), self.read_version());
+        let now = self.read_version();
         let mut filled: Vec<BTreeSet<Version>> = vec![BTreeSet::new(); columns.len()];
-        for chunk in touched_row_versions(state, table, columns, between(undo.version, now))? {
+        for chunk in self.row_versions(table, columns, between(undo.version, now))? {
             let chunk = chunk?;
             for (index, column) in columns.iter().enumerate() {
                 let mut same = vec![true; chunk.len()];
@@ -199,17 +241,16 @@ impl Transaction {
         }
         for (column, since) in columns.iter().zip(filled).filter(|(_, since)| !since.is_empty()) {
             let what = format!("column {}, which the commit added, was filled since", column.name);
-            self.refuse(undo, table, None, what, since.into_iter().collect())?;
+            self.refuse(undo, table, None, what, || Ok(since.into_iter().collect()))?;
         }
         Ok(())
     }
 
     /// Rows that the commit changed, side by side with what became of them; where values become narrower, all rows.
     fn sides(&self, undo: &Undo, table: &Table, narrows: bool, shape: &Shape) -> Result<Blocks> {
-        let (state, now) = (self.snapshot.state(), self.read_version());
-        let version = undo.version;
+        let (version, now) = (undo.version, self.read_version());
         let touched = Life::Touched { after: undo.previous, up_to: version };
-        let touched = touched_row_versions(state, table, &shape.read, touched)?;
+        let touched = self.row_versions(table, &shape.read, touched)?;
         let side = move |begin: Version, end: Version| match (begin == version, end == version) {
             (true, _) => Some(LEFT),
             (_, true) => Some(WAS),
@@ -217,11 +258,11 @@ impl Transaction {
         };
         let since = match narrows {
             true => {
-                let all = row_versions(state, table, &shape.read, Life::VisibleAt(now))?;
+                let all = self.row_versions(table, &shape.read, Life::VisibleAt(now))?;
                 sided(all, Box::new(|_, _| Some(NOW)))
             }
             false => {
-                let since = touched_row_versions(state, table, &shape.read, between(version, now))?;
+                let since = self.row_versions(table, &shape.read, between(version, now))?;
                 sided(since, was_or_is((version, GONE), (now, NOW)))
             }
         };
@@ -235,7 +276,7 @@ impl Transaction {
         back: &Reversed,
         shape: &Shape,
     ) -> Result<Samples> {
-        let narrows = back.narrows();
+        let (version, narrows) = (undo.version, back.narrows());
         let mut samples = Samples::new(undo.samples);
         for block in self.sides(undo, table, narrows, shape)? {
             let block = block?;
@@ -249,19 +290,22 @@ impl Transaction {
                 };
                 let (rows, row) = block.row(left.or(now).or(was).or(gone).expect("a group has a row"));
                 let told = key_text(shape, rows, row);
-                let since = self.versions_since(undo, table, shape, block.keys.get(group))?;
+                let since = || self.versions_since(version, table, shape, block.keys.get(group));
                 self.refuse(undo, table, Some(told), what, since)?;
             }
             let put: Vec<Pick> = changes.put.iter().map(|(_, row, _)| *row).collect();
             let rows = block.take(&put)?;
             let misfits = shape.misfits(&rows)?;
-            if !misfits.is_empty() {
-                for (row, column) in misfits {
-                    let what = format!("column {column} cannot hold what the row has now as it was before");
-                    let since =
-                        self.versions_since(undo, table, shape, block.keys.get(changes.put[row].0))?;
-                    self.refuse(undo, table, Some(key_text(shape, &rows, row)), what, since)?;
-                }
+            for (row, column) in &misfits {
+                let what = format!("column {column} cannot hold what the row has now as it was before");
+                let key = block.keys.get(changes.put[*row].0);
+                let since = || self.versions_since(version, table, shape, key);
+                self.refuse(undo, table, Some(key_text(shape, &rows, *row)), what, since)?;
+            }
+            if misfits.is_empty() {
+                self.put_undone(undo, table, shape, &rows)?;
+            }
+            if undo.conflicts.count > 0 {
                 continue;
             }
             for (row, (_, _, left)) in changes.put.iter().enumerate() {
@@ -274,7 +318,6 @@ impl Transaction {
                 .iter()
                 .filter_map(|group| Some((group, block.groups[*group][LEFT]?)))
                 .for_each(|(_, left)| samples.add(&shape.shown, Some(block.row(left)), None));
-            self.put_undone(undo, table, shape, &rows)?;
             let mut gone = changes.gone;
             if !shape.schema.has_key() {
                 // A row without key is not replaced: what is written again narrower goes as it is.
@@ -282,12 +325,12 @@ impl Transaction {
                     changes.put.iter().filter(|(_, _, left)| left.is_none()).map(|(group, ..)| *group),
                 );
             }
-            self.delete_keys(table.id, gone.iter().map(|group| block.keys.get(*group)));
+            self.delete_once(table.id, gone.iter().map(|group| block.keys.get(*group)));
         }
         Ok(samples)
     }
 
-    /// Puts rows as they were read; those that a check refuses are a conflict.
+    /// Puts rows as they were read, where there is no conflict yet; those that a check refuses are one.
     fn put_undone(
         &mut self,
         undo: &mut Undo,
@@ -298,31 +341,45 @@ impl Transaction {
         let rows = shape.rows(rows)?;
         match self.check_rows(&table.name, &shape.schema, &rows) {
             Err(error) if error.kind() == ErrorKind::Invalid => {
-                let schemas = table.schemas.iter().map(|(from, _)| *from);
-                let since = schemas.filter(|from| *from > undo.version).collect();
-                self.refuse(undo, table, None, error.to_string(), since)
+                let version = undo.version;
+                self.refuse(undo, table, None, error.to_string(), || Ok(schemas_since(table, version)))
             }
             checked => {
                 checked?;
+                if undo.conflicts.count > 0 {
+                    return Ok(());
+                }
                 self.put_conformed(table.id, &table.name, shape.schema.clone(), rows, Put::Upsert)
             }
         }
     }
 
-    /// The versions that changed a row since.
-    fn versions_since(&self, undo: &Undo, table: &Table, shape: &Shape, key: &[u8]) -> Result<Vec<Version>> {
-        let now = self.read_version();
-        let life = Life::Touched { after: undo.version, up_to: now };
-        let chunks = versions_of_key(self.snapshot.state(), table, &shape.read, key, life)?;
-        let all = chunks.iter().flat_map(|chunk| chunk.begins.iter().chain(&chunk.ends));
-        let since: BTreeSet<Version> =
-            all.copied().filter(|version| *version > undo.version && *version <= now).collect();
+    /// The versions that changed a row since, as far as versions that can be read tell.
+    fn versions_since(
+        &self,
+        version: Version,
+        table: &Table,
+        shape: &Shape,
+        key: &[u8],
+    ) -> Result<Vec<Version>> {
+        let (state, now) = (self.snapshot.state(), self.read_version());
+        let seen = Seen::of(&state.generation, table);
+        let mut since: BTreeSet<Version> = BTreeSet::new();
+        for chunk in
+            versions_of_key(state, table, &shape.read, key, Life::Touched { after: version, up_to: now })?
+        {
+            let lives = chunk.begins.iter().zip(&chunk.ends);
+            let shown =
+                lives.filter(|(begin, end)| seen.as_ref().is_none_or(|seen| !seen.hides(**begin, **end)));
+            since.extend(shown.flat_map(|(begin, end)| [*begin, *end]));
+        }
+        since.retain(|other| *other > version && *other <= now);
         Ok(since.into_iter().collect())
     }
 
     /// Values of columns that come back, for rows that others have changed since: those that they had before.
     fn carry_over(&mut self, undo: &mut Undo, table: &Table, back: &Reversed, shape: &Shape) -> Result<()> {
-        let (state, now) = (self.snapshot.state().clone(), self.read_version());
+        let now = self.read_version();
         let comes: Vec<usize> =
             (0..shape.read.len()).filter(|index| back.comes.contains(&shape.read[*index].id)).collect();
         let (version, previous) = (undo.version, undo.previous);
@@ -333,7 +390,7 @@ impl Transaction {
             NOW if begin == version => None,
             side => Some(side),
         };
-        let chunks = touched_row_versions(&state, table, &shape.read, between(previous, now))?;
+        let chunks = self.row_versions(table, &shape.read, between(previous, now))?;
         for block in Blocks::of(vec![sided(chunks, Box::new(side))]) {
             let block = block?;
             let pairs = block.groups.iter().filter_map(|group| Some((group[WAS]?, group[NOW]?)));
@@ -352,9 +409,9 @@ impl Transaction {
             let made = block.take(&lonely)?;
             for (row, column) in shape.misfits(&made)? {
                 let what = format!("made since, it has no value for column {column}, which is not null");
-                self.refuse(undo, table, Some(key_text(shape, &made, row)), what, Vec::new())?;
+                self.refuse(undo, table, Some(key_text(shape, &made, row)), what, || Ok(Vec::new()))?;
             }
-            if undo.conflicts.count == 0 && rows.num_rows() > 0 {
+            if rows.num_rows() > 0 {
                 self.put_undone(undo, table, shape, &rows)?;
             }
         }
@@ -367,7 +424,7 @@ impl Transaction {
             for rows in part.read()? {
                 match self.check_rows(&table.name, &back.schema, &rows?) {
                     Err(error) if error.kind() == ErrorKind::Invalid => {
-                        return self.refuse(undo, table, None, error.to_string(), Vec::new());
+                        return self.refuse(undo, table, None, error.to_string(), || Ok(Vec::new()));
                     }
                     checked => checked?,
                 }
@@ -389,11 +446,10 @@ struct Changes {
 
 impl Changes {
     fn of(block: &Block, narrows: bool) -> Result<Changes> {
-        let pairs = block.groups.iter().filter_map(|group| Some((group[LEFT]?, group[NOW]?)));
-        let mut equal = block.equal(&pairs.collect::<Vec<_>>())?.into_iter();
+        let same = block.same((LEFT, NOW), &[])?;
         let mut changes = Changes { put: Vec::new(), gone: Vec::new(), conflicts: Vec::new() };
-        for (index, [was, left, gone, now]) in block.groups.iter().copied().enumerate() {
-            let same = left.is_some() && now.is_some() && equal.next().expect("each pair was compared");
+        for (index, ([was, left, gone, now], same)) in block.groups.iter().copied().zip(same).enumerate() {
+            let same = same == Some(true);
             let touched = was.is_some() || left.is_some();
             let changed = match narrows {
                 true => (left.is_some() || now.is_some()) && !same,
@@ -409,6 +465,11 @@ impl Changes {
         }
         Ok(changes)
     }
+}
+
+/// The versions that changed a table's schema since.
+fn schemas_since(table: &Table, version: Version) -> Vec<Version> {
+    table.schemas.iter().map(|(from, _)| *from).filter(|from| *from > version).collect()
 }
 
 /// A row's key as typed; all its values where it has none.

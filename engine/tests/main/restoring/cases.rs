@@ -545,6 +545,159 @@ fn a_table_that_comes_back_and_goes_in_one_transaction_stays_gone() {
 }
 
 #[test]
+fn a_table_that_goes_and_comes_back_in_one_transaction_is_as_it_was_when_that_began() {
+    let database = people();
+    let bad = upsert(&database, &[(1, "x"), (9, "y")]);
+    database.checkpoint().unwrap();
+    let dropped = |of: &Database| {
+        let mut txn = of.begin().unwrap();
+        txn.upsert("t", &rows(&[(1, None), (5, None)])).unwrap();
+        txn.alter_table("t", add("n", "int64")).unwrap();
+        txn.drop_table("t").unwrap();
+        txn
+    };
+    let mut txn = dropped(&database);
+    assert_eq!(txn.undrop("t", 2).unwrap().samples.len(), 2);
+    assert_eq!(txn.undrop("t", 0).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(txn.counts().unwrap().get("t"), None);
+    assert!(commit(txn).unchanged);
+    let mut txn = dropped(&database);
+    txn.undrop("t", 0).unwrap();
+    txn.upsert("t", &rows(&[(7, Some("Gus"))])).unwrap();
+    let counts = commit(txn).tables["t"];
+    assert_eq!((counts.inserted, counts.updated, counts.deleted), (1, 0, 0));
+    assert_eq!(now(&database, "t"), "id,name\n1,x\n2,Bob\n3,Cy\n7,Gus\n9,y\n");
+    let mut txn = dropped(&database);
+    txn.restore(Version(1), &["t".to_string()], 0).unwrap();
+    commit(txn);
+    assert_same(&database, Version(1), database.latest().unwrap(), "restored");
+    // Dropped, made anew, dropped again: it is the one that was there that comes back.
+    let mut txn = dropped(&database);
+    txn.create_table("t", customers(), &[]).unwrap();
+    txn.drop_table("t").unwrap();
+    txn.restore(bad, &["t".to_string()], 0).unwrap();
+    commit(txn);
+    assert_same(&database, bad, database.latest().unwrap(), "restored");
+    assert_eq!(database.verify().unwrap().findings, vec![]);
+}
+
+#[test]
+fn rows_without_key_go_to_disk_under_the_schema_they_were_written_under() {
+    let (disk, clock) = (SimDisk::new(5), Arc::new(TestClock::default()));
+    let options = Options { clock, transaction_bytes: Some(4 << 10), ..options(&disk) };
+    let database = Database::open_or_create(Path::new(DB), options).unwrap();
+    let number = |array: ArrayRef| RecordBatch::try_from_iter([("n", array)]).unwrap();
+    change(&database, |txn| {
+        txn.create_table("t", vec![Column::new("n", ColumnType::Int32)], &[]).unwrap();
+    });
+    change(&database, |txn| {
+        txn.insert("t", &number(Arc::new(Int32Array::from(vec![1, 2])))).unwrap();
+        txn.alter_table("t", widen("n", ColumnType::Int64)).unwrap();
+        txn.insert("t", &number(Arc::new(Int64Array::from_iter_values(3..=2_000)))).unwrap();
+    });
+    let rows: String = (1..=2_000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(now(&database, "t"), format!("n\n{rows}"));
+    assert_eq!(database.verify().unwrap().findings, vec![]);
+}
+
+#[test]
+fn nothing_is_undone_twice_until_the_undo_is_undone() {
+    let database = empty();
+    change(&database, |txn| {
+        txn.create_table("t", customers(), &[]).unwrap();
+        txn.insert("t", &rows(&[(1, None), (2, None)])).unwrap();
+    });
+    let whole = database.latest().unwrap();
+    let bad = change(&database, |txn| {
+        txn.replace("t", &[rows(&[(1, None)])]).unwrap();
+    });
+    let say = |operation: &str, version: Version, mut txn: Transaction, undo: bool| {
+        match undo {
+            true => assert!(matches!(txn.undo(version, 0).unwrap(), Undone::Changed(_))),
+            false => drop(txn.restore(version, &[], 0).unwrap()),
+        }
+        let parameters = BTreeMap::from([("version".to_string(), version.to_string())]);
+        let options =
+            CommitOptions { operation: Some(operation.to_string()), parameters, ..CommitOptions::default() };
+        txn.commit(options).unwrap().version
+    };
+    let undo = |version: Version| say("undo", version, database.begin().unwrap(), true);
+    let refused = |version: Version| database.begin().unwrap().undo(version, 0).unwrap_err().to_string();
+    let first = undo(bad);
+    assert_same(&database, whole, first, "undone");
+    assert_eq!(
+        refused(bad),
+        "version 2 is undone already, by version 3; to have its changes again, undo version 3"
+    );
+    change(&database, |txn| txn.create_table("other", customers(), &[]).unwrap());
+    assert!(refused(bad).contains("by version 3"));
+    let back = undo(first);
+    assert_eq!(now(&database, "t"), "id,name\n1,\n");
+    assert!(refused(first).contains(&format!("by version {back}")));
+    let again = undo(bad);
+    assert!(refused(bad).contains(&format!("by version {again}")));
+    // A state in which it was not undone is back.
+    say("restore", bad, database.begin().unwrap(), false);
+    undo(bad);
+    assert_eq!(now(&database, "t"), "id,name\n1,\n2,\n");
+}
+
+#[test]
+fn a_row_has_the_history_of_the_table_that_is_back_whatever_numbers_others_had() {
+    let database = people();
+    let gone = change(&database, |txn| txn.delete("t", &keys(&[1])).unwrap());
+    let rekeyed = change(&database, |txn| {
+        txn.rekey_table("t", customers(), &["id".to_string(), "name".to_string()]).unwrap();
+    });
+    undo(&database, rekeyed).unwrap();
+    let lives = |id: i64| -> Vec<(u64, Option<u64>)> {
+        let history = database.history("t", &keys(&[id])).unwrap();
+        history.iter().map(|version| (version.begin.0, version.end.map(|end| end.0))).collect()
+    };
+    assert_eq!((lives(1), lives(2)), (vec![(1, Some(2))], vec![(1, Some(3)), (4, None)]));
+    let latest = database.latest().unwrap();
+    let snapshot = database.snapshot(latest).unwrap();
+    assert_eq!(snapshot.last_schema("t").unwrap(), snapshot.schema("t").unwrap());
+    let blame = |at: Version, id: i64| database.blame("t", &keys(&[id]), at).unwrap();
+    assert!(matches!(blame(latest, 1), asof_engine::Blamed::Gone(version) if version == gone));
+    // Made anew under the same key: what was there before goes on with the name.
+    change(&database, |txn| txn.drop_table("t").unwrap());
+    assert_eq!(snapshot.last_schema("t").unwrap(), snapshot.schema("t").unwrap());
+    let made = change(&database, |txn| txn.create_table("t", customers(), &key()).unwrap());
+    assert!(matches!(blame(made, 1), asof_engine::Blamed::Gone(version) if version == gone));
+    assert!(matches!(blame(made, 2), asof_engine::Blamed::Gone(version) if version.0 == 5));
+    assert!(matches!(blame(made, 8), asof_engine::Blamed::Never));
+}
+
+#[test]
+fn tables_and_rows_that_others_make_while_everything_is_restored_are_conflicts() {
+    let database = people();
+    upsert(&database, &[(1, "x")]);
+    let serializable = || {
+        let isolation = asof_engine::Isolation::Serializable;
+        database.begin_with(TransactionOptions { isolation }).unwrap()
+    };
+    let refused = |txn: Transaction| txn.commit(CommitOptions::default()).unwrap_err().kind();
+    let mut txn = serializable();
+    txn.restore(Version(1), &[], 0).unwrap();
+    let made = change(&database, |txn| txn.create_table("late", customers(), &[]).unwrap());
+    assert_eq!(refused(txn), ErrorKind::Conflict);
+    let mut txn = serializable();
+    txn.undo(Version(2), 0).unwrap();
+    upsert(&database, &[(8, "late")]);
+    assert_eq!(refused(txn), ErrorKind::Conflict);
+    let dropped = change(&database, |txn| txn.drop_table("late").unwrap());
+    let mut txn = serializable();
+    txn.undo(dropped, 0).unwrap();
+    change(&database, |txn| drop(txn.undrop("late", 0).unwrap()));
+    assert_eq!(refused(txn), ErrorKind::Conflict);
+    let mut txn = serializable();
+    txn.restore(made, &["late".to_string(), "t".to_string()], 0).unwrap();
+    change(&database, |txn| txn.create_table("unasked", customers(), &[]).unwrap());
+    commit(txn);
+}
+
+#[test]
 fn more_rows_than_memory_come_back_and_are_undone() {
     let (disk, clock) = (SimDisk::new(5), Arc::new(TestClock::default()));
     let options = Options { clock, transaction_bytes: Some(100 << 10), ..options(&disk) };

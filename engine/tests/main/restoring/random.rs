@@ -9,18 +9,6 @@ use asof_wal::sim::SimDisk;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Random numbers from a seed (xorshift64*).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % limit
-    }
-}
-
 fn column(name: &str, of: &str) -> Column {
     Column::new(name, ColumnType::parse(of).unwrap())
 }
@@ -70,8 +58,8 @@ fn keys_there(chance: &mut Chance, database: &Database, table: &str) -> Option<R
     if keys.num_rows() == 0 {
         return None;
     }
-    let first = chance.below(keys.num_rows() as u64) as usize;
-    Some(keys.slice(first, (chance.below(4) as usize + 1).min(keys.num_rows() - first)))
+    let first = chance.below(keys.num_rows());
+    Some(keys.slice(first, (chance.below(4) + 1).min(keys.num_rows() - first)))
 }
 
 /// Whether a transaction did nothing to a table.
@@ -98,13 +86,13 @@ fn make(chance: &mut Chance, txn: &mut Transaction, table: &str) {
 /// Changes a schema; says whether a column of the key was widened.
 fn alter(chance: &mut Chance, txn: &mut Transaction, table: &str, step: usize) -> bool {
     let schema = txn.schema(table).unwrap();
-    let which = &schema.columns[chance.below(schema.columns.len() as u64) as usize];
+    let which = &schema.columns[chance.below(schema.columns.len())];
     let is_key = schema.key.contains(&which.id);
     let alteration = match chance.below(5) {
         0 => {
             let mut added = column(
                 &format!("c{step}_{}", chance.below(1 << 20)),
-                ["int8", "text", "float32"][chance.below(3) as usize],
+                ["int8", "text", "float32"][chance.below(3)],
             );
             if added.column_type == ColumnType::Int8 {
                 added.nullable = chance.below(2) == 0;
@@ -144,10 +132,11 @@ fn step(chance: &mut Chance, database: &Database, step: usize) -> Option<Made> {
     let mut made = Made::default();
     let mut txn = database.begin().unwrap();
     for _ in 0..chance.below(3) + 1 {
-        let table = TABLES[chance.below(3) as usize];
+        let table = TABLES[chance.below(3)];
         if !txn.has_table(table) {
+            let snapshot = database.snapshot(database.latest().unwrap()).unwrap();
             match chance.below(3) {
-                0 if txn.undrop(table, 0).is_ok() => {}
+                0 if !snapshot.past_tables(Some(table)).is_empty() => drop(txn.undrop(table, 0).unwrap()),
                 _ => make(chance, &mut txn, table),
             }
             continue;
@@ -159,7 +148,7 @@ fn step(chance: &mut Chance, database: &Database, step: usize) -> Option<Made> {
             (0, _) => txn.drop_table(table).unwrap(),
             (1, true) => {
                 let columns = schema.columns.iter().map(|c| Column { id: 0, ..c.clone() }).collect();
-                let key = schema.columns[chance.below(schema.columns.len() as u64) as usize].clone();
+                let key = schema.columns[chance.below(schema.columns.len())].clone();
                 if key.column_type.may_be_key() {
                     txn.rekey_table(table, columns, &[key.name]).unwrap();
                     let schema = txn.schema(table).unwrap();
@@ -220,7 +209,7 @@ fn history(seed: u64, transaction_bytes: Option<u64>) {
         }
         if chance.below(3) == 0 {
             let now = database.latest().unwrap();
-            let to = Version(chance.below(now.0 + 1));
+            let to = Version(chance.below(now.0 as usize + 1) as u64);
             let what = format!("seed {seed}, restore of {to} at {now}");
             let (_, committed) = restore(&database, to, &[]);
             let restored = database.latest().unwrap();

@@ -12,6 +12,7 @@ use asof_engine::arrow::compute::cast;
 use asof_engine::arrow::datatypes::UInt64Type;
 use asof_engine::{AsOf, Column, CommitInfo, Database, DiffKind, TableSchema, Version, text};
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::time::Duration;
@@ -87,10 +88,12 @@ pub(super) fn run(args: &DiffArgs, context: &Context) -> Result {
 /// since.
 fn header(database: &Database, table: &str, from: Version, newest: Version) -> Result<Vec<Column>> {
     let tables = database.snapshot(newest)?.past_tables(Some(table));
-    let schemas = tables.iter().flat_map(|table| table.schemas()).collect::<Vec<_>>();
-    let mut columns: Vec<Column> = Vec::new();
+    let mut schemas = tables.iter().flat_map(|table| table.schemas()).collect::<Vec<_>>();
+    // A table that is back may be older than others of its name.
+    schemas.sort_by_key(|(range, _)| Reverse(range.last));
     let since = schemas.iter().filter(|(range, _)| range.last >= from).count().max(1);
-    for (_, schema) in schemas.iter().rev().take(since) {
+    let mut columns: Vec<Column> = Vec::new();
+    for (_, schema) in schemas.iter().take(since) {
         for column in &schema.columns {
             if columns.iter().all(|known| known.name != column.name) {
                 columns.push(Column { nullable: true, ..column.clone() });

@@ -1,18 +1,21 @@
 //! Rows parted by the values of some columns, as Hive and Spark lay them out: `country=DE/year=2025`.
 //!
-//! Invariants. Names are escaped as Spark escapes them (`ExternalCatalogUtils.escapePathName`); NULL and the empty text
-//! are `__HIVE_DEFAULT_PARTITION__`. Rows of a partition keep their order. What does not fit in memory waits in files.
+//! Invariants. Names are escaped as Spark escapes them (`ExternalCatalogUtils.escapePathName`); NULL, the empty text and
+//! the text `__HIVE_DEFAULT_PARTITION__` are one partition of that name. Rows of a partition keep their order. What does
+//! not fit in memory waits in one file: each time all that is held goes there, by partition.
 
 use crate::{Error, Result};
 use asof_engine::arrow::array::{RecordBatch, UInt32Array};
-use asof_engine::arrow::compute::take_record_batch;
-use asof_engine::arrow::ipc::reader::StreamReader;
-use asof_engine::arrow::ipc::writer::StreamWriter;
+use asof_engine::arrow::compute::{concat_batches, take_record_batch};
+use asof_engine::arrow::ipc::reader::FileReader;
+use asof_engine::arrow::ipc::writer::FileWriter;
 use asof_engine::{ColumnType, TableSchema, text};
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Bytes of rows in memory, at most.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -21,7 +24,7 @@ const PARTITIONS_MAX: usize = 100_000;
 /// Stands for a value that cannot be a name.
 const DEFAULT: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// The texts of a partition's values.
+/// The texts of a partition's values; `None` for the default partition.
 type Values = Vec<Option<String>>;
 
 /// Rows of a table while they are parted.
@@ -29,20 +32,26 @@ pub struct Partitioner {
     schema: TableSchema,
     by: Vec<usize>,
     others: Vec<usize>,
-    partitions: HashMap<Values, Held>,
+    partitions: BTreeMap<Values, Held>,
     bytes: usize,
     memory_bytes: usize,
-    segments: usize,
+    waiting: Option<Waiting>,
 }
 
 /// Rows of a partition.
 #[derive(Default)]
 struct Held {
-    /// Files that hold the first rows.
-    segments: Vec<PathBuf>,
+    /// Which batches of the file hold the first rows.
+    waiting: Vec<usize>,
     /// Rows behind those.
     batches: Vec<RecordBatch>,
-    bytes: usize,
+}
+
+/// The file of rows that wait.
+struct Waiting {
+    path: PathBuf,
+    writer: FileWriter<BufWriter<File>>,
+    batches: usize,
 }
 
 /// A partition with its rows.
@@ -80,16 +89,18 @@ impl Partitioner {
             ));
         }
         let schema = schema.clone();
-        let (partitions, memory_bytes) = (HashMap::new(), MEMORY_BYTES);
-        Ok(Partitioner { schema, by, others, partitions, bytes: 0, memory_bytes, segments: 0 })
+        let (partitions, memory_bytes) = (BTreeMap::new(), MEMORY_BYTES);
+        Ok(Partitioner { schema, by, others, partitions, bytes: 0, memory_bytes, waiting: None })
     }
 
-    /// Takes rows.
+    /// Takes rows; those that do not fit in memory wait in a directory.
     pub fn add(&mut self, spool: &Path, rows: &RecordBatch) -> Result<()> {
         let mut of: BTreeMap<Values, Vec<u32>> = BTreeMap::new();
         for row in 0..rows.num_rows() {
             let value = |index: &usize| {
-                text::format_cell(&self.schema.columns[*index].column_type, rows.column(*index), row)
+                let column = &self.schema.columns[*index];
+                let value = text::format_cell(&column.column_type, rows.column(*index), row);
+                value.filter(|value| !value.is_empty() && value != DEFAULT)
             };
             of.entry(self.by.iter().map(value).collect()).or_default().push(row as u32);
         }
@@ -103,45 +114,37 @@ impl Partitioner {
                     "there are more than {PARTITIONS_MAX} partitions: part by columns of fewer values"
                 )));
             }
-            let held = self.partitions.entry(values).or_default();
-            held.batches.push(part);
-            held.bytes += bytes;
+            self.partitions.entry(values).or_default().batches.push(part);
             self.bytes += bytes;
         }
-        while self.bytes > self.memory_bytes {
+        if self.bytes > self.memory_bytes {
             self.spill(spool)?;
         }
         Ok(())
     }
 
-    /// Writes the rows of the largest partition to a file.
+    /// Lets all rows that are in memory wait in the file.
     fn spill(&mut self, spool: &Path) -> Result<()> {
-        let Some(held) = self.partitions.values_mut().max_by_key(|held| held.bytes) else { return Ok(()) };
-        let path = spool.join(self.segments.to_string());
-        self.segments += 1;
-        let batches = std::mem::take(&mut held.batches);
-        if let Some(first) = batches.first() {
-            let file = BufWriter::new(File::create_new(&path)?);
-            let mut writer =
-                StreamWriter::try_new(file, &first.schema()).map_err(asof_engine::Error::from)?;
-            for rows in &batches {
-                writer.write(rows).map_err(asof_engine::Error::from)?;
-            }
-            writer
-                .into_inner()
-                .map_err(asof_engine::Error::from)?
-                .into_inner()
-                .map_err(|e| e.into_error())?;
-            held.segments.push(path);
+        for held in self.partitions.values_mut() {
+            let batches = std::mem::take(&mut held.batches);
+            let Some(first) = batches.first() else { continue };
+            let rows = concat_batches(&first.schema(), &batches).map_err(asof_engine::Error::from)?;
+            let waiting = match &mut self.waiting {
+                Some(waiting) => waiting,
+                waiting => waiting.insert(Waiting::new(spool.join("partitions"), &rows)?),
+            };
+            waiting.writer.write(&rows).map_err(asof_engine::Error::from)?;
+            held.waiting.push(waiting.batches);
+            waiting.batches += 1;
         }
-        self.bytes -= held.bytes;
-        held.bytes = 0;
+        self.bytes = 0;
         Ok(())
     }
 
-    /// All partitions, by their values. Files are read when their rows are.
-    pub fn partitions(self, _spool: &Path) -> Result<Vec<Partition>> {
-        let Partitioner { schema, by, others, partitions, .. } = self;
+    /// All partitions, by their values. What waits is read when it is asked for.
+    pub fn partitions(self) -> Result<Vec<Partition>> {
+        let Partitioner { schema, by, others, partitions, waiting, .. } = self;
+        let reader = waiting.map(Waiting::read).transpose()?.map(|reader| Rc::new(RefCell::new(reader)));
         let mut rest = TableSchema::of(
             others.iter().map(|index| schema.columns[*index].clone()).collect(),
             schema.key.clone(),
@@ -149,44 +152,53 @@ impl Partitioner {
         if !rest.key.iter().all(|id| rest.column(*id).is_some()) {
             rest.key.clear();
         }
-        let mut found: Vec<(Values, Held)> = partitions.into_iter().collect();
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut all: Vec<Partition> = Vec::with_capacity(found.len());
-        for (values, held) in found {
+        let all = partitions.into_iter().map(|(values, held)| {
             let names = by.iter().map(|index| schema.columns[*index].name.clone());
             let values: Vec<(String, Option<String>)> = names.zip(values).collect();
             let parts = values.iter().map(|(name, value)| {
-                let value = value.as_deref().filter(|value| !value.is_empty());
-                format!("{}={}", escape(name), value.map_or(DEFAULT.to_string(), escape))
+                format!("{}={}", escape(name), value.as_deref().map_or(DEFAULT.to_string(), escape))
             });
             let path = parts.collect::<Vec<_>>().join("/");
-            let segments = held.segments.into_iter().flat_map(segment);
-            let rows: Box<dyn Iterator<Item = asof_engine::Result<RecordBatch>>> =
-                Box::new(segments.chain(held.batches.into_iter().map(Ok)));
-            match all.last_mut() {
-                // NULL and the empty text have one directory, and NULL comes first.
-                Some(last) if last.path == path => {
-                    let before = std::mem::replace(&mut last.rows, Box::new(std::iter::empty()));
-                    last.rows = Box::new(before.chain(rows));
-                }
-                _ => all.push(Partition { path, values, schema: rest.clone(), rows }),
+            let reader = reader.clone();
+            let waiting = held.waiting.into_iter().zip(std::iter::repeat(reader));
+            let waiting = waiting.filter_map(|(batch, reader)| Some(batch_of(&*reader?, batch)));
+            Partition {
+                path,
+                values,
+                schema: rest.clone(),
+                rows: Box::new(waiting.chain(held.batches.into_iter().map(Ok))),
             }
-        }
-        Ok(all)
+        });
+        Ok(all.collect())
     }
 }
 
-/// The rows of a file that was written before.
-fn segment(path: PathBuf) -> Box<dyn Iterator<Item = asof_engine::Result<RecordBatch>>> {
-    let open = || -> asof_engine::Result<_> {
-        let failed = |error| asof_engine::Error::invalid(format!("{}: {error}", path.display()));
-        let file = File::open(&path).map_err(failed)?;
-        Ok(StreamReader::try_new(BufReader::new(file), None)?)
-    };
-    match open() {
-        Ok(reader) => Box::new(reader.map(|rows| Ok(rows?))),
-        Err(error) => Box::new(std::iter::once(Err(error))),
+/// Reads rows that waited.
+type Reader = FileReader<BufReader<File>>;
+
+impl Waiting {
+    /// A new file for such rows.
+    fn new(path: PathBuf, rows: &RecordBatch) -> Result<Waiting> {
+        let file = BufWriter::new(File::create_new(&path)?);
+        let writer = FileWriter::try_new(file, &rows.schema()).map_err(asof_engine::Error::from)?;
+        Ok(Waiting { path, writer, batches: 0 })
     }
+
+    fn read(mut self) -> Result<Reader> {
+        self.writer.finish().map_err(asof_engine::Error::from)?;
+        let file = self.writer.into_inner().map_err(asof_engine::Error::from)?;
+        drop(file.into_inner().map_err(|error| error.into_error())?);
+        let file = BufReader::new(File::open(&self.path)?);
+        Ok(FileReader::try_new(file, None).map_err(asof_engine::Error::from)?)
+    }
+}
+
+/// A batch of the file.
+fn batch_of(reader: &RefCell<Reader>, batch: usize) -> asof_engine::Result<RecordBatch> {
+    let mut reader = reader.borrow_mut();
+    reader.set_index(batch)?;
+    let rows = reader.next().ok_or_else(|| asof_engine::Error::invalid("rows that waited are not there"))?;
+    Ok(rows?)
 }
 
 /// A name of a column, or a value, as part of a path.
@@ -226,28 +238,48 @@ mod tests {
         let spool = tempfile::tempdir().unwrap();
         let mut partitioner = Partitioner::new(&schema, &["of".to_string()]).unwrap();
         partitioner.memory_bytes = 2_000;
-        let names = [None, Some(""), Some("a"), Some("b")];
+        let names = [None, Some(""), Some("a"), Some("b"), Some(DEFAULT)];
         for first in (0..1000).step_by(50) {
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(first..first + 50));
             let of: ArrayRef =
-                Arc::new(StringArray::from_iter((first..first + 50).map(|id| names[id as usize % 4])));
+                Arc::new(StringArray::from_iter((first..first + 50).map(|id| names[id as usize % 5])));
             let rows = RecordBatch::try_new(schema.to_arrow(), vec![ids, of]).unwrap();
             partitioner.add(spool.path(), &rows).unwrap();
         }
-        assert!(partitioner.segments > 4);
-        let partitions = partitioner.partitions(spool.path()).unwrap();
+        assert!(partitioner.waiting.as_ref().is_some_and(|waiting| waiting.batches > 4));
+        assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 1);
+        let partitions = partitioner.partitions().unwrap();
         let paths: Vec<&str> = partitions.iter().map(|partition| partition.path.as_str()).collect();
         assert_eq!(paths, ["of=__HIVE_DEFAULT_PARTITION__", "of=a", "of=b"]);
-        for (partition, expected) in partitions.into_iter().zip([500, 250, 250]) {
+        for (partition, expected) in partitions.into_iter().zip([600, 200, 200]) {
             let ids: Vec<i64> = partition
                 .rows
                 .flat_map(|rows| rows.unwrap().column(0).as_primitive::<Int64Type>().values().to_vec())
                 .collect();
             assert_eq!(ids.len(), expected);
-            assert_eq!(
-                ids.windows(2).filter(|pair| pair[0] >= pair[1]).count(),
-                usize::from(expected == 500)
-            );
+            assert!(ids.is_sorted());
         }
+    }
+
+    #[test]
+    fn values_that_cannot_be_names_are_one_partition_with_each_value_beside_them() {
+        let columns = ["id", "a", "b"].map(|name| Column::new(name, ColumnType::Text)).to_vec();
+        let schema = TableSchema::new(columns, &["id"]).unwrap();
+        let spool = tempfile::tempdir().unwrap();
+        let mut partitioner = Partitioner::new(&schema, &["a".to_string(), "b".to_string()]).unwrap();
+        let text = |texts: [Option<&str>; 5]| Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
+        let arrays = vec![
+            text([Some("1"), Some("2"), Some("3"), Some("4"), Some("5")]),
+            text([None, Some(""), None, Some(""), Some(DEFAULT)]),
+            text([Some("x"), Some("x"), Some("y"), Some("y"), Some("x")]),
+        ];
+        let rows = RecordBatch::try_new(schema.to_arrow(), arrays).unwrap();
+        partitioner.add(spool.path(), &rows).unwrap();
+        let partitions = partitioner.partitions().unwrap().into_iter();
+        let found: Vec<(String, usize)> = partitions
+            .map(|partition| (partition.path, partition.rows.map(|rows| rows.unwrap().num_rows()).sum()))
+            .collect();
+        let path = |b: &str| format!("a={DEFAULT}/b={b}");
+        assert_eq!(found, [(path("x"), 3), (path("y"), 2)]);
     }
 }

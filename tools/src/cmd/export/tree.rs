@@ -1,7 +1,7 @@
 //! The directory that an export makes: written beside its place, synced, renamed.
 
-use crate::cmd::checksum::hex;
 use crate::{Error, Result};
+use asof_engine::text::hex;
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -27,7 +27,10 @@ pub(super) struct Moments {
     pub(super) unasked: Unasked,
 }
 
-/// Versions in which the table was there and the condition made no sense, and why.
+/// Why nothing is told of versions that are gone.
+const GONE: &str = "retention has let them go";
+
+/// Versions in which the table was there and the condition could not be asked, and why.
 type Unasked = Vec<(VersionRange, String)>;
 
 /// Versions in which one condition is asked of the same columns of a table.
@@ -46,12 +49,23 @@ impl Moments {
             // The error names the tables there are.
             snapshot.schema(table)?;
         }
-        let (stretches, unasked) = stretches(&tables, condition)?;
+        let (stretches, mut unasked) = stretches(&tables, condition)?;
         let mut changes: BTreeMap<Version, i64> = BTreeMap::new();
         for stretch in stretches {
             stretch.count(snapshot, &mut changes)?;
         }
-        Ok(Moments { intervals: intervals(changes), unasked })
+        let mut gone: Vec<VersionRange> = tables.iter().flat_map(PastTable::gone).collect();
+        gone.sort();
+        let intervals = intervals(changes, &gone);
+        unasked.extend(gone.into_iter().map(|range| (range, GONE.to_string())));
+        unasked.sort();
+        Ok(Moments { intervals, unasked })
+    }
+
+    /// The versions right behind one that are gone.
+    pub(super) fn gone_behind(&self, version: Version) -> Option<VersionRange> {
+        let gone = self.unasked.iter().filter(|(_, why)| why == GONE).map(|(range, _)| *range);
+        gone.into_iter().find(|range| range.first == version.next())
     }
 }
 
@@ -126,14 +140,16 @@ impl Stretch<'_> {
     }
 }
 
-/// The versions at which there were any, from where there came to be more and fewer.
-fn intervals(changes: BTreeMap<Version, i64>) -> Vec<Interval> {
+/// The versions at which there were any, from where there came to be more and fewer. Of versions that are gone only some
+/// rows may have been counted: nothing is said of these.
+fn intervals(changes: BTreeMap<Version, i64>, gone: &[VersionRange]) -> Vec<Interval> {
     let mut intervals: Vec<Interval> = Vec::new();
     let (mut rows, mut since) = (0i64, Version::ZERO);
     for (version, change) in changes {
         let now = rows + change;
         let range = VersionRange { first: since, last: version.previous().unwrap_or(Version::ZERO) };
-        if rows > 0 {
+        let parts = if rows > 0 { readable(range, gone) } else { Vec::new() };
+        for range in parts {
             let count = rows as u64;
             match intervals.last_mut() {
                 Some(last) if last.range.last.next() == range.first => {
@@ -152,6 +168,23 @@ fn intervals(changes: BTreeMap<Version, i64>) -> Vec<Interval> {
     intervals
 }
 
+/// The parts of a range that are not gone.
+fn readable(range: VersionRange, gone: &[VersionRange]) -> Vec<VersionRange> {
+    let mut parts = Vec::new();
+    let mut first = range.first;
+    let from = gone.partition_point(|gone| gone.last < range.first);
+    for gone in gone[from..].iter().take_while(|gone| gone.first <= range.last) {
+        if let Some(last) = gone.first.previous().filter(|last| first <= *last) {
+            parts.push(VersionRange { first, last });
+        }
+        first = gone.last.next();
+    }
+    if first <= range.last {
+        parts.push(VersionRange { first, last: range.last });
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,21 +194,21 @@ mod tests {
         let changes = [(1, 2), (3, -1), (5, -1), (6, 1), (7, 4), (9, -5), (9, 0)];
         let mut counted: BTreeMap<Version, i64> = BTreeMap::new();
         changes.iter().for_each(|(version, change)| *counted.entry(Version(*version)).or_insert(0) += change);
-        let found: Vec<_> = intervals(counted)
-            .into_iter()
-            .map(|interval| {
-                (
-                    interval.range.first.0,
-                    interval.range.last.0,
-                    interval.rows_first,
-                    interval.rows_last,
-                    interval.rows_most,
-                )
-            })
-            .collect();
-        assert_eq!(found, [(1, 4, 2, 1, 2), (6, 8, 1, 5, 5)]);
+        let found = |gone: &[(u64, u64)]| -> Vec<_> {
+            let range =
+                |(first, last): &(u64, u64)| VersionRange { first: Version(*first), last: Version(*last) };
+            let gone: Vec<VersionRange> = gone.iter().map(range).collect();
+            let told = |Interval { range, rows_first, rows_last, rows_most }| {
+                (range.first.0, range.last.0, rows_first, rows_last, rows_most)
+            };
+            intervals(counted.clone(), &gone).into_iter().map(told).collect()
+        };
+        assert_eq!(found(&[]), [(1, 4, 2, 1, 2), (6, 8, 1, 5, 5)]);
+        assert_eq!(found(&[(2, 2), (4, 6)]), [(1, 1, 2, 2, 2), (3, 3, 1, 1, 1), (7, 8, 5, 5, 5)]);
+        assert_eq!(found(&[(0, 1), (8, 9)]), [(2, 4, 2, 1, 2), (6, 7, 1, 5, 5)]);
+        assert_eq!(found(&[(0, 9)]), []);
         // A row that is replaced by another in one version leaves no gap.
         let replaced = [(1, 1), (2, 0), (3, -1)].map(|(version, change)| (Version(version), change));
-        assert_eq!(intervals(replaced.into_iter().collect()).len(), 1);
+        assert_eq!(intervals(replaced.into_iter().collect(), &[]).len(), 1);
     }
 }
