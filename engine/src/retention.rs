@@ -19,7 +19,7 @@ mod survey;
 pub mod usage;
 pub mod verdict;
 
-pub(crate) use run::apply_stored;
+pub(crate) use run::{Applied, apply_stored};
 
 pub use plan::{RetentionPlan, Stretch, TablePlan};
 pub use policy::{Policy, Window};

@@ -86,19 +86,30 @@ impl Database {
     }
 }
 
-/// Does what the policies in the settings ask for, as far as it pays; `false` where there are none. For upkeep, which has
-/// just made a checkpoint.
-pub(crate) fn apply_stored(database: &Database, pace: &mut dyn FnMut(u64) -> bool) -> Result<bool> {
+/// What came of applying stored policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// All that they let go is gone.
+    Done,
+    /// There are none.
+    NoPolicy,
+    /// Another process makes a checkpoint or compacts.
+    Locked,
+}
+
+/// Does what the policies in the settings ask for, as far as it pays. For upkeep, which has just made a checkpoint.
+pub(crate) fn apply_stored(database: &Database, pace: &mut dyn FnMut(u64) -> bool) -> Result<Applied> {
     let request = RetentionRequest::default();
     if !rules_of(&database.inner.state(), &request).has_policy() {
-        return Ok(false);
+        return Ok(Applied::NoPolicy);
     }
     let mut report = RetentionReport::default();
     let wait = std::time::Duration::ZERO;
-    if while_locked(database, wait, |inner| let_go(inner, &request, &mut report))?.is_some() {
-        reclaim(database, &request, SHARE_OF_UPKEEP, pace, &mut report)?;
+    if while_locked(database, wait, |inner| let_go(inner, &request, &mut report))?.is_none() {
+        return Ok(Applied::Locked);
     }
-    Ok(true)
+    reclaim(database, &request, SHARE_OF_UPKEEP, pace, &mut report)?;
+    Ok(Applied::Done)
 }
 
 /// Bytes of data and ends files that are there, named or not.
