@@ -29,7 +29,7 @@ use asof_wal::{Access, Disk, LockKind, Log, LogOptions, OpenMode, Position, Turn
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) arrow_sizes: ArrowSizes,
     /// What commits and upkeep tell each other.
     pub(crate) signals: Arc<Signals>,
+    /// Whether no manifest of a lineage from before a cut is left to go back to.
+    pub(crate) has_left_old_lineage: AtomicBool,
     /// What open transactions hold in memory.
     pub(crate) share: Arc<Share>,
 }
@@ -252,6 +254,7 @@ impl Database {
             views: OnceLock::new(),
             arrow_sizes: ArrowSizes::default(),
             signals: Arc::default(),
+            has_left_old_lineage: AtomicBool::new(false),
             share: Arc::default(),
         };
         let guard = Arc::new(Guard::new(inner.signals.clone()));
