@@ -3,7 +3,7 @@
 //! Every so many shipments there is a summary of all before it, so that an archive of many opens fast. A summary says
 //! nothing that shipments do not: one that is missing or damaged is passed over.
 
-use crate::hex::Id;
+use crate::hex::{Digest, Hex, Id};
 use crate::index::Index;
 use crate::pieces::Piece;
 use crate::sealed::{DOCUMENT_BYTES_MAX, seal, unseal};
@@ -58,14 +58,14 @@ impl Archive {
     pub fn open_or_create(place: &Path, database: [u8; 16], lineage: [u8; 16]) -> Result<(Archive, bool)> {
         let store = Place::parse(place)?.open()?;
         let name = place.display().to_string();
-        let ours = Identity { database: crate::hex::Hex(database), lineage: crate::hex::Hex(lineage) };
+        let ours = Identity { database: Hex(database), lineage: Hex(lineage) };
         let made = match read_identity(&*store, &name)? {
             Some(_) => false,
             None => {
                 if let Place::Directory(path) = Place::parse(place)? {
                     check_empty(&path)?;
                 }
-                store.put_new(IDENTITY, &seal(IDENTITY_KIND, &ours)?.0)?
+                make_identity(&*store, &name, &ours)?
             }
         };
         let found = read_identity(&*store, &name)?.ok_or_else(|| {
@@ -114,6 +114,17 @@ impl Archive {
         self.store.is_near()
     }
 
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The same archive, by way of another store.
+    #[cfg(test)]
+    pub(crate) fn with_store(&self, store: Arc<dyn Store>) -> Archive {
+        Archive { store, ..self.clone() }
+    }
+
     /// What it holds now.
     pub fn load(&self) -> Result<Index> {
         let mut index = self.newest_summary()?;
@@ -145,7 +156,7 @@ impl Archive {
         Ok(index.shipments > before)
     }
 
-    fn shipment(&self, number: u64) -> Result<(Shipment, crate::hex::Digest)> {
+    fn shipment(&self, number: u64) -> Result<(Shipment, Digest)> {
         let name = name_of(number);
         let full = format!("{}: {name}", self.name);
         let bytes = self.store.get(&name, DOCUMENT_BYTES_MAX)?;
@@ -175,7 +186,8 @@ impl Archive {
             });
             match read {
                 Ok(index) => return Ok(index),
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                // Another format may be damage too: its first line is under no digest.
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
                     log::warn!("{error}; going on from what is before it");
                 }
                 Err(error) => return Err(error),
@@ -185,7 +197,7 @@ impl Archive {
     }
 
     /// Puts a shipment, with all its objects before it; `false` where another one took its number.
-    pub(crate) fn put_shipment(&self, shipment: &Shipment) -> Result<Option<crate::hex::Digest>> {
+    pub(crate) fn put_shipment(&self, shipment: &Shipment) -> Result<Option<Digest>> {
         let (bytes, digest) = seal(shipment::KIND, shipment)?;
         Ok(self.store.put_new(&name_of(shipment.number), &bytes)?.then_some(digest))
     }
@@ -226,6 +238,25 @@ fn read_identity(store: &dyn Store, name: &str) -> Result<Option<Identity>> {
     bytes.map(|bytes| Ok(unseal(IDENTITY_KIND, &bytes, &format!("{name}/{IDENTITY}"))?.0)).transpose()
 }
 
+/// Puts the identity; `false` where another one was faster. Refuses a place that puts one object over another where it
+/// must not: two archivers would mix what they ship there. What is left then is the identity of no database.
+fn make_identity(store: &dyn Store, name: &str, ours: &Identity) -> Result<bool> {
+    if !store.put_new(IDENTITY, &seal(IDENTITY_KIND, ours)?.0)? {
+        return Ok(false);
+    }
+    let nobody = Identity { database: Hex([0; 16]), lineage: Hex([0; 16]) };
+    match store.put_new(IDENTITY, &seal(IDENTITY_KIND, &nobody)?.0)? {
+        false => Ok(true),
+        true => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{name} does not honour If-None-Match: it has replaced an object that was there, so that two archivers \
+                 could not be kept apart; name another place, and remove {IDENTITY} there"
+            ),
+        )),
+    }
+}
+
 /// Refuses a directory with other things in it.
 fn check_empty(path: &Path) -> Result<()> {
     let ours = [SHIPMENTS, SUMMARIES, "objects", "tmp"];
@@ -244,4 +275,52 @@ fn check_empty(path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// A bucket that takes no notice of If-None-Match.
+    #[derive(Debug)]
+    struct Heedless(Arc<dyn Store>);
+
+    impl Store for Heedless {
+        fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+            self.0.get(name, bytes_max)
+        }
+
+        fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+            self.0.put(name, bytes)
+        }
+
+        fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+            self.0.put(name, bytes).map(|()| true)
+        }
+
+        fn list(&self, dir: &str, after: &str) -> Result<Vec<String>> {
+            self.0.list(dir, after)
+        }
+
+        fn is_near(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_place_that_replaces_what_is_there_is_refused_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Heedless(Place::parse(dir.path()).unwrap().open().unwrap());
+        let error =
+            make_identity(&store, "there", &Identity { database: Hex([1; 16]), lineage: Hex([2; 16]) })
+                .unwrap_err();
+        assert!(error.to_string().contains("If-None-Match"), "{error}");
+        let error = Archive::open_or_create(dir.path(), [1; 16], [2; 16]).unwrap_err();
+        assert!(error.to_string().contains("another database"), "{error}");
+        let other = tempfile::tempdir().unwrap();
+        assert!(Archive::open_or_create(other.path(), [1; 16], [2; 16]).unwrap().1);
+        assert!(!Archive::open_or_create(other.path(), [1; 16], [2; 16]).unwrap().1);
+    }
 }

@@ -4,7 +4,8 @@
 //! never takes shipments of the other. Until it is whole it has no manifest, and a file that says so.
 
 use crate::copy::{fail, finish, make_directories, names_in, open_or_make, sync_dir};
-use crate::ship::Progress;
+use crate::hex::Hex;
+use crate::ship::{HOLDS_MAX, Progress, is_missing};
 use crate::workers::for_each;
 use asof_engine::hold::{Held, HeldFile, Lasting};
 use asof_engine::{Database, Error, ErrorKind, Result, Version};
@@ -16,8 +17,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Says that a directory is a copy in the making.
 const UNFINISHED: &str = "backup.unfinished";
-/// How often a newer state of the database is taken up where files of the one at hand went.
-const HOLDS_MAX: usize = 5;
 /// Bytes copied between two looks at whether to go on.
 const STEP_BYTES: u64 = 64 << 20;
 
@@ -142,6 +141,7 @@ fn copy_file(
     let whole = matches!(file.lasting, Lasting::Whole(_) | Lasting::FinishedSegment);
     // Segments are never linked: who repairs one opens it for writing.
     if options.links && matches!(file.lasting, Lasting::Whole(_)) && fs::hard_link(&from, &to).is_ok() {
+        check_digest(&from, &to, file)?;
         step(file.bytes)?;
         return Ok(file.bytes);
     }
@@ -162,7 +162,25 @@ fn copy_file(
         )));
     }
     target.sync_all().map_err(fail("sync", &to))?;
+    check_digest(&from, &to, file)?;
     Ok(if cloned { file.bytes } else { 0 })
+}
+
+/// Reads a copy of a file whose digest is known, however it was made, and checks it.
+fn check_digest(from: &Path, to: &Path, file: &HeldFile) -> Result<()> {
+    let Lasting::Whole(expected) = file.lasting else { return Ok(()) };
+    let mut hasher = blake3::Hasher::new();
+    File::open(to).and_then(|copy| hasher.update_reader(copy).map(|_| ())).map_err(fail("read", to))?;
+    let found = *hasher.finalize().as_bytes();
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::corrupt(format!(
+            "{} is damaged: expected digest {}, found {}; run 'asof verify'",
+            from.display(),
+            Hex(expected),
+            Hex(found)
+        ))),
+    }
 }
 
 /// Copies the first bytes of a file, by the kernel where it can.
@@ -214,10 +232,4 @@ fn copy_bytes(
         step(copied)?;
     }
     Ok(())
-}
-
-fn is_missing(error: &Error) -> bool {
-    std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }

@@ -25,7 +25,8 @@ type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 
 #[derive(Debug, Default)]
 struct Memory {
-    slots: HashMap<Digest, Slot>,
+    /// By digest and length: a document may claim any length.
+    slots: HashMap<(Digest, u64), Slot>,
     /// Those that are fetched, in the order of their first use.
     order: VecDeque<(Digest, u64)>,
     bytes: u64,
@@ -53,7 +54,7 @@ impl Pieces {
 
     /// A piece's bytes, checked. Who asks for one that another thread fetches waits for that.
     pub fn get(&self, piece: &Piece) -> Result<Arc<Vec<u8>>> {
-        let slot = self.memory.lock().slots.entry(piece.digest).or_default().clone();
+        let slot = self.memory.lock().slots.entry((piece.digest, piece.len())).or_default().clone();
         let mut held = slot.lock();
         if let Some(bytes) = &*held {
             return Ok(bytes.clone());
@@ -61,7 +62,7 @@ impl Pieces {
         let bytes = match self.fetch(piece) {
             Ok(bytes) => Arc::new(bytes),
             Err(error) => {
-                self.memory.lock().slots.remove(&piece.digest);
+                self.memory.lock().slots.remove(&(piece.digest, piece.len()));
                 return Err(error);
             }
         };
@@ -90,7 +91,7 @@ impl Pieces {
             && let Some((digest, bytes)) = memory.order.pop_front()
         {
             memory.bytes -= bytes;
-            memory.slots.remove(&digest);
+            memory.slots.remove(&(digest, bytes));
         }
     }
 }
@@ -191,5 +192,17 @@ mod tests {
         fs::write(cache.place(&pieces[0].0), vec![9; 1_000]).unwrap();
         assert_eq!(cache.get(&pieces[0].0), None);
         assert!(!cache.place(&pieces[0].0).exists());
+    }
+    #[test]
+    fn a_piece_of_another_length_than_its_digest_is_refused_though_that_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let (archive, _) = Archive::open_or_create(dir.path(), [1; 16], [2; 16]).unwrap();
+        let (piece, stored) = Piece::pack(0, &[7; 1_000]).unwrap();
+        archive.put_piece(&piece, &stored).unwrap();
+        let pieces = Pieces::new(archive);
+        for to in [2_000, 1_000, 500, 1_000] {
+            let bytes = pieces.get(&Piece { to, ..piece });
+            assert_eq!(bytes.ok().map(|bytes| bytes.len()), (to == 1_000).then_some(1_000));
+        }
     }
 }

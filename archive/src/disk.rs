@@ -50,9 +50,8 @@ impl Shown {
         let usable = index.manifests.iter().rev().filter(|manifest| manifest.stretch == newest);
         let manifests: Vec<_> = usable.take(MANIFESTS).map(|manifest| manifest.note).collect();
         let first_segment = manifests.iter().map(|note| note.log.0.segment).min().unwrap_or(u64::MAX);
-        let names: Vec<String> =
-            manifests.iter().map(|note| format!("{MANIFEST_DIR}{:016x}.manifest", note.number)).collect();
-        let first_log_file = format!("{LOG_DIR}{first_segment:016x}.wal");
+        let names: Vec<String> = manifests.iter().map(|note| manifest_path(note.number)).collect();
+        let first_log_file = segment_path(first_segment);
         let is_shown = |path: &String| match path {
             path if path.starts_with(MANIFEST_DIR) => names.contains(path),
             path if path.starts_with(LOG_DIR) => *path >= first_log_file,
@@ -293,34 +292,78 @@ mod tests {
     const EXTREMES: [&str; 7] =
         ["0", "1", "-1", "4611686018427387904", "9223372036854775807", "18446744073709551615", "1e30"];
 
-    #[test]
-    fn hostile_numbers_in_a_shipment_are_refused_or_planned_with() {
-        let page = include_str!("../FORMAT.md");
-        let shown = page.split_once("```shipment\n").unwrap().1.split_once("\n```").unwrap().0;
-        let json = shown.split_once('\n').unwrap().1;
+    /// A document with each of its numbers changed to each of the extremes, and with each of its bytes to some others, under
+    /// a digest that is right.
+    fn hostile_documents(kind: &str, json: &str) -> Vec<String> {
+        let sealed = |changed: String| {
+            let digest = Hex(*blake3::hash(changed.as_bytes()).as_bytes());
+            format!("{kind} 1 {digest}\n{changed}")
+        };
         let is_digit = |at: usize| json.as_bytes()[at].is_ascii_digit();
         let starts = (1..json.len()).filter(|at| is_digit(*at) && b"[,:-".contains(&json.as_bytes()[at - 1]));
-        let mut planned = 0;
+        let mut documents = Vec::new();
         for start in starts {
             let end = (start..).find(|at| !is_digit(*at)).unwrap();
             for extreme in EXTREMES {
                 let changed = format!("{}{extreme}{}", &json[..start], &json[end..]);
-                let digest = Hex(*blake3::hash(changed.as_bytes()).as_bytes());
-                let document = format!("{KIND} 1 {digest}\n{changed}");
-                let Ok((shipment, digest)) = unseal::<Shipment>(KIND, document.as_bytes(), "it") else {
-                    continue;
-                };
-                let mut index = Index::empty(shipment.database, shipment.lineage);
-                if index.add(shipment, digest, "there").is_err() {
-                    continue;
-                }
-                assert_eq!(index.check(), Ok(()));
-                let ranges = crate::plan::ranges(&index, "there");
-                planned += u64::from(ranges.is_ok_and(|ranges| !ranges.is_empty()));
-                let shown = Shown::of(index);
-                assert!(shown.files.len() <= 1);
+                documents.push(sealed(changed));
             }
         }
+        for at in 0..json.len() {
+            for byte in ["0", "9", "-", "f", ".", "/", "\"", "]", "\0"] {
+                documents.push(sealed(format!("{}{byte}{}", &json[..at], &json[at + 1..])));
+            }
+        }
+        documents
+    }
+
+    fn shown_in_format() -> &'static str {
+        let page = include_str!("../FORMAT.md");
+        let shown = page.split_once("```shipment\n").unwrap().1.split_once("\n```").unwrap().0;
+        shown.split_once('\n').unwrap().1
+    }
+
+    #[test]
+    fn a_hostile_shipment_is_refused_or_planned_with() {
+        let mut planned = 0;
+        for document in hostile_documents(KIND, shown_in_format()) {
+            let Ok((shipment, digest)) = unseal::<Shipment>(KIND, document.as_bytes(), "it") else {
+                continue;
+            };
+            let mut index = Index::empty(shipment.database, shipment.lineage);
+            if index.add(shipment, digest, "there").is_err() {
+                continue;
+            }
+            assert_eq!(index.check(), Ok(()));
+            let bases = crate::plan::bases(&index, "there");
+            planned += u64::from(bases.is_ok_and(|bases| !bases.is_empty()));
+            let shown = Shown::of(index);
+            assert!(shown.files.len() <= 1);
+        }
         assert!(planned > 50, "only {planned} were planned with");
+    }
+
+    #[test]
+    fn a_hostile_summary_is_refused_or_gone_on_with() {
+        let first: Shipment = serde_json::from_str(shown_in_format()).unwrap();
+        let mut index = Index::empty(first.database, first.lineage);
+        index.add(first.clone(), Hex([7; 32]), "there").unwrap();
+        let json = serde_json::to_string(&index).unwrap();
+        let mut gone_on = 0;
+        for document in hostile_documents("asof-summary", &json) {
+            let Ok((mut index, _)) = unseal::<Index>("asof-summary", document.as_bytes(), "it") else {
+                continue;
+            };
+            if index.check().is_err() {
+                continue;
+            }
+            drop((crate::plan::bases(&index, "there"), index.bytes()));
+            let number = index.shipments.wrapping_add(1);
+            let mut next = Shipment { number, previous: index.digest, continues: true, ..first.clone() };
+            next.files[0].path = "wal/0000000000000002.wal".to_string();
+            gone_on += u64::from(index.add(next, Hex([8; 32]), "there").is_ok());
+            drop(Shown::of(index));
+        }
+        assert!(gone_on > 50, "only {gone_on} were gone on with");
     }
 }

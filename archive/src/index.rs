@@ -7,6 +7,7 @@
 use crate::hex::{Digest, Id};
 use crate::pieces::{Piece, end_of};
 use crate::shipment::{End, ManifestNote, Shipment, name_of};
+use asof_engine::hold::directories;
 use asof_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -132,8 +133,10 @@ impl Index {
             file.pieces.truncate(kept);
             file.pieces.extend(&note.pieces);
             file.bytes = note.bytes;
-            self.objects += note.pieces.len() as u64;
-            self.stored += note.pieces.iter().map(|piece| piece.stored).sum::<u64>();
+            // A summary may have claimed any number.
+            self.objects = self.objects.saturating_add(note.pieces.len() as u64);
+            let stored = note.pieces.iter().map(|piece| piece.stored);
+            self.stored = stored.fold(self.stored, u64::saturating_add);
         }
         let end = shipment.end;
         match self.stretches.last_mut() {
@@ -178,7 +181,6 @@ impl Index {
 
 /// Whether a path is one of a database's files: a directory of its own, and a plain name.
 fn check_path(path: &str) -> std::result::Result<(), String> {
-    const DIRS: [&str; 6] = ["data", "ends", "history", "ids", "manifest", "wal"];
     let plain = |name: &str| {
         !name.is_empty()
             && !name.starts_with('.')
@@ -187,7 +189,7 @@ fn check_path(path: &str) -> std::result::Result<(), String> {
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
     };
     match path.split_once('/') {
-        Some((dir, name)) if DIRS.contains(&dir) && plain(name) => Ok(()),
+        Some((dir, name)) if directories().any(|known| known == dir) && plain(name) => Ok(()),
         _ => Err(format!("names {path:?}, which is no file of a database")),
     }
 }

@@ -57,6 +57,9 @@ impl TryFrom<Written> for Piece {
         if from >= to || to - from > PIECE_BYTES_MAX {
             return Err(format!("a piece from {from} to {to} cannot be"));
         }
+        if stored > to - from + PACKED_EXTRA_MAX {
+            return Err(format!("a piece from {from} to {to} cannot have an object of {stored} bytes"));
+        }
         Ok(Piece { from, to, digest, packed, stored })
     }
 }
@@ -184,6 +187,8 @@ mod tests {
             let written = serde_json::to_string(&piece).unwrap();
             assert_eq!(serde_json::from_str::<Piece>(&written).unwrap(), piece);
         }
+        let far = format!("[5,6,\"{}\",\"plain\",{}]", "0".repeat(64), u64::MAX);
+        assert!(serde_json::from_str::<Piece>(&far).is_err());
         assert!(serde_json::from_str::<Piece>(&format!("[5,5,\"{}\",\"plain\",0]", "0".repeat(64))).is_err());
     }
 

@@ -2,7 +2,8 @@
 //! rehearses asks that one.
 //!
 //! A target is reached from a *base*, a manifest: from the newest one at or before the target whose log leads on to it,
-//! or, where the log between is not there, from the oldest one after it, of which the later versions are cut off.
+//! or, where the log between is not there, from the oldest one after it, of which the later versions are cut off. Such a
+//! one reaches no version of which retention had let a table go by then; nor does any after it.
 
 use crate::cache::Pieces;
 use crate::index::{ArchivedManifest, Index};
@@ -11,6 +12,7 @@ use crate::shipment::{End, ManifestNote};
 use asof_engine::hold::{manifest_path, segment_path};
 use asof_engine::manifest::Manifest;
 use asof_engine::{Error, Result};
+use asof_wal::Position;
 
 /// From where a target is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +23,8 @@ pub struct Base {
     pub cuts: bool,
 }
 
-/// From where a version is reached; an error where it is not.
-pub fn base_of(index: &Index, target: u64, archive: &str) -> Result<Base> {
+/// From where a version is reached, as far as manifests and the log tell; an error where it is not.
+fn base_of(index: &Index, target: u64, archive: &str) -> Result<Base> {
     let newest = index.end().map_or(0, |end| end.version);
     if index.end().is_none() {
         return Err(Error::not_found(format!(
@@ -46,6 +48,53 @@ pub fn base_of(index: &Index, target: u64, archive: &str) -> Result<Base> {
     after.map(|manifest| Base { manifest: manifest.note, cuts: true }).ok_or_else(|| {
         Error::corrupt(format!("{archive}: no manifest leads to version {target}; a shipment is lost"))
     })
+}
+
+/// The versions, each from one up to another, exclusive, that a manifest does not reach by cutting off what is later: a
+/// table that was there then is gone.
+fn lost_by(manifest: &Manifest) -> Result<Vec<(u64, u64)>> {
+    let mut lost: Vec<(u64, u64)> = Vec::new();
+    for table in &manifest.tables {
+        let table = table.to_table()?;
+        let gone = manifest.gone.iter().filter(|gone| gone.table == table.id).flat_map(|gone| &gone.ranges);
+        for (from, to) in gone {
+            let lives = table.lives.iter().map(|(begin, end)| (begin.0, end.map_or(u64::MAX, |end| end.0)));
+            let lived = lives.map(|(begin, end)| (begin.max(*from), end.min(*to)));
+            lost.extend(lived.filter(|(from, to)| from < to));
+        }
+    }
+    lost.sort_unstable();
+    lost.dedup_by(|next, before| {
+        let joins = next.0 <= before.1;
+        if joins {
+            before.1 = before.1.max(next.1);
+        }
+        joins
+    });
+    Ok(lost)
+}
+
+/// From where a version is reached, with that manifest, decoded; an error, with the nearest that are, where it is not.
+fn reach(pieces: &Pieces, index: &Index, target: u64) -> Result<(Base, Manifest)> {
+    let archive = pieces.archive().name();
+    let base = base_of(index, target, archive)?;
+    let manifest = read_manifest(pieces, index, &base.manifest)?;
+    if base.cuts && lost_by(&manifest)?.iter().any(|(from, to)| (*from..*to).contains(&target)) {
+        let ranges = ranges(pieces, index)?;
+        let before = ranges.iter().map(|range| range.last).filter(|last| *last < target).max();
+        let after = ranges.iter().map(|range| range.first).filter(|first| *first > target).min();
+        let mut nearest: Vec<u64> = before.into_iter().chain(after).collect();
+        nearest.sort_by_key(|near| near.abs_diff(target));
+        let nearest: Vec<String> = nearest.iter().map(u64::to_string).collect();
+        let message = format!(
+            "version {target} is gone from {archive}: retention had let it go before manifest {} was shipped, and the log \
+             that leads there was not; the nearest that can be recovered: {}",
+            base.manifest.number,
+            nearest.join(" and ")
+        );
+        return Err(Error::not_found(message).with_nearest(nearest));
+    }
+    Ok((base, manifest))
 }
 
 /// A file to be made of an archive.
@@ -82,8 +131,7 @@ impl Plan {
     /// Plans how a version is reached. Reads the base's manifest, and nothing else.
     pub fn of(pieces: &Pieces, index: &Index, target: u64) -> Result<Plan> {
         let archive = pieces.archive().name();
-        let base = base_of(index, target, archive)?;
-        let manifest = read_manifest(pieces, index, base.manifest.number)?;
+        let (base, manifest) = reach(pieces, index, target)?;
         let mut wanted: Vec<(String, Option<u64>)> =
             manifest.files().into_iter().map(|file| (file.path, Some(file.bytes))).collect();
         let from = base.manifest.log.0;
@@ -152,9 +200,9 @@ fn last_segment(index: &Index, base: &Base, target: u64) -> u64 {
     after.min().unwrap_or(index.stretches[stretch].log.0.segment)
 }
 
-/// Reads a manifest of the archive.
-fn read_manifest(pieces: &Pieces, index: &Index, number: u64) -> Result<Manifest> {
-    let path = manifest_path(number);
+/// Reads a manifest of the archive, which must be what is noted of it.
+fn read_manifest(pieces: &Pieces, index: &Index, note: &ManifestNote) -> Result<Manifest> {
+    let path = manifest_path(note.number);
     let archive = pieces.archive().name();
     let file = index.file(&path);
     let file = file.ok_or_else(|| Error::corrupt(format!("{archive}: no shipment has {path}")))?;
@@ -162,7 +210,17 @@ fn read_manifest(pieces: &Pieces, index: &Index, number: u64) -> Result<Manifest
     for piece in &file.pieces {
         bytes.extend_from_slice(&pieces.get(piece)?);
     }
-    Manifest::from_bytes(&bytes, &format!("{archive}: {path}"))
+    let manifest = Manifest::from_bytes(&bytes, &format!("{archive}: {path}"))?;
+    let is_noted = (manifest.number, manifest.version, Position::from(manifest.log_start))
+        == (note.number, note.version, note.log.0)
+        && (manifest.database_id, manifest.lineage_id) == (index.database.0, index.lineage.0);
+    match is_noted {
+        true => Ok(manifest),
+        false => Err(Error::corrupt(format!(
+            "{archive}: {path} is not the manifest that was shipped: expected number {} at version {}, found {} at {}",
+            note.number, note.version, manifest.number, manifest.version
+        ))),
+    }
 }
 
 /// Versions that are reached in one way.
@@ -176,8 +234,32 @@ pub struct Range {
     pub base: Base,
 }
 
-/// Every version that can be reached, in ranges of those with one base, ascending.
-pub fn ranges(index: &Index, archive: &str) -> Result<Vec<Range>> {
+/// Every version that can be reached, in ranges of those with one base, ascending. Reads the manifests of which later
+/// versions are cut off.
+pub fn ranges(pieces: &Pieces, index: &Index) -> Result<Vec<Range>> {
+    let mut ranges = Vec::new();
+    for range in bases(index, pieces.archive().name())? {
+        if !range.base.cuts {
+            ranges.push(range);
+            continue;
+        }
+        let lost = lost_by(&read_manifest(pieces, index, &range.base.manifest)?)?;
+        let mut first = range.first;
+        for (from, to) in lost.into_iter().filter(|(from, to)| *to > range.first && *from <= range.last) {
+            if first < from {
+                ranges.push(Range { first, last: from - 1, ..range });
+            }
+            first = to;
+        }
+        if first <= range.last {
+            ranges.push(Range { first, ..range });
+        }
+    }
+    Ok(ranges)
+}
+
+/// Which base all versions have, in ranges of those with the same.
+pub(crate) fn bases(index: &Index, archive: &str) -> Result<Vec<Range>> {
     let newest = index.version();
     let mut ends: Vec<u64> = Vec::new();
     for manifest in &index.manifests {
@@ -211,7 +293,6 @@ mod tests {
     use super::*;
     use crate::hex::Hex;
     use crate::shipment::LogPlace;
-    use asof_wal::Position;
 
     fn log(sequence: u64) -> LogPlace {
         LogPlace(Position { segment: sequence / 10 + 1, offset: 4_096, sequence, epoch: 1 })
@@ -259,7 +340,7 @@ mod tests {
             check(&broken, target, expected);
         }
         check(&index(&[], &[]), 0, None);
-        let ranges = ranges(&broken, "there").unwrap();
+        let ranges = bases(&broken, "there").unwrap();
         let found: Vec<_> = ranges
             .iter()
             .map(|range| (range.first, range.last, range.base.manifest.number, range.base.cuts))
@@ -284,7 +365,7 @@ mod tests {
             index(&[(2, 3, 0), (4, 8, 1), (6, 8, 2), (8, 20, 3)], &[6, 8, 11, 20]),
         ];
         for index in indexes {
-            let ranges = ranges(&index, "there").unwrap();
+            let ranges = bases(&index, "there").unwrap();
             assert_eq!((ranges[0].first, ranges.last().unwrap().last), (0, index.version()));
             for range in ranges {
                 for version in range.first..=range.last {

@@ -18,12 +18,13 @@ use crate::ship::Progress;
 use crate::workers::for_each;
 use asof_engine::codec::records::{CommitPayload, kind};
 use asof_engine::hold::{directories, segment_path};
+use asof_engine::manifest::Manifest;
 use asof_engine::{AsOf, CommitTime, Database, Error, ErrorKind, Options, Result, Upkeep, Version};
-use asof_wal::{Access, Disk, LockKind, Log, LogOptions, OpenMode, Position, RealDisk};
+use asof_wal::{Access, Disk, DiskFile, LockKind, Log, LogOptions, OpenMode, Position, RealDisk};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,9 @@ const MARKER_KIND: &str = "asof-recovery";
 /// Behind the name of a directory until it is whole.
 const UNFINISHED: &str = ".recovering";
 const TEMPORARY_SUFFIX: &str = ".tmp";
+/// A commit has its time before it is durable: what an archiver saw at a moment is all that was committed up to so many
+/// microseconds before it.
+const IN_FLIGHT: i64 = 10_000_000;
 
 /// An archive to recover from.
 #[derive(Debug)]
@@ -97,13 +101,20 @@ impl Source {
         &self.database
     }
 
-    /// Which version an expression names. A time after the last shipment names none: what was committed by then is not
-    /// known here.
+    /// Which version an expression names. A time after the last shipment, or a moment before it and after the newest
+    /// version shipped, names none: what was committed by then is not known here.
     pub fn resolve(&self, expression: &AsOf) -> Result<Version> {
         self.check_known(expression)?;
         let version = self.database.resolve(expression)?.version;
         // The database read here may have followed newer shipments than were planned with.
         Ok(version.min(Version(self.index.version())))
+    }
+
+    /// The last time of which the archive tells what was committed by then.
+    pub fn known_until(&self) -> CommitTime {
+        let newest = self.index.end().expect("checked when it was opened");
+        // Times ascend: what came after the newest that was shipped has a later one.
+        CommitTime(self.index.taken.saturating_sub(IN_FLIGHT).max(newest.time))
     }
 
     fn check_known(&self, expression: &AsOf) -> Result<()> {
@@ -114,13 +125,13 @@ impl Source {
             AsOf::Previous(inner) => return self.check_known(inner),
             _ => return Ok(()),
         };
-        let newest = self.index.end().expect("checked when it was opened");
-        if time.0 <= self.index.taken.max(newest.time) {
+        if time <= self.known_until() {
             return Ok(());
         }
+        let newest = self.index.end().expect("checked when it was opened");
         let text = |time: i64| asof_engine::asof::format_time(CommitTime(time));
         Err(Error::not_found(format!(
-            "{} is after the last shipment to {}, of {}: the newest version there is {}, of {}; 'latest' names it",
+            "{} is after what is known for sure from the last shipment to {}, of {}: the newest version there is {}, of {}; 'latest' names it",
             text(time.0),
             self.name(),
             text(self.index.taken),
@@ -137,16 +148,18 @@ impl Source {
 
     /// Every version that can be reached.
     pub fn ranges(&self) -> Result<Vec<crate::plan::Range>> {
-        crate::plan::ranges(&self.index, self.name())
+        crate::plan::ranges(&self.pieces, &self.index)
     }
 
     /// Makes a database of a plan in a directory that is missing, empty, or was made in this way before. A run that was
     /// interrupted is gone on with.
     pub fn recover(&self, plan: &Plan, to: &Path, progress: Progress<'_>) -> Result<Recovered> {
         let to = std::path::absolute(to)?;
-        let work = self.take_directory(&to)?;
+        let (work, locks) = self.take_directory(&to)?;
         self.mark(&work, plan, None)?;
         prepare(&work, plan)?;
+        // It has no manifest any more: nobody opens it.
+        drop(locks);
         let (fetched, kept) = self.fetch(plan, &work, progress)?;
         let (log_start, id) = (plan.base.manifest.log.0, self.index.database.0);
         if !plan.base.cuts {
@@ -166,8 +179,10 @@ impl Source {
         Ok(Recovered { version: Version(plan.target), time, fetched, kept })
     }
 
-    /// The directory to work in: beside the one asked for, with what that has where a recovery made it.
-    fn take_directory(&self, to: &Path) -> Result<PathBuf> {
+    /// The directory to work in: beside the one asked for, with what that has where a recovery made it. Then its manifests
+    /// are locked.
+    fn take_directory(&self, to: &Path) -> Result<(PathBuf, ManifestLocks)> {
+        check_can_be_replaced(to)?;
         let mut name = to.as_os_str().to_os_string();
         name.push(UNFINISHED);
         let work = PathBuf::from(name);
@@ -178,22 +193,21 @@ impl Source {
                 let message = format!("{to} and an unfinished {work} are there; remove one of them");
                 return Err(Error::invalid(message));
             }
-            if names_in(&work)?.is_empty() {
-                return Ok(work);
+            if !names_in(&work)?.is_empty() {
+                self.marker_of(&work)?;
             }
-            self.marker_of(&work)?;
-            return Ok(work);
+            return Ok((work, Vec::new()));
         }
         if names.is_empty() {
             fs::create_dir_all(&work).map_err(fail("make", &work))?;
             sync_dir(work.parent().unwrap_or(Path::new("/")))?;
-            return Ok(work);
+            return Ok((work, Vec::new()));
         }
         let marker = self.marker_of(to)?;
-        check_unused(to, &marker, self.database.options())?;
+        let locks = lock_unused(to, &marker)?;
         fs::rename(to, &work).map_err(fail("rename", to))?;
         sync_dir(work.parent().unwrap_or(Path::new("/")))?;
-        Ok(work)
+        Ok((work, locks))
     }
 
     /// What a recovery from this archive has left in a directory.
@@ -314,29 +328,69 @@ fn holds(file: &File, piece: &Piece) -> bool {
     file.read_exact_at(&mut bytes, piece.from).is_ok() && *blake3::hash(&bytes).as_bytes() == piece.digest.0
 }
 
-/// A database that was recovered and then written, or that somebody has open, stays as it is.
-fn check_unused(dir: &Path, marker: &Marker, options: &Options) -> Result<()> {
-    let Some(sequence) = marker.sequence else { return Ok(()) };
-    let manifests = dir.join("manifest");
-    for name in names_in(&manifests)? {
-        let path = manifests.join(name);
+/// Every manifest of a database, locked against everyone: nobody has it open, and nobody can open it.
+type ManifestLocks = Vec<Arc<dyn DiskFile>>;
+
+/// Locks a database that was recovered. One that was written since, or that somebody has open, stays as it is.
+fn lock_unused(dir: &Path, marker: &Marker) -> Result<ManifestLocks> {
+    let Some(sequence) = marker.sequence else { return Ok(Vec::new()) };
+    let in_use = || {
+        let message = format!("{} is in use; end what reads it, or name another directory", dir.display());
+        Error::new(ErrorKind::Locked, message)
+    };
+    let sorted = || -> Result<Vec<String>> {
+        let mut names = names_in(&dir.join("manifest"))?;
+        names.sort_unstable();
+        Ok(names)
+    };
+    let names = sorted()?;
+    let mut locks: ManifestLocks = Vec::new();
+    for name in &names {
+        let path = dir.join("manifest").join(name);
         let file = RealDisk.open(&path, OpenMode::Read).map_err(fail("open", &path))?;
         if !file.try_lock(LockKind::Exclusive).map_err(fail("lock", &path))? {
-            let message =
-                format!("{} is in use; end what reads it, or name another directory", dir.display());
-            return Err(Error::new(ErrorKind::Locked, message));
+            return Err(in_use());
         }
+        locks.push(file);
     }
-    let options = Options { disk: Arc::new(RealDisk), ..options.clone() };
-    let end = Database::open_read_only(dir, options)?.hold()?.end();
-    if end.sequence != sequence {
+    // Who opened it before all were locked may have made one more.
+    if sorted()? != names {
+        return Err(in_use());
+    }
+    if end_of_log(dir, names.last())?.sequence != sequence {
         return Err(Error::invalid(format!(
             "{} was written since it was recovered, at version {}: that would be lost; name another directory",
             dir.display(),
             marker.target
         )));
     }
-    Ok(())
+    Ok(locks)
+}
+
+/// Where the log of a database ends whose newest manifest has a name.
+fn end_of_log(dir: &Path, manifest: Option<&String>) -> Result<Position> {
+    let missing = || Error::corrupt(format!("{} has no manifest; name another directory", dir.display()));
+    let path = dir.join("manifest").join(manifest.ok_or_else(missing)?);
+    let bytes = fs::read(&path).map_err(fail("read", &path))?;
+    let manifest = Manifest::from_bytes(&bytes, &path.display().to_string())?;
+    let (disk, from): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), manifest.log_start.into());
+    let options = LogOptions::default();
+    let log = Log::open(disk, &dir.join("wal"), manifest.database_id, from, options, Access::ReadOnly)?;
+    Ok(log.durable()?)
+}
+
+/// Refuses at once what the directory that is made beside it could not take the place of in the end.
+fn check_can_be_replaced(to: &Path) -> Result<()> {
+    let Ok(found) = fs::symlink_metadata(to) else { return Ok(()) };
+    let refused = |what: &str| Err(Error::invalid(format!("{} is {what}", to.display())));
+    if found.file_type().is_symlink() {
+        return refused("a symbolic link, which would be replaced; name the directory that it leads to");
+    }
+    let parent = to.parent().and_then(|parent| fs::metadata(parent).ok());
+    match parent.is_none_or(|parent| parent.dev() != found.dev()) {
+        true => refused("a mount point, which cannot be replaced; name a directory inside it"),
+        false => Ok(()),
+    }
 }
 
 /// Leaves in a directory what the plan has, and nothing else of a database.
@@ -393,4 +447,25 @@ fn end_log_after(dir: &Path, id: [u8; 16], from: Position, target: u64, archive:
 fn cut(dir: &Path, target: Version, options: &Options) -> Result<()> {
     let options = Options { disk: Arc::new(RealDisk), upkeep: Upkeep::Off, ..options.clone() };
     Database::open(dir, options)?.cut_after(target).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn what_a_rename_cannot_replace_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("there")).unwrap();
+        std::os::unix::fs::symlink(path("there"), path("link")).unwrap();
+        assert!(
+            check_can_be_replaced(&path("missing")).is_ok() && check_can_be_replaced(&path("there")).is_ok()
+        );
+        let told = |to: &Path| check_can_be_replaced(to).unwrap_err().to_string();
+        assert!(told(&path("link")).contains("is a symbolic link"));
+        assert!(told(Path::new("/proc")).contains("/proc is a mount point"));
+    }
 }

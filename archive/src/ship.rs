@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a newer state of the database is taken up where files of the one at hand went.
-const HOLDS_MAX: usize = 5;
+pub(crate) const HOLDS_MAX: usize = 5;
 /// How long to wait after an error that may pass, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How soon somebody who asks to end is heard.
@@ -60,6 +60,8 @@ pub struct Archiver {
     index: Index,
     database: Database,
     since_summary: u64,
+    /// Whether a shipment was put, and nobody knows whether it is there: the answer was an error.
+    is_index_in_doubt: bool,
     /// Files that grow, and that were compared with what is archived.
     compared: BTreeSet<String>,
 }
@@ -79,7 +81,8 @@ impl Archiver {
         let (archive, made) = Archive::open_or_create(place, database.id(), database.lineage_id())?;
         let index = archive.load()?;
         let since_summary = archive.shipments_since_summary(index.shipments)?;
-        Ok((Archiver { archive, index, database, since_summary, compared: BTreeSet::new() }, made))
+        let (is_index_in_doubt, compared) = (false, BTreeSet::new());
+        Ok((Archiver { archive, index, database, since_summary, is_index_in_doubt, compared }, made))
     }
 
     /// The archive.
@@ -94,6 +97,11 @@ impl Archiver {
 
     /// Ships what is new; `None` where nothing is.
     pub fn ship(&mut self, progress: Progress<'_>) -> Result<Option<Shipped>> {
+        if self.is_index_in_doubt {
+            self.index = self.archive.load()?;
+            self.since_summary = self.archive.shipments_since_summary(self.index.shipments)?;
+            self.is_index_in_doubt = false;
+        }
         let mut holds = 0;
         loop {
             let taken = self.database.options().clock.now().0;
@@ -107,8 +115,8 @@ impl Archiver {
         }
     }
 
-    /// Ships what is new, at most this often, until `progress` says no, and then what little is left. Errors that may pass
-    /// are told, and it is tried again.
+    /// Ships what is new, at most this often, until `progress` says no, and then what little is left; an error where that
+    /// is more. Errors that may pass are told, and it is tried again.
     pub fn follow(
         &mut self,
         every: Duration,
@@ -137,21 +145,34 @@ impl Archiver {
                 std::thread::sleep(HEARD_WITHIN.min(pause));
             }
             if !progress(0, 0) {
-                return if is_reached { self.ship_last(tell) } else { Ok(()) };
+                return self.ship_last(is_reached, tell);
             }
         }
     }
 
-    /// Ships what was committed since, if that is little.
+    /// Ships what was committed up to now, if that is little and the archive can be reached; says so where it is not all
+    /// there then.
     fn ship_last(
         &mut self,
+        is_reached: bool,
         tell: &mut dyn FnMut(std::result::Result<&Shipped, &Error>) -> Result<()>,
     ) -> Result<()> {
-        let since = Instant::now();
-        match self.ship(&|_, _| since.elapsed() < LAST_WITHIN) {
-            Ok(shipped) => shipped.iter().try_for_each(|shipped| tell(Ok(shipped))),
-            Err(_) if since.elapsed() >= LAST_WITHIN => Ok(()),
-            Err(error) => Err(error),
+        let (since, newest) = (Instant::now(), self.database.refresh()?.0);
+        let why = match is_reached.then(|| self.ship(&|_, _| since.elapsed() < LAST_WITHIN)) {
+            Some(Ok(shipped)) => return shipped.iter().try_for_each(|shipped| tell(Ok(shipped))),
+            Some(Err(error)) if since.elapsed() < LAST_WITHIN => format!(" ({error})"),
+            Some(Err(_)) => String::new(),
+            None => " (it could not be reached)".to_string(),
+        };
+        let (archive, archived) = (self.archive.name(), self.index.version());
+        match archived < newest {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorKind::Io,
+                format!(
+                    "{archive} has version {archived}, and not those after it up to {newest}{why}; the next run ships them"
+                ),
+            )),
         }
     }
 
@@ -205,7 +226,10 @@ impl Archiver {
             loads,
             files: notes,
         };
-        let Some(digest) = self.archive.put_shipment(&shipment)? else {
+        self.is_index_in_doubt = true;
+        let digest = self.archive.put_shipment(&shipment)?;
+        self.is_index_in_doubt = false;
+        let Some(digest) = digest else {
             return Err(Error::new(
                 ErrorKind::Locked,
                 format!(
@@ -425,8 +449,135 @@ fn read(file: &dyn DiskFile, from: u64, to: u64, path: &str) -> Result<Vec<u8>> 
 }
 
 /// Whether a file was gone that should be there.
-fn is_missing(error: &Error) -> bool {
+pub(crate) fn is_missing(error: &Error) -> bool {
     std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<std::io::Error>())
         .is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::store::Store;
+    use asof_engine::{Column, ColumnType, CommitOptions, Options};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    /// Puts what it is told to, and loses the answer once.
+    #[derive(Debug)]
+    struct Forgetful {
+        store: Arc<dyn Store>,
+        forgets: AtomicBool,
+    }
+
+    impl Store for Forgetful {
+        fn get(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+            self.store.get(name, bytes_max)
+        }
+
+        fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+            self.store.put(name, bytes)
+        }
+
+        fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+            let put = self.store.put_new(name, bytes);
+            match self.forgets.swap(false, Ordering::Relaxed) {
+                true => Err(Error::new(ErrorKind::Io, "no answer")),
+                false => put,
+            }
+        }
+
+        fn list(&self, dir: &str, after: &str) -> Result<Vec<String>> {
+            self.store.list(dir, after)
+        }
+
+        fn is_near(&self) -> bool {
+            self.store.is_near()
+        }
+    }
+
+    fn commit(database: &Database, name: &str) -> u64 {
+        let mut txn = database.begin().unwrap();
+        txn.create_table(name, vec![Column::new("x", ColumnType::Int64)], &[]).unwrap();
+        txn.commit(CommitOptions::default()).unwrap().version.0
+    }
+
+    #[test]
+    fn a_shipment_whose_answer_was_lost_is_no_other_archivers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let database = Database::open_or_create(path("db"), Options::default()).unwrap();
+        commit(&database, "a");
+        let reader = Database::open_read_only(path("db"), Options::default()).unwrap();
+        let (mut archiver, _) = Archiver::open(&path("archive"), reader).unwrap();
+        let forgetful =
+            Arc::new(Forgetful { store: archiver.archive.store().clone(), forgets: AtomicBool::new(false) });
+        archiver.archive = archiver.archive.with_store(forgetful.clone());
+        for round in 0..3 {
+            let version = commit(&database, &format!("b{round}"));
+            forgetful.forgets.store(true, Ordering::Relaxed);
+            let (mut told, mut ends) = (Vec::new(), false);
+            let shown = std::sync::Mutex::new(0);
+            let goes_on = |_: u64, _: u64| *shown.lock().unwrap() < version;
+            archiver
+                .follow(Duration::from_millis(1), &goes_on, &mut |shipped| {
+                    told.push(shipped.map_err(ToString::to_string).map(|shipped| shipped.version.0));
+                    // The answer was lost: another commit gives it something to ship.
+                    if told.len() == 1 {
+                        commit(&database, &format!("c{round}"));
+                    } else {
+                        *shown.lock().unwrap() = version;
+                    }
+                    ends = true;
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(told, [Err("no answer".to_string()), Ok(version + 1)]);
+            assert!(ends && archiver.index() == &archiver.archive.load().unwrap());
+        }
+    }
+
+    #[test]
+    fn whoever_ends_following_hears_what_is_not_shipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let database = Database::open_or_create(path("db"), Options::default()).unwrap();
+        let version = commit(&database, "a");
+        let reader = Database::open_read_only(path("db"), Options::default()).unwrap();
+        let (mut archiver, _) = Archiver::open(&path("archive"), reader).unwrap();
+        let forgetful =
+            Arc::new(Forgetful { store: archiver.archive.store().clone(), forgets: AtomicBool::new(true) });
+        archiver.archive = archiver.archive.with_store(forgetful.clone());
+        let asked = AtomicBool::new(false);
+        let error = archiver
+            .follow(Duration::from_millis(1), &|_, _| !asked.load(Ordering::Relaxed), &mut |_| {
+                asked.store(true, Ordering::Relaxed);
+                Ok(())
+            })
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(&format!("has version 0, and not those after it up to {version}")), "{error}");
+        // What is there is there, and the next one knows.
+        archiver.follow(Duration::from_millis(1), &|_, _| false, &mut |_| Ok(())).unwrap();
+        assert_eq!(archiver.index().version(), version);
+    }
+
+    #[test]
+    fn a_manifest_that_is_not_what_is_noted_of_it_is_no_base() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open_or_create(dir.path().join("db"), Options::default()).unwrap();
+        let version = commit(&database, "a");
+        database.checkpoint().unwrap();
+        let reader = Database::open_read_only(dir.path().join("db"), Options::default()).unwrap();
+        let (mut archiver, _) = Archiver::open(&dir.path().join("archive"), reader).unwrap();
+        archiver.ship(&|_, _| true).unwrap();
+        let pieces = crate::cache::Pieces::new(archiver.archive.clone());
+        let plan = |index: &Index| crate::Plan::of(&pieces, index, version).map(drop);
+        plan(&archiver.index).unwrap();
+        let mut index = archiver.index.clone();
+        index.manifests[0].note.log.0.offset += 8;
+        assert!(plan(&index).unwrap_err().to_string().contains("is not the manifest that was shipped"));
+    }
 }

@@ -14,6 +14,7 @@ use crate::codec::records::{
 };
 use crate::database::{Database, Follower, Inner, find_client_id};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gone::check_readable;
 use crate::load::LoadedFiles;
 use crate::load::spill::Folded;
 use crate::manifest::DataFileRecord;
@@ -378,6 +379,9 @@ fn log_one(
     request: &mut Request,
 ) -> Result<Outcome> {
     let Request { prepared, options, digest } = request;
+    if prepared.catalog.iter().any(|change| matches!(change, PreparedCatalogChange::Revive { .. })) {
+        inner.take_up_unannounced(turn, follower)?;
+    }
     let state = inner.state();
     if let Some(id) = &options.client_id
         && let Some(version) = find_client_id(&state, id)?
@@ -533,6 +537,7 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
                 }
                 if let PreparedCatalogChange::Revive { id, .. } = change {
                     recent.check_whole(read, *id).map_err(refused(name))?;
+                    check_can_come_back(state, *id)?;
                 }
             }
             PreparedCatalogChange::Drop { id, name } => {
@@ -572,6 +577,14 @@ fn check_conflicts(state: &State, recent: &RecentWrites, prepared: &Prepared) ->
         Some(reads) => check_reads(state, recent, read, reads),
         None => Ok(()),
     }
+}
+
+/// Refuses a table whose last version is gone, as it may be since the transaction began: its rows may be too.
+fn check_can_come_back(state: &State, id: TableId) -> Result<()> {
+    let catalog = state.catalog();
+    let Some(table) = catalog.table(id) else { return Ok(()) };
+    let last = table.dropped_before(state.applied().next()).and_then(Version::previous);
+    last.map_or(Ok(()), |last| check_readable(&state.generation, table, last))
 }
 
 /// Whether what a serializable transaction read is still so: then it is as if it had begun now.

@@ -29,6 +29,7 @@ use asof_mvcc::{FileId, Table, TableId, Version};
 use asof_wal::{Disk, DiskFile, LockKind, OpenMode};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Database {
     /// Ends the database at a version: all that came after it is forgotten for good, with its tags and idempotency ids,
@@ -291,26 +292,33 @@ impl Files {
 /// Where the manifest before the newest is of another lineage, a crash has interrupted a cut: one more manifest lets it
 /// go. What it settles would be overwritten otherwise, while it is there to go back to.
 pub(crate) fn leave_old_lineage(inner: &Inner) -> Result<()> {
+    // Nobody cuts a database that is open: once left, it stays so.
+    if inner.has_left_old_lineage.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     let state = inner.state();
     let newest = state.generation.manifest();
     let numbers = manifest::list(&*inner.disk, &inner.layout)?;
     let last = numbers.first().copied().unwrap_or(0).max(newest.number);
-    let Some(before) = numbers.into_iter().find(|number| *number < newest.number) else { return Ok(()) };
-    match Manifest::read(&*inner.disk, &inner.layout, before) {
-        Ok(manifest) if manifest.lineage_id == newest.lineage_id => Ok(()),
+    let before = numbers.into_iter().find(|number| *number < newest.number);
+    match before.map(|before| Manifest::read(&*inner.disk, &inner.layout, before)) {
+        None => {}
+        Some(Ok(manifest)) if manifest.lineage_id == newest.lineage_id => {}
         // Nobody goes back to what cannot be read.
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => {
+        Some(Err(error)) if error.kind() == ErrorKind::Corrupt => {}
+        Some(Err(error)) => return Err(error),
+        Some(Ok(_)) => {
             let manifest = Manifest { number: last + 1, ..newest.clone() };
             drop(state);
-            install(inner, &manifest)
+            install(inner, &manifest)?;
         }
     }
+    inner.has_left_old_lineage.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
-/// Cuts off what lies behind the settled bytes of commit log and changes files, and removes changes files of tables that
-/// are forgotten. Nothing reads them; they would be overwritten in time.
+/// Cuts off what lies behind the settled bytes of commit log and changes files; of changes files of tables that are
+/// forgotten nothing stays but an empty file. Nothing reads them; they would be overwritten in time.
 fn forget_bytes_behind(inner: &Inner) -> Result<()> {
     let disk: &dyn Disk = &*inner.disk;
     let state = inner.state();

@@ -8,6 +8,7 @@ use crate::counting::CountingDisk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::io_error;
 use crate::generation::Generation;
+use crate::gone::check_any_readable;
 use crate::history::ids::hash_id;
 use crate::layout::{CREATE_LOCK, DIRS, LOG_DIR, Layout, MANIFEST_DIR};
 use crate::load::held::Share;
@@ -24,11 +25,11 @@ use crate::upkeep::{Guard, Signals};
 use crate::view::{ArrowSizes, ViewCache};
 use asof_mvcc::conflict::REMEMBERED_BYTES_DEFAULT;
 use asof_mvcc::{CommitTime, RecentWrites, Version};
-use asof_wal::{Access, Disk, LockKind, Log, LogOptions, OpenMode, Position};
+use asof_wal::{Access, Disk, LockKind, Log, LogOptions, OpenMode, Position, Turn};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) arrow_sizes: ArrowSizes,
     /// What commits and upkeep tell each other.
     pub(crate) signals: Arc<Signals>,
+    /// Whether no manifest of a lineage from before a cut is left to go back to.
+    pub(crate) has_left_old_lineage: AtomicBool,
     /// What open transactions hold in memory.
     pub(crate) share: Arc<Share>,
 }
@@ -251,6 +254,7 @@ impl Database {
             views: OnceLock::new(),
             arrow_sizes: ArrowSizes::default(),
             signals: Arc::default(),
+            has_left_old_lineage: AtomicBool::new(false),
             share: Arc::default(),
         };
         let guard = Arc::new(Guard::new(inner.signals.clone()));
@@ -392,11 +396,12 @@ impl Database {
         self.inner.state().version_at(time)
     }
 
-    /// Names a version.
+    /// Names a version, unless all tables that it had are gone.
     pub fn tag(&self, tag: Tag, force: bool) -> Result<()> {
         crate::asof::validate_tag_name(&tag.name)?;
         self.inner.state_with(tag.version)?;
         self.inner.log_control(kind::TAG, |state| {
+            check_any_readable(&state.generation, &state.catalog(), tag.version)?;
             let existing = state.memory.read().tags.get(&tag.name).cloned();
             if let Some(existing) =
                 existing.filter(|existing| !force && !existing.is_expired(self.inner.now()))
@@ -777,12 +782,28 @@ impl Inner {
         }
     }
 
+    /// Goes on from the newest manifest, whoever made it: one who was killed before he told of it may have let versions
+    /// go, and they are gone. For who is about to promise something of the past.
+    pub(crate) fn take_up_unannounced(&self, turn: &mut Turn, follower: &mut Follower) -> Result<()> {
+        let newest = manifest::list(&*self.disk, &self.layout)?.first().copied().unwrap_or(0);
+        if newest <= follower.manifest_seen.max(self.state().generation.manifest().number) {
+            return Ok(());
+        }
+        // Its name must last as long as what is said of it.
+        let dir = self.layout.join(MANIFEST_DIR);
+        self.disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))?;
+        let ticket = turn.append(kind::CHECKPOINT, &newest.to_le_bytes())?;
+        self.log()?.wait(ticket)?;
+        self.catch_up(follower)
+    }
+
     /// Logs a control record that `make` makes from what is there, and applies it.
     pub(crate) fn log_control(&self, kind: u8, make: impl FnOnce(&State) -> Result<Vec<u8>>) -> Result<()> {
         let log = self.log()?;
         let mut turn = log.take_turn(self.options.wait)?;
         let mut follower = self.lock_follower();
         self.catch_up(&mut follower)?;
+        self.take_up_unannounced(&mut turn, &mut follower)?;
         let state = self.state();
         let payload = make(&state)?;
         let ticket = turn.append(kind, &payload)?;

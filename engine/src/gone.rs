@@ -9,7 +9,11 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::generation::Generation;
 use crate::past::VersionRange;
-use asof_mvcc::{Table, Version};
+use asof_mvcc::{Catalog, Table, Version};
+use std::sync::Arc;
+
+/// So many versions are named in place of one that is gone.
+const NEAREST_MAX: usize = 2;
 
 /// Versions of one table that are gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,6 +118,35 @@ pub(crate) fn check_all_readable(
         }
     );
     Err(Error::not_found(message).with_nearest(nearest))
+}
+
+/// Refuses a version of which every table is gone.
+pub(crate) fn check_any_readable(generation: &Generation, catalog: &Catalog, version: Version) -> Result<()> {
+    let tables = catalog.tables_at(version);
+    let Some(first) = tables.first() else { return Ok(()) };
+    if tables.iter().any(|table| is_readable(generation, table, version)) {
+        return Ok(());
+    }
+    match &tables[..] {
+        [one] => check_readable(generation, one, version),
+        _ => {
+            let nearest = |table: &&Arc<Table>| check_readable(generation, table, version).err();
+            let mut nearest: Vec<u64> = tables
+                .iter()
+                .filter_map(nearest)
+                .flat_map(|error| error.nearest().to_vec())
+                .filter_map(|near| near.parse().ok())
+                .collect();
+            nearest.sort_by_key(|near| near.abs_diff(version.0));
+            nearest.dedup();
+            nearest.truncate(NEAREST_MAX);
+            let (name, others) = (&first.name, tables.len() - 1);
+            let message = format!(
+                "of version {version} nothing is left: retention has let go table '{name}' and the {others} others there were"
+            );
+            Err(Error::not_found(message).with_nearest(nearest.iter().map(u64::to_string).collect()))
+        }
+    }
 }
 
 impl Database {

@@ -184,12 +184,11 @@ impl Manifest {
         files.extend(ids.map(|file| whole(layout.ids(file.id), file.bytes, file.digest)));
         if self.version > 0 {
             files.push(prefix(layout.commits(), self.commit_log_bytes));
-            files.push(prefix(layout.commit_index(), self.version * COMMIT_ENTRY_BYTES as u64));
+            files.push(prefix(layout.commit_index(), self.version.saturating_mul(COMMIT_ENTRY_BYTES as u64)));
         }
         let sums = self.sums.iter().filter(|sums| sums.changes > 0);
-        files.extend(
-            sums.map(|sums| prefix(layout.changes(sums.table), sums.changes * CHANGE_ENTRY_BYTES as u64)),
-        );
+        let changes_bytes = |changes: u64| changes.saturating_mul(CHANGE_ENTRY_BYTES as u64);
+        files.extend(sums.map(|sums| prefix(layout.changes(sums.table), changes_bytes(sums.changes))));
         files
     }
 }

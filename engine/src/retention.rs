@@ -7,7 +7,8 @@
 //!
 //! Invariants. A version is gone as soon as a manifest says so (`gone.rs`); rows follow file by file, by the steps
 //! that compaction takes. Nobody's files are taken away: who reads by an older manifest keeps it, with all it names. The
-//! newest version of each table is never gone, nor is any that is not settled.
+//! newest version of each table that is there is never gone, nor is any that is not settled. The last version of a table
+//! that was dropped may be, and then the table cannot be brought back.
 
 mod decide;
 pub mod plan;
@@ -18,7 +19,7 @@ mod survey;
 pub mod usage;
 pub mod verdict;
 
-pub(crate) use run::apply_stored;
+pub(crate) use run::{Applied, apply_stored};
 
 pub use plan::{RetentionPlan, Stretch, TablePlan};
 pub use policy::{Policy, Window};

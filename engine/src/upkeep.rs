@@ -15,7 +15,7 @@ use crate::compact::policy::Parameters;
 use crate::database::{Database, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{CHECKPOINT_LOG_BYTES_MIN, Upkeep};
-use crate::retention;
+use crate::retention::{self, Applied};
 use crate::state::State;
 use asof_mvcc::{TableId, Version};
 use asof_wal::{LogOptions, Position};
@@ -34,6 +34,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 const REST_MAX: Duration = Duration::from_millis(50);
 /// The pause between two runs of retention: it looks at all of history.
 const RETENTION_PAUSE: Duration = Duration::from_secs(3600);
+/// The pause after a run of retention that failed, or that another process kept from.
+const RETENTION_RETRY: Duration = Duration::from_secs(5);
 /// The pause between two pieces of the log's next segment.
 const AHEAD_PAUSE: Duration = Duration::from_millis(1);
 /// The stack of the thread.
@@ -71,6 +73,8 @@ struct Asked {
     failures: u32,
     /// When to try again.
     retry: Option<Instant>,
+    /// When to try again to let versions go.
+    retain_again: Option<Instant>,
     error: Option<String>,
 }
 
@@ -247,7 +251,7 @@ fn tell(inner: &Arc<Inner>, due: bool) {
 fn run(inner: &Arc<Inner>) {
     let signals = inner.signals.clone();
     let database = Database::without_upkeep(inner.clone());
-    let mut retained: Option<Instant> = None;
+    let mut retain_from = Instant::now();
     while wait_for_work(inner, &signals) {
         let made = {
             let _only = signals.only_one.lock();
@@ -257,8 +261,8 @@ fn run(inner: &Arc<Inner>) {
         note_outcome(inner, &signals, made);
         if settled {
             compact(&database, &signals);
-            if retained.is_none_or(|last| last.elapsed() >= RETENTION_PAUSE) && retain(&database, &signals) {
-                retained = Some(Instant::now());
+            if retain_from <= Instant::now() {
+                retain_from = Instant::now() + retain(&database, &signals);
             }
         }
     }
@@ -277,18 +281,20 @@ fn pace<'a>(database: &'a Database, signals: &'a Signals) -> impl FnMut(u64) -> 
     }
 }
 
-/// Lets go what the stored policies let go; `false` where there are none, or the thread is to end.
-fn retain(database: &Database, signals: &Signals) -> bool {
+/// Lets go what the stored policies let go; tells how long to wait before the next time.
+fn retain(database: &Database, signals: &Signals) -> Duration {
     if signals.asked.lock().stop {
-        return false;
+        return Duration::ZERO;
     }
     match retention::apply_stored(database, &mut pace(database, signals)) {
-        Ok(applied) => applied,
-        Err(error) => {
-            log::warn!("retention was put off: {error}");
-            true
-        }
+        Ok(Applied::Done) => return RETENTION_PAUSE,
+        // There may be one by the next checkpoint.
+        Ok(Applied::NoPolicy) => return Duration::ZERO,
+        Ok(Applied::Locked) => {}
+        Err(error) => log::warn!("retention was put off: {error}"),
     }
+    signals.asked.lock().retain_again = Some(Instant::now() + RETENTION_RETRY);
+    RETENTION_RETRY
 }
 
 /// Compacts one step after the other while that pays and nothing else is due. It works two thirds of the time, and stops
@@ -349,10 +355,12 @@ fn wait_for_work(inner: &Inner, signals: &Signals) -> bool {
             let first = !std::mem::replace(&mut asked.tried_at_end, true);
             return wanted && asked.failures == 0 && first;
         }
-        if paused.is_none() && (asked.due || by_age.is_some_and(|age| age <= now)) {
+        let is_over = |time: Option<Instant>| time.is_some_and(|time| time <= now);
+        if paused.is_none() && (asked.due || is_over(by_age) || is_over(asked.retain_again)) {
+            asked.retain_again = None;
             return true;
         }
-        let mut until = paused.or(by_age);
+        let mut until = paused.or_else(|| by_age.into_iter().chain(asked.retain_again).min());
         if paused.is_none() && asked.since.is_some() && !asked.asleep {
             let applied = inner.state().applied();
             let (_, quiet_since) = match newest {

@@ -3,23 +3,22 @@
 //! Names are synced when an object is put that must not be there yet, all at once: nothing relies on the others before.
 
 use super::Store;
+use crate::copy::fail;
 use asof_engine::{Error, Result};
 use parking_lot::Mutex;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tempfile::TempPath;
 
 /// Where files lie until they are whole.
 const UNFINISHED: &str = "tmp";
 /// What was not finished for so long never will be.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// New files are for their owner; the umask may take more away.
-const NEW_FILE_MODE: u32 = 0o600;
 
 /// A directory with objects.
 #[derive(Debug)]
@@ -27,57 +26,59 @@ pub struct Directory {
     root: PathBuf,
     /// Directories with names that are not synced yet.
     unsynced: Mutex<BTreeSet<PathBuf>>,
-    counter: AtomicU64,
-}
-
-fn fail(operation: &str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let place = format!("cannot {operation} {}", path.display());
-    move |error| Error::from(error).at(place)
+    /// Directories that were made, or found, and whose names were noted to be synced.
+    used: Mutex<BTreeSet<PathBuf>>,
+    /// Whether what others left unfinished was looked for.
+    has_cleared: AtomicBool,
 }
 
 impl Directory {
     /// The objects below a directory, which need not be there.
     pub fn new(root: &Path) -> Directory {
-        Directory { root: root.to_path_buf(), unsynced: Mutex::default(), counter: AtomicU64::new(0) }
+        Directory {
+            root: root.to_path_buf(),
+            unsynced: Mutex::default(),
+            used: Mutex::default(),
+            has_cleared: AtomicBool::new(false),
+        }
     }
 
-    /// Makes a directory and those above it that are missing; their names are synced with the objects'.
+    /// Makes a directory and those above it that are missing. Whoever made one that is there may have been killed before
+    /// its name was durable: the first time it is used here, its name and those above it are synced with the objects'.
     fn make_dir(&self, dir: &Path) -> Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
+        self.make_dir_of(dir, &mut self.used.lock())
+    }
+
+    fn make_dir_of(&self, dir: &Path, used: &mut BTreeSet<PathBuf>) -> Result<()> {
+        if dir.as_os_str().is_empty() || used.contains(dir) {
             return Ok(());
         }
         if let Some(parent) = dir.parent() {
-            self.make_dir(parent)?;
+            self.make_dir_of(parent, used)?;
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             self.unsynced.lock().insert(parent.to_path_buf());
         }
         match fs::create_dir(dir) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            made => made.map_err(fail("make", dir)),
+            Err(_) if dir.is_dir() => {}
+            made => made.map_err(fail("make", dir))?,
         }
+        used.insert(dir.to_path_buf());
+        Ok(())
     }
 
-    /// Writes a file under a name of its own, and syncs it.
-    fn write_unfinished(&self, bytes: &[u8]) -> Result<PathBuf> {
+    /// Writes a file under a name of its own, and syncs it. It goes unless it gets another name.
+    fn write_unfinished(&self, bytes: &[u8]) -> Result<TempPath> {
         let dir = self.root.join(UNFINISHED);
         self.make_dir(&dir)?;
-        let number = self.counter.fetch_add(1, Ordering::Relaxed);
-        if number == 0 {
+        if !self.has_cleared.swap(true, Ordering::Relaxed) {
             remove_abandoned(&dir);
         }
-        let path = dir.join(format!("{}-{number}", std::process::id()));
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(NEW_FILE_MODE)
-            .open(&path)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-        written.map_err(|error| {
-            let _ = fs::remove_file(&path);
-            fail("write", &path)(error)
-        })?;
-        Ok(path)
+        // A random name: processes of several machines and containers write here, and their numbers are the same.
+        let mut file =
+            tempfile::Builder::new().prefix("").tempfile_in(&dir).map_err(fail("make a file in", &dir))?;
+        let written = file.write_all(bytes).and_then(|()| file.as_file().sync_all());
+        written.map_err(fail("write", file.path()))?;
+        Ok(file.into_temp_path())
     }
 
     fn place(&self, name: &str) -> Result<PathBuf> {
@@ -92,13 +93,21 @@ impl Directory {
         let dirs = std::mem::take(&mut *self.unsynced.lock());
         for dir in &dirs {
             let synced = File::open(dir).and_then(|dir| dir.sync_all());
-            if let Err(error) = synced {
+            // Who may not look into a directory above has not made what is in it.
+            let is_above = !dir.starts_with(&self.root);
+            if let Err(error) = synced.or_else(|error| ignored(error, is_above)) {
                 self.unsynced.lock().extend(dirs.iter().cloned());
                 return Err(fail("sync", dir)(error));
             }
         }
         Ok(())
     }
+}
+
+/// Directories of others may be closed to this user, or on a file system that cannot sync them.
+fn ignored(error: io::Error, is_above: bool) -> io::Result<()> {
+    let passes = matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput);
+    if is_above && passes { Ok(()) } else { Err(error) }
 }
 
 /// Removes what processes that died left unfinished. Best effort: it takes room, and does no other harm.
@@ -145,7 +154,7 @@ impl Store for Directory {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.place(name)?;
         let unfinished = self.write_unfinished(bytes)?;
-        fs::rename(&unfinished, &path).map_err(fail("name", &path))
+        unfinished.persist(&path).map_err(|error| fail("name", &path)(error.error))
     }
 
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
@@ -154,9 +163,15 @@ impl Store for Directory {
         self.sync_names()?;
         match rename_new(&unfinished, &path) {
             Ok(()) => {}
+            // It may be our own, of a put whose answer was lost.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let _ = fs::remove_file(&unfinished);
-                return Ok(false);
+                let found = File::open(&path).and_then(|file| {
+                    let mut found = Vec::new();
+                    file.take(bytes.len() as u64 + 1).read_to_end(&mut found).map(|_| found)
+                });
+                if found.map_err(fail("read", &path))? != bytes {
+                    return Ok(false);
+                }
             }
             Err(error) => return Err(fail("name", &path)(error)),
         }
@@ -201,7 +216,8 @@ mod tests {
         assert_eq!(store.get("x/1", 10).unwrap(), None);
         assert_eq!(store.list("x", "").unwrap(), Vec::<String>::new());
         assert!(store.put_new("x/2", b"two").unwrap());
-        assert!(!store.put_new("x/2", b"other").unwrap());
+        assert!(!store.put_new("x/2", b"other").unwrap() && !store.put_new("x/2", b"twofold").unwrap());
+        assert!(store.put_new("x/2", b"two").unwrap(), "once more, for the answer may have been lost");
         store.put("x/1", b"one").unwrap();
         store.put("x/1", b"one").unwrap();
         assert_eq!(store.get("x/2", 3).unwrap().unwrap(), b"two");
@@ -209,5 +225,38 @@ mod tests {
         assert_eq!(store.list("x", "1").unwrap(), ["2"]);
         assert!(store.get("x/2", 2).is_err());
         assert_eq!(fs::read_dir(dir.path().join("a/b/tmp")).unwrap().count(), 0);
+    }
+    #[test]
+    fn several_at_work_in_one_directory_leave_each_other_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let stores: Vec<Directory> = (0..4).map(|_| Directory::new(dir.path())).collect();
+        let bytes = |number: usize| vec![number as u8; 50_000 + number];
+        std::thread::scope(|scope| {
+            for (at, store) in stores.iter().enumerate() {
+                scope.spawn(move || {
+                    for number in (at..160).step_by(4) {
+                        store.put(&format!("x/{number}"), &bytes(number)).unwrap();
+                    }
+                });
+            }
+        });
+        for number in 0..160 {
+            assert_eq!(stores[0].get(&format!("x/{number}"), 1 << 20).unwrap().unwrap(), bytes(number));
+        }
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn names_that_somebody_else_made_are_synced_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        fs::create_dir_all(root.join("x")).unwrap();
+        let store = Directory::new(&root);
+        store.put("x/1", b"one").unwrap();
+        let unsynced = store.unsynced.lock().clone();
+        for name in ["", "a", "a/b", "a/b/x"] {
+            assert!(unsynced.contains(&dir.path().join(name)), "{name} of {unsynced:?}");
+        }
+        assert!(store.put_new("x/2", b"two").unwrap() && store.unsynced.lock().is_empty());
     }
 }

@@ -82,3 +82,27 @@ fn an_interrupted_copy_is_no_database_and_is_made_anew() {
     world.check(&open_verified(&to), world.newest());
     assert!(!to.join("backup.unfinished").exists());
 }
+
+#[test]
+fn a_damaged_file_is_not_copied_and_is_named() {
+    let mut world = World::new(77);
+    for _ in 0..20 {
+        world.commit();
+    }
+    world.checkpoint();
+    let data = std::fs::read_dir(world.path("db/data")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&data).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&data, &bytes).unwrap();
+    let to = world.path("copy");
+    for links in [false, true] {
+        let error = backup(&world.reader(), &to, BackupOptions { links }, &go_on).unwrap_err();
+        let name = data.file_name().unwrap().to_str().unwrap();
+        assert!(error.to_string().contains(name) && error.to_string().contains("damaged"), "{error}");
+        assert!(!Database::exists(&to, &options()).unwrap());
+    }
+    bytes[100] ^= 1;
+    std::fs::write(&data, &bytes).unwrap();
+    backup(&world.reader(), &to, BackupOptions::default(), &go_on).unwrap();
+    world.check(&open_verified(&to), world.newest());
+}

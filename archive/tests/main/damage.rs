@@ -60,7 +60,17 @@ fn every_object_that_changed_or_is_gone_is_named() {
         let mut changed = whole.clone();
         let at = whole.len() * 2 / 3;
         changed[at] ^= 0x10;
-        for damage in [None, Some(changed), Some(whole[..whole.len() - 1].to_vec())] {
+        let mut damages = vec![None, Some(changed), Some(whole[..whole.len() - 1].to_vec())];
+        if whole.starts_with(b"asof-") {
+            // The line with kind, format and digest.
+            let format = whole.iter().position(|byte| *byte == b' ').unwrap() + 1;
+            damages.extend([0, format, format + 2].map(|at| {
+                let mut changed = whole.clone();
+                changed[at] ^= 0x03;
+                Some(changed)
+            }));
+        }
+        for damage in damages {
             match damage {
                 None => std::fs::remove_file(&path).unwrap(),
                 Some(bytes) => std::fs::write(&path, bytes).unwrap(),

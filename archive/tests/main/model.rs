@@ -3,10 +3,16 @@
 use crate::support::{World, go_on, open_verified, options};
 use asof_archive::open_database;
 use asof_archive::recover::Source;
-use asof_engine::{AsOf, CommitTime, Database, Version};
+use asof_archive::rehearse::rehearse;
+use asof_engine::{AsOf, CommitTime, Database, ErrorKind, Version};
 
 fn world(seed: u64, steps: u64, ships: u64) -> World {
+    world_that(seed, steps, ships, false)
+}
+
+fn world_that(seed: u64, steps: u64, ships: u64, retains: bool) -> World {
     let mut world = World::new(seed);
+    world.retains = retains;
     let mut archiver = None;
     for _ in 0..steps {
         world.step();
@@ -77,6 +83,44 @@ fn every_version_and_time_is_recovered_as_it_was() {
 }
 
 #[test]
+fn what_is_listed_is_recovered_and_what_retention_let_go_is_refused_with_the_nearest() {
+    let (mut refused, mut cut) = (0, 0);
+    for seed in 31..=36 {
+        let mut world = world_that(seed, 60, 6 + (seed % 3) * 10, true);
+        world.check(&open_database(&world.path("archive"), options()).unwrap(), world.newest());
+        let source = Source::open(&world.path("archive"), options()).unwrap();
+        let ranges = source.ranges().unwrap();
+        assert!(ranges.windows(2).all(|pair| pair[0].last < pair[1].first));
+        let listed = |version: u64| ranges.iter().any(|range| (range.first..=range.last).contains(&version));
+        assert!(listed(world.newest()) && !listed(world.newest() + 1));
+        for target in 0..=world.newest() {
+            let plan = match source.plan(Version(target)) {
+                Ok(plan) => plan,
+                Err(error) => {
+                    refused += 1;
+                    assert!(!listed(target) && error.kind() == ErrorKind::NotFound, "{target}: {error}");
+                    let nearest = error.nearest().iter().map(|near| near.parse().unwrap());
+                    assert!(nearest.clone().all(listed) && nearest.count() > 0, "{error}");
+                    continue;
+                }
+            };
+            assert!(listed(target));
+            cut += u64::from(plan.base.cuts);
+            if (target + seed) % 3 > 0 {
+                continue;
+            }
+            source.recover(&plan, &world.path("again"), &go_on).unwrap();
+            world.check(&open_verified(&world.path("again")), target);
+            if world.chance.below(4) == 0 {
+                let earlier = [Version(world.chance.below(target + 1)), Version(target / 2)];
+                rehearse(&source, Version(target), &earlier, &world.path("rehearsed"), &go_on).unwrap();
+            }
+        }
+    }
+    assert!(refused > 10 && cut > 10, "{refused} were refused, {cut} were cut");
+}
+
+#[test]
 fn a_time_names_the_last_version_at_or_before_it() {
     let world = world(21, 40, 5);
     let source = Source::open(&world.path("archive"), options()).unwrap();
@@ -86,8 +130,9 @@ fn a_time_names_the_last_version_at_or_before_it() {
         assert_eq!(at(time).unwrap(), version);
         assert_eq!(at(time - 1).unwrap(), version - 1);
     }
-    // What the archiver has seen was known then; what came later was not.
-    assert_eq!(at(source.index().taken).unwrap(), world.newest());
+    // What came later is not known, nor what was under way when the archiver looked.
+    let error = at(world.times[world.newest() as usize].0 + 1).unwrap_err();
+    assert_eq!(error.nearest(), [world.newest().to_string()]);
     let error = at(source.index().taken + 1).unwrap_err();
     assert!(
         error.to_string().contains(&format!("the newest version there is {}", world.newest())),

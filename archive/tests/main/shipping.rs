@@ -84,15 +84,19 @@ fn summaries_say_what_all_shipments_before_them_do() {
     let loaded = archive.load().unwrap();
     let summaries = world.path("archive/summaries");
     assert!(std::fs::read_dir(&summaries).unwrap().count() >= 1);
-    // A damaged one is passed over, and so is one that is not there.
-    for entry in std::fs::read_dir(&summaries).unwrap() {
-        let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(path, bytes).unwrap();
+    // A damaged one is passed over, wherever it is damaged, and so is one that is not there.
+    let format = "asof-summary ".len();
+    for place in [None, Some(0), Some(format), Some(format + 2)] {
+        for entry in std::fs::read_dir(&summaries).unwrap() {
+            let path = entry.unwrap().path();
+            let whole = std::fs::read(&path).unwrap();
+            let mut bytes = whole.clone();
+            bytes[place.unwrap_or(whole.len() / 2)] ^= 3;
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(archive.load().unwrap(), loaded);
+            std::fs::write(&path, whole).unwrap();
+        }
     }
-    assert_eq!(archive.load().unwrap(), loaded);
     std::fs::remove_dir_all(&summaries).unwrap();
     assert_eq!(archive.load().unwrap(), loaded);
     assert_eq!(archiver.index(), &loaded);
@@ -229,6 +233,13 @@ fn a_recovered_directory_is_aimed_anew_by_what_differs() {
     let error = recover(world.newest()).unwrap_err();
     assert!(error.kind() == ErrorKind::Locked && error.to_string().contains("in use"), "{error}");
     drop(reader);
+    let writer = Database::open(world.path("to"), options()).unwrap();
+    assert_eq!(recover(world.newest()).unwrap_err().kind(), ErrorKind::Locked);
+    drop(writer);
+    std::os::unix::fs::symlink(world.path("to"), world.path("link")).unwrap();
+    let plan = source.plan(Version(1)).unwrap();
+    let error = source.recover(&plan, &world.path("link"), &go_on).unwrap_err();
+    assert!(error.to_string().contains("symbolic link"), "{error}");
     recover(world.newest()).unwrap();
     world.check(&crate::support::open_verified(&world.path("to")), world.newest());
     // What no recovery made is left alone.

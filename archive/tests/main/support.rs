@@ -4,9 +4,10 @@
 use asof_archive::{Archiver, Shipped};
 use asof_engine::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use asof_engine::compact::Parameters;
+use asof_engine::retention::{Policy, RetentionRequest};
 use asof_engine::{
-    Alteration, Column, ColumnType, CommitOptions, CommitTime, Database, Options, ScanOptions, Tag, Upkeep,
-    Version, text,
+    Alteration, Column, ColumnType, CommitOptions, CommitTime, Database, ErrorKind, Options, ScanOptions,
+    Tag, Upkeep, Version, text,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ pub struct World {
     /// By version.
     pub contents: Vec<Content>,
     pub times: Vec<CommitTime>,
+    /// Whether versions are let go at times.
+    pub retains: bool,
     database: Option<Database>,
     columns: u64,
 }
@@ -76,6 +79,7 @@ impl World {
             chance: Chance(seed),
             contents: vec![Content::new()],
             times: vec![CommitTime::MIN],
+            retains: false,
             database: None,
             columns: 0,
         };
@@ -189,7 +193,17 @@ impl World {
         let version = Version(self.chance.below(self.newest() + 1));
         let tag =
             Tag { name: name.to_string(), version, message: None, created: self.times[1], expires: None };
-        self.database().tag(tag, true).unwrap();
+        if let Err(error) = self.database().tag(tag, true) {
+            assert!(self.retains && error.kind() == ErrorKind::NotFound, "{error}");
+        }
+    }
+
+    /// Lets versions go.
+    pub fn retain(&mut self) {
+        let policy = ["last 3", "last 9", "last 20", "tagged"][self.chance.below(4) as usize];
+        let policy = Some(Policy::parse(policy).unwrap());
+        let request = RetentionRequest { policy, ..RetentionRequest::default() };
+        self.database().retain(&request, &mut |_| true).unwrap();
     }
 
     /// Something random.
@@ -202,6 +216,7 @@ impl World {
                 self.open(loads);
             }
             3 => self.tag("moving"),
+            4 if self.retains => self.retain(),
             _ => self.commit(),
         }
     }
@@ -219,14 +234,15 @@ impl World {
         self.archiver().ship(&go_on).unwrap()
     }
 
-    /// Every version of a database that should end at one.
+    /// Every version of a database that should end at one: all of them, or what retention has left; the last one whole.
     pub fn check(&self, database: &Database, newest: u64) {
         assert_eq!(database.refresh().unwrap().0, newest);
         for version in 0..=newest {
-            assert!(
-                content(database, version) == self.contents[version as usize],
-                "version {version} of {newest}"
-            );
+            let gone = database.snapshot(Version(version)).unwrap().gone_tables();
+            assert!(gone.is_empty() || (self.retains && version < newest), "{gone:?} of {version}");
+            let mut expected = self.contents[version as usize].clone();
+            gone.iter().for_each(|name| assert!(expected.remove(name).is_some(), "{name} at {version}"));
+            assert!(content(database, version) == expected, "version {version} of {newest}");
             assert_eq!(database.commit_time(Version(version)).unwrap(), self.times[version as usize]);
         }
     }

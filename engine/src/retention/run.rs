@@ -1,12 +1,14 @@
 //! Lets versions go: first a manifest says that they are gone, then the files that hold rows of them alone are removed or
 //! written anew without.
 //!
-//! Invariants. What is gone is decided under the lock of checkpoints, and installed under the log's turn, where tags and
-//! settings are those that it was decided by: a tag that was made before keeps what it names. Then each rewrite is a step
+//! Invariants. What is gone is decided under the lock of checkpoints, and installed under the log's turn, where tags,
+//! settings and the lives of tables are those that it was decided by: a tag that was made before keeps what it names, and
+//! a table that came back its rows. It is gone from the moment that the manifest has its name: whoever names a version or
+//! brings a table back looks for it, under the turn too, should its record not be there. Then each rewrite is a step
 //! of compaction, which can be stopped or killed at any point; what is left over is done by the next run.
 
 use super::RetentionRequest;
-use super::decide::{Decision, Grounds, decide};
+use super::decide::{Decision, Grounds, decide, settled_tables};
 use super::plan::{rules_of, tells_of_gone};
 use super::settings::Rules;
 use super::survey::{Hidden, hidden_in, is_wholly_hidden};
@@ -90,19 +92,30 @@ impl Database {
     }
 }
 
-/// Does what the policies in the settings ask for, as far as it pays; `false` where there are none. For upkeep, which has
-/// just made a checkpoint.
-pub(crate) fn apply_stored(database: &Database, pace: &mut dyn FnMut(u64) -> bool) -> Result<bool> {
+/// What came of applying stored policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// All that they let go is gone.
+    Done,
+    /// There are none.
+    NoPolicy,
+    /// Another process makes a checkpoint or compacts.
+    Locked,
+}
+
+/// Does what the policies in the settings ask for, as far as it pays. For upkeep, which has just made a checkpoint.
+pub(crate) fn apply_stored(database: &Database, pace: &mut dyn FnMut(u64) -> bool) -> Result<Applied> {
     let request = RetentionRequest::default();
     if !rules_of(&database.inner.state(), &request).has_policy() {
-        return Ok(false);
+        return Ok(Applied::NoPolicy);
     }
     let mut report = RetentionReport::default();
     let wait = std::time::Duration::ZERO;
-    if while_locked(database, wait, |inner| let_go(inner, &request, &mut report))?.is_some() {
-        reclaim(database, &request, SHARE_OF_UPKEEP, pace, &mut report)?;
+    if while_locked(database, wait, |inner| let_go(inner, &request, &mut report))?.is_none() {
+        return Ok(Applied::Locked);
     }
-    Ok(true)
+    reclaim(database, &request, SHARE_OF_UPKEEP, pace, &mut report)?;
+    Ok(Applied::Done)
 }
 
 /// Bytes of data and ends files that are there, named or not.
@@ -140,16 +153,18 @@ fn let_go(inner: &Inner, request: &RetentionRequest, report: &mut RetentionRepor
             continue;
         }
         manifest.write(&*inner.disk, &inner.layout)?;
-        // Whoever tags a version from here on knows that manifest.
         let ticket = turn.append(kind::CHECKPOINT, &manifest.number.to_le_bytes())?;
         log.wait(ticket)?;
         drop(turn);
         report.states = states;
-        let leased = manifest::lease(&*inner.disk, &inner.layout, manifest.number)?;
-        let gone = || Error::corrupt("the manifest just made is gone; run 'asof verify'");
-        return inner.take_up(leased.ok_or_else(gone)?);
+        // That record is met like anybody else's: little has been logged since the checkpoint just made.
+        inner.follow()?;
+        return match inner.state().generation.manifest().number >= manifest.number {
+            true => Ok(()),
+            false => Err(Error::corrupt("the manifest just made is gone; run 'asof verify'")),
+        };
     }
-    Err(Error::new(ErrorKind::Busy, "tags or settings change all the time; try again"))
+    Err(Error::new(ErrorKind::Busy, "tags, settings or tables change all the time; try again"))
 }
 
 /// A manifest that says what is gone, without the files that hold nothing else.
@@ -249,7 +264,7 @@ fn steps(
     let generation = &state.generation;
     let wanted = |name: &str| request.table.as_deref().is_none_or(|table| table == name);
     let mut steps = Vec::new();
-    for table in generation.catalog.all().filter(|table| wanted(&table.name)) {
+    for table in settled_tables(&state).filter(|table| wanted(&table.name)) {
         let Some(gone) = generation.gone(table.id) else { continue };
         let step = |files: &[Hidden]| {
             let step = Step {
@@ -266,7 +281,7 @@ fn steps(
                 hidden,
             )
         };
-        let found = hidden_in(generation, table, gone, pace)?;
+        let found = hidden_in(generation, &table, gone, pace)?;
         let pays = |hidden: &&Hidden| hidden.hidden as f64 >= share_min * hidden.rows as f64;
         let (live, history): (Vec<Hidden>, Vec<Hidden>) =
             found.iter().filter(pays).copied().partition(|hidden| !hidden.history);

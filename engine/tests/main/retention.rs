@@ -14,8 +14,8 @@ use asof_engine::{
 use asof_wal::sim::{Cut, Fault, SimDisk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 const HOUR: i64 = 3_600_000_000;
 /// 2026-01-01T00:00:00Z.
@@ -64,10 +64,63 @@ fn commit(database: &Database, change: impl FnOnce(&mut Transaction)) -> Version
 }
 
 fn tag(database: &Database, clock: &HandClock, name: &str, version: Version, left: Option<i64>) {
+    try_tag(database, clock, name, version, left).unwrap();
+}
+
+fn try_tag(
+    database: &Database,
+    clock: &HandClock,
+    name: &str,
+    version: Version,
+    left: Option<i64>,
+) -> asof_engine::Result<()> {
     let now = clock.now();
     let expires = left.map(|left| CommitTime(now.0 + left));
     let tag = Tag { name: name.to_string(), version, message: None, created: now, expires };
-    database.tag(tag, true).unwrap();
+    database.tag(tag, true)
+}
+
+/// Tags a version by chance, of which something is left.
+fn tag_some(database: &Database, clock: &HandClock, chance: &mut Chance, name: &str, left: Option<i64>) {
+    loop {
+        let version = Version(1 + chance.below(database.latest().unwrap().0 as usize) as u64);
+        let snapshot = database.snapshot(version).unwrap();
+        let nothing_left = snapshot.table_names().unwrap().is_empty() && !snapshot.gone_tables().is_empty();
+        match try_tag(database, clock, name, version, left) {
+            Ok(()) => return assert!(!nothing_left, "version {version} is gone"),
+            Err(error) => {
+                assert!(nothing_left && error.kind() == ErrorKind::NotFound, "version {version}: {error}");
+                assert!(error.nearest().iter().all(|near| *near != version.to_string()));
+            }
+        }
+    }
+}
+
+/// A clock that does something else when it is asked for the time so many times.
+struct HookedClock {
+    clock: Arc<HandClock>,
+    calls_left: AtomicU64,
+    hook: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for HookedClock {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{:?}", self.calls_left)
+    }
+}
+
+impl Clock for HookedClock {
+    fn now(&self) -> CommitTime {
+        if self.calls_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let hook = self.hook.lock().unwrap().take();
+            hook.expect("it is called once")();
+        }
+        self.clock.now()
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.clock.random()
+    }
 }
 
 fn request(policy: &str) -> RetentionRequest {
@@ -255,22 +308,9 @@ fn every_kept_version_answers_as_before_and_every_other_is_refused_with_the_near
         grow(&database, &clock, &mut chance, 60);
         for round in 0..3 {
             let newest = database.latest().unwrap().0;
-            tag(
-                &database,
-                &clock,
-                &format!("kept-{round}"),
-                Version(1 + chance.below(newest as usize) as u64),
-                None,
-            );
-            tag(
-                &database,
-                &clock,
-                &format!("over-{round}"),
-                Version(1 + chance.below(newest as usize) as u64),
-                Some(1),
-            );
-            let hold = Version(1 + chance.below(newest as usize) as u64);
-            tag(&database, &clock, &format!("hold-{round}"), hold, Some(1_000 * HOUR));
+            tag_some(&database, &clock, &mut chance, &format!("kept-{round}"), None);
+            tag_some(&database, &clock, &mut chance, &format!("over-{round}"), Some(1));
+            tag_some(&database, &clock, &mut chance, &format!("hold-{round}"), Some(1_000 * HOUR));
             let before = told(&database);
             let policy = policies[chance.below(policies.len())];
             let what = format!("seed {seed}, round {round}, {policy}");
@@ -590,6 +630,201 @@ fn what_a_tag_costs_is_what_goes_without_it() {
     let plan = database.retention_plan(&RetentionRequest::default()).unwrap();
     let (told, freed) = (priced[0].unwrap(), plan.freed_bytes());
     assert!(told > 0 && told.abs_diff(freed) * 20 <= freed, "told {told}, {freed} go");
+}
+
+/// A table `a` of which the newest version has three rows, a table `d` that was dropped with three; all settled.
+fn with_a_dropped_table(disk: &SimDisk, clock: &Arc<HandClock>) -> Database {
+    let database = open(disk, clock);
+    for name in ["a", "d"] {
+        commit(&database, |txn| txn.create_table(name, customers(), &["id".to_string()]).unwrap());
+        for id in 0..3 {
+            clock.advance(HOUR);
+            commit(&database, |txn| txn.upsert(name, &rows(&[(id, Some("x"))])).unwrap());
+        }
+        database.checkpoint().unwrap();
+    }
+    commit(&database, |txn| txn.drop_table("d").unwrap());
+    database.checkpoint().unwrap();
+    clock.advance(HOUR);
+    database
+}
+
+/// Of that: the last version of the table that was dropped.
+const LAST_OF_DROPPED: Version = Version(8);
+
+fn undrop(database: &Database) -> asof_engine::Result<Version> {
+    let mut txn = database.begin()?;
+    txn.undrop("d", 0)?;
+    Ok(txn.commit(CommitOptions::default())?.version)
+}
+
+fn assert_is_gone<T: std::fmt::Debug>(result: asof_engine::Result<T>, what: &str) {
+    let error = result.expect_err(what);
+    assert!(error.kind() == ErrorKind::NotFound && error.to_string().contains("gone"), "{what}: {error}");
+}
+
+#[test]
+fn a_table_that_comes_back_while_a_run_decides_has_its_rows() {
+    let disk = SimDisk::new(10);
+    let clock = HandClock::new();
+    let database = with_a_dropped_table(&disk, &clock);
+    let rows_of_dropped = csv(&database, LAST_OF_DROPPED, "d");
+    drop(database);
+    let mut came_back = 0;
+    for call in 1.. {
+        let copy = SimDisk::from_image(&disk.image(), Cut::KeepAll);
+        let other = open(&copy.process(), &clock);
+        let undropped = Arc::new(Mutex::new(None));
+        let note = undropped.clone();
+        let hooked = HookedClock {
+            clock: clock.clone(),
+            calls_left: AtomicU64::new(call),
+            hook: Mutex::new(Some(Box::new(move || *note.lock().unwrap() = Some(undrop(&other))))),
+        };
+        let process = copy.process();
+        let options = Options {
+            clock: Arc::new(hooked),
+            upkeep: asof_engine::Upkeep::Off,
+            ..crate::support::options(&process)
+        };
+        let database = Database::open(Path::new(DB), options).unwrap();
+        retain(&database, &request("within 1s"));
+        let what = format!("at look {call} at the clock");
+        match undropped.lock().unwrap().take() {
+            None => break,
+            Some(Err(error)) => assert_is_gone::<()>(Err(error), &what),
+            Some(Ok(version)) => {
+                came_back += 1;
+                let again = open(&copy.process(), &clock);
+                for database in [&database, &again] {
+                    database.refresh().unwrap();
+                    assert_eq!(csv(database, version, "d"), rows_of_dropped, "{what}");
+                }
+                retain(&again, &request("within 1s"));
+                assert_eq!(csv(&again, version, "d"), rows_of_dropped, "{what}, settled");
+            }
+        }
+        assert_eq!(database.verify().unwrap().findings, vec![], "{what}");
+    }
+    assert!(came_back > 1, "{came_back} times");
+}
+
+#[test]
+fn a_table_whose_last_version_went_meanwhile_does_not_come_back_without_its_rows() {
+    for in_another_process in [false, true] {
+        let disk = SimDisk::new(11);
+        let clock = HandClock::new();
+        let database = with_a_dropped_table(&disk, &clock);
+        let mut txn = database.begin().unwrap();
+        txn.undrop("d", 0).unwrap();
+        let other = if in_another_process { open(&disk.process(), &clock) } else { database.clone() };
+        retain(&other, &request("tagged"));
+        assert_is_gone(txn.commit(CommitOptions::default()), "a transaction begun before");
+        assert_is_gone(undrop(&database), "one begun after");
+        assert_eq!(database.verify().unwrap().findings, vec![]);
+    }
+}
+
+#[test]
+fn what_is_promised_after_a_run_was_killed_holds() {
+    let disk = SimDisk::new(12);
+    let clock = HandClock::new();
+    let database = with_a_dropped_table(&disk, &clock);
+    let (tagged, rows_of_dropped) = (csv(&database, Version(3), "a"), csv(&database, LAST_OF_DROPPED, "d"));
+    drop(database);
+    let (mut kept, mut refused) = (0, 0);
+    for at in 0.. {
+        let copy = SimDisk::from_image(&disk.image(), Cut::KeepAll);
+        let process = copy.process();
+        // One that has it open all along.
+        let witness = open(&copy.process(), &clock);
+        assert_eq!(csv(&witness, Version(3), "a"), tagged);
+        let database = open(&process, &clock);
+        copy.plan(copy.operations() + at, Fault::Kill);
+        let _ = database.retain(&request("tagged"), &mut |_| true);
+        let finished = !process.is_dead();
+        drop(database);
+        copy.heal();
+        let what = format!("killed at {at}");
+        let is_tagged = try_tag(&witness, &clock, "kept", Version(3), None);
+        let undropped = undrop(&witness);
+        witness.checkpoint().unwrap();
+        for database in [&witness, &open(&copy.process(), &clock)] {
+            database.refresh().unwrap();
+            match &is_tagged {
+                Ok(()) => assert_eq!(csv(database, Version(3), "a"), tagged, "{what}"),
+                Err(_) => assert!(database.snapshot(Version(3)).unwrap().table_names().unwrap().is_empty()),
+            }
+            if let Ok(version) = &undropped {
+                assert_eq!(csv(database, *version, "d"), rows_of_dropped, "{what}");
+            }
+            assert_eq!(database.verify().unwrap().findings, vec![], "{what}");
+        }
+        assert_eq!(is_tagged.is_ok(), undropped.is_ok(), "{what}");
+        match is_tagged {
+            Ok(()) => kept += 1,
+            refusal => {
+                refused += 1;
+                assert_is_gone(refusal, &what);
+                assert_is_gone(undropped, &what);
+            }
+        }
+        if finished {
+            break;
+        }
+    }
+    assert!(kept > 5 && refused > 5, "kept {kept} times, refused {refused} times");
+}
+
+#[test]
+fn what_is_gone_counts_for_no_rule_of_the_next_policy() {
+    let disk = SimDisk::new(13);
+    let clock = HandClock::new();
+    let database = open(&disk, &clock);
+    let left = |database: &Database| -> Vec<u64> { told(database).into_keys().map(|(at, _)| at).collect() };
+    // Version n is made at 20 (n - 1) minutes, about: three to the hour.
+    commit(&database, |txn| txn.create_table("a", customers(), &["id".to_string()]).unwrap());
+    for number in 0..11 {
+        clock.advance(HOUR / 3);
+        commit(&database, |txn| txn.upsert("a", &rows(&[(number, Some("x"))])).unwrap());
+    }
+    for version in [2, 4] {
+        tag(&database, &clock, &format!("t{version}"), Version(version), None);
+    }
+    retain(&database, &request("last 4"));
+    assert_eq!(left(&database), [2, 4, 9, 10, 11, 12]);
+    database.remove_tag("t2").unwrap();
+    database.remove_tag("t4").unwrap();
+    retain(&database, &request("last 6"));
+    assert_eq!(left(&database), [2, 4, 9, 10, 11, 12], "six are left");
+    retain(&database, &request("hourly forever"));
+    assert_eq!(left(&database), [2, 4, 9, 12], "of each hour the last that is left");
+}
+
+#[test]
+fn a_version_of_which_nothing_is_left_cannot_be_tagged() {
+    let disk = SimDisk::new(14);
+    let clock = HandClock::new();
+    let database = open(&disk, &clock);
+    for name in ["a", "b"] {
+        commit(&database, |txn| txn.create_table(name, customers(), &["id".to_string()]).unwrap());
+    }
+    for number in 0..4 {
+        for name in ["a", "b"] {
+            commit(&database, |txn| txn.upsert(name, &rows(&[(number, Some("x"))])).unwrap());
+        }
+    }
+    let of_a = RetentionRequest { table: Some("a".to_string()), ..request("last 1") };
+    retain(&database, &of_a);
+    tag(&database, &clock, "half", Version(5), None);
+    assert_eq!(database.snapshot(Version(5)).unwrap().gone_tables(), ["a"]);
+    retain(&database, &request("last 1"));
+    assert_is_gone(try_tag(&database, &clock, "none", Version(1), None), "one table");
+    let error = try_tag(&database, &clock, "none", Version(7), None).unwrap_err();
+    assert!(error.to_string().contains("nothing is left"), "{error}");
+    assert_eq!(error.nearest(), ["9", "5"]);
+    // Before the first table there is nothing to lose.
+    tag(&database, &clock, "start", Version(0), None);
 }
 
 /// The policy of the issue: the plan's bytes are those that go.

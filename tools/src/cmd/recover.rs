@@ -4,6 +4,7 @@ use crate::print::grid::Grid;
 use crate::print::{Progress, bytes_text, count_text, time_json, time_or_start};
 use crate::{Context, Error, Result, Status, interrupt};
 use asof_archive::Plan;
+use asof_archive::plan::Range;
 use asof_archive::recover::Source;
 use asof_archive::rehearse::rehearse;
 use asof_engine::{AsOf, CommitTime, Version};
@@ -174,8 +175,9 @@ fn list(source: &Source, context: &Context) -> Result {
     }
     out.flush()?;
     context.note(format_args!(
-        "last shipped at {}; times up to then name a version",
-        time_or_start(CommitTime(source.index().taken))
+        "last shipped at {}; times up to {} name a version",
+        time_or_start(CommitTime(source.index().taken)),
+        time_or_start(source.known_until())
     ));
     Ok(Status::Done)
 }
@@ -188,12 +190,12 @@ fn verify(source: &Source, count: u64, context: &Context) -> Result {
         let bytes = clock.random();
         u64::from_le_bytes(bytes[..8].try_into().expect("eight of sixteen bytes")) % limit
     };
-    let newest = source.index().version();
+    let (newest, ranges) = (source.index().version(), source.ranges()?);
     let mut out = context.out();
     for number in 0..count {
         // The newest one first: that is what is asked for when a disk died.
-        let target = Version(if number == 0 { newest } else { random(newest + 1) });
-        let earlier = [Version(random(target.0 + 1))];
+        let target = Version(if number == 0 { newest } else { nth_of(&ranges, random(count_of(&ranges))) });
+        let earlier = [Version(random(target.0.saturating_add(1)))];
         let watch = Progress::bytes(context, "rehearsed").watch(interrupted.clone());
         let rehearsed = rehearse(source, target, &earlier, &directory.path().join("db"), &watch);
         drop(watch);
@@ -230,4 +232,23 @@ fn verify(source: &Source, count: u64, context: &Context) -> Result {
     }
     out.flush()?;
     Ok(Status::Done)
+}
+
+/// How many versions are in these ranges.
+fn count_of(ranges: &[Range]) -> u64 {
+    ranges
+        .iter()
+        .fold(0, |count: u64, range| count.saturating_add(range.last - range.first).saturating_add(1))
+        .max(1)
+}
+
+/// One of them.
+fn nth_of(ranges: &[Range], mut number: u64) -> u64 {
+    for range in ranges {
+        if number <= range.last - range.first {
+            return range.first + number;
+        }
+        number -= range.last - range.first + 1;
+    }
+    ranges.last().map_or(0, |range| range.last)
 }

@@ -88,6 +88,11 @@ fn make(args: &TagArgs, name: &str, context: &Context) -> Result {
         return Ok(Status::Done);
     }
     database.tag(tag.clone(), args.force)?;
+    let gone = database.snapshot(tag.version)?.gone_tables();
+    if !gone.is_empty() {
+        let (version, names) = (tag.version, gone.join(", "));
+        context.note(format_args!("retention has let go at version {version}: {}", context.shown(&names)));
+    }
     if context.json {
         context.print_json(&tag_to_json(&tag))?;
         return Ok(Status::Done);

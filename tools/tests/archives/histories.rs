@@ -54,7 +54,7 @@ fn recover_targets(source: &Source, database: &Database, expected: &[DatabaseChe
                 let time = database.commit_time(Version(named)).unwrap();
                 let after = match named < newest {
                     true => database.commit_time(Version(named + 1)).unwrap(),
-                    false => CommitTime(source.index().taken),
+                    false => CommitTime(time.0 + 1),
                 };
                 let within = after.0.saturating_sub(time.0.max(0)).max(1) as u64;
                 let time = CommitTime(time.0.max(0) + chance.below(within) as i64);
