@@ -64,10 +64,12 @@ impl Model {
 
     /// The first version from this one on that listings show: one of its tables can be read, or it has none.
     pub fn next_listed(&self, version: u64) -> u64 {
-        let is_listed = |version: &u64| {
-            self.versions[*version as usize].tables.is_empty() || !self.readable(*version).is_empty()
-        };
-        (version..self.newest()).find(is_listed).unwrap_or(self.newest())
+        (version..self.newest()).find(|version| self.is_listed(*version)).unwrap_or(self.newest())
+    }
+
+    /// Whether listings show a version.
+    pub fn is_listed(&self, version: u64) -> bool {
+        self.versions[version as usize].tables.is_empty() || !self.readable(version).is_empty()
     }
 
     /// The readable versions of a table that are nearest to one that is gone, the nearest first: before its range, and
@@ -117,10 +119,12 @@ impl Model {
         let tagged = |stretch: &Stretch| {
             self.tags.values().any(|version| (stretch.from..stretch.to).contains(version))
         };
-        let last_group = life.last().map_or(0, |stretch| stretch.group);
         for (index, stretch) in life.iter().enumerate() {
-            let newer_at_most = (life.len() - 1 - index) as u64;
-            let newer_at_least = (last_group - stretch.group) as u64;
+            // What was gone before counts for nothing.
+            let newer = || life[index + 1..].iter().filter(|newer| !newer.gone);
+            let groups: BTreeSet<usize> = newer().map(|newer| newer.group).collect();
+            let newer_at_most = newer().count() as u64;
+            let newer_at_least = groups.iter().filter(|group| **group != stretch.group).count() as u64;
             let mut group = life.iter().filter(|other| other.group == stretch.group);
             let stays = stretch.in_force || newer_at_most < last || tagged(stretch);
             let goes = newer_at_least >= last && !group.any(|other| other.in_force || tagged(other));
@@ -220,11 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_gone_stays_gone_and_counts_as_one() {
+    fn what_was_gone_stays_gone_and_counts_for_nothing() {
         let before = Model { gone: gone(&[(1, 5)]), ..touched(8) };
         let may = |last: u64, ranges: &[(u64, u64)]| before.may_let_go(None, last, &gone(ranges)).is_ok();
         assert!(may(3, &[(1, 6)]) && !may(3, &[(2, 6)]) && !may(3, &[]));
         assert!(may(9, &[(1, 5)]) && !may(9, &[]));
+        let between = Model { gone: gone(&[(6, 7)]), ..touched(8) };
+        let may = |last: u64, ranges: &[(u64, u64)]| between.may_let_go(None, last, &gone(ranges)).is_ok();
+        assert!(may(3, &[(1, 5), (6, 7)]) && !may(3, &[(1, 7)]) && may(2, &[(1, 7)]));
         assert!(before.may_let_go(Some("events"), 1, &gone(&[(1, 5)])).is_ok());
         assert!(before.may_let_go(Some("events"), 1, &gone(&[(1, 6)])).is_err());
         assert_eq!((before.nearest("orders", 2), before.is_gone_within("orders", 5, 8)), (vec![5], false));

@@ -43,6 +43,8 @@ pub enum Done {
         /// All that are gone now.
         gone: Gone,
     },
+    /// Retention has let all of it go.
+    NothingLeft,
     /// Success, without more to say.
     Nothing,
 }
@@ -106,8 +108,10 @@ pub fn perform(database: &Database, other: Option<&Database>, action: &Action) -
         }
         Action::Tag { name, version } => {
             let (name, version, created) = (name.clone(), Version(*version), CommitTime(0));
-            database.tag(Tag { name, version, message: None, created, expires: None }, true)?;
-            Ok(Done::Nothing)
+            match database.tag(Tag { name, version, message: None, created, expires: None }, true) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Done::NothingLeft),
+                tagged => tagged.map(|()| Done::Nothing),
+            }
         }
         Action::Untag { name } => database.remove_tag(name).map(|()| Done::Nothing),
         Action::Checkpoint => database.checkpoint().map(|_| Done::Nothing),
