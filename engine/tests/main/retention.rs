@@ -553,18 +553,27 @@ fn a_tag_made_while_a_run_decides_keeps_what_it_names() {
     database.checkpoint().unwrap();
     let before = told(&database);
     let tagging = open(&disk.process(), &clock);
-    std::thread::scope(|scope| {
+    let tagged = std::thread::scope(|scope| {
         let tagger = scope.spawn(|| {
-            for version in (2..20).step_by(3) {
-                tag(&tagging, &clock, &format!("t{version}"), Version(version), None);
-            }
+            let tagged = |version: &u64| {
+                let (name, created) = (format!("t{version}"), clock.now());
+                let tag = Tag { name, version: Version(*version), message: None, created, expires: None };
+                match tagging.tag(tag, false) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => false,
+                    made => made.map(|()| true).unwrap(),
+                }
+            };
+            (2..20).step_by(3).filter(tagged).collect::<Vec<u64>>()
         });
         retain(&database, &request("tagged"));
-        tagger.join().unwrap();
+        tagger.join().unwrap()
     });
-    // Whatever was tagged before the run installed its decision is there, and the rest is told to be gone.
+    // Whatever was tagged is there, the rest is told to be gone, and who came too late to tag it was told so.
     let left = told(&database);
     assert!(left.iter().all(|(at, text)| before.get(at) == Some(text)));
+    for version in tagged {
+        assert!(left.keys().any(|(at, _)| *at == version), "version {version} was tagged, and is gone");
+    }
     assert_eq!(database.verify().unwrap().findings, vec![]);
 }
 
