@@ -64,6 +64,8 @@ pub struct Archiver {
     is_index_in_doubt: bool,
     /// Files that grow, and that were compared with what is archived.
     compared: BTreeSet<String>,
+    /// Which directory the database is in.
+    directory: Option<(u64, u64)>,
 }
 
 /// A file with bytes to ship.
@@ -75,6 +77,12 @@ struct Work {
     ends: Vec<u64>,
 }
 
+/// The device and inode of a directory, if it is there.
+fn identity_of(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 impl Archiver {
     /// Opens the archive of a database, which was opened for reading only, or makes it; tells whether it did.
     pub fn open(place: &Path, database: Database) -> Result<(Archiver, bool)> {
@@ -82,7 +90,11 @@ impl Archiver {
         let index = archive.load()?;
         let since_summary = archive.shipments_since_summary(index.shipments)?;
         let (is_index_in_doubt, compared) = (false, BTreeSet::new());
-        Ok((Archiver { archive, index, database, since_summary, is_index_in_doubt, compared }, made))
+        let directory = identity_of(database.path());
+        Ok((
+            Archiver { archive, index, database, since_summary, is_index_in_doubt, compared, directory },
+            made,
+        ))
     }
 
     /// The archive.
@@ -97,6 +109,7 @@ impl Archiver {
 
     /// Ships what is new; `None` where nothing is.
     pub fn ship(&mut self, progress: Progress<'_>) -> Result<Option<Shipped>> {
+        self.check_directory()?;
         if self.is_index_in_doubt {
             self.index = self.archive.load()?;
             self.since_summary = self.archive.shipments_since_summary(self.index.shipments)?;
@@ -174,6 +187,20 @@ impl Archiver {
                 ),
             )),
         }
+    }
+
+    /// Refuses to go on where the database's directory was removed or replaced: what is open is there no more for anybody
+    /// else.
+    fn check_directory(&self) -> Result<()> {
+        let path = self.database.path();
+        if identity_of(path) == self.directory {
+            return Ok(());
+        }
+        let (archive, version, path) = (self.archive.name(), self.index.version(), path.display());
+        Err(Error::not_found(format!(
+            "{path} was removed or replaced while it was archived; {archive} has it up to version {version}: 'asof recover' \
+             brings that back, and what is in {path} now is archived by another run"
+        )))
     }
 
     fn ship_held(&mut self, held: &Held, taken: i64, progress: Progress<'_>) -> Result<Option<Shipped>> {

@@ -283,9 +283,10 @@ impl Model {
                 let first = self.ids.get(id).copied();
                 expect(first == Some(*version), format!("id {id} made version {first:?}, not {version}"))
             }
-            (Action::Tag { version, .. }, Done::NothingLeft) => {
-                expect(!self.is_listed(*version), format!("version {version} is readable, and was not tagged"))
-            }
+            (Action::Tag { version, .. }, Done::NothingLeft) => expect(
+                !self.is_listed(*version),
+                format!("version {version} is readable, and was not tagged"),
+            ),
             (Action::Tag { name, version }, Done::Nothing) => {
                 expect(self.is_listed(*version), format!("version {version} is gone, and was tagged"))?;
                 self.tags.insert(name.clone(), *version);

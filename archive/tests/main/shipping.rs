@@ -70,6 +70,28 @@ fn following_ships_each_commit_until_it_is_asked_to_end() {
 }
 
 #[test]
+fn a_database_that_was_removed_or_replaced_is_not_archived_as_if_it_were_there() {
+    let mut world = World::new(44);
+    for _ in 0..5 {
+        world.step();
+    }
+    let mut archiver = world.archiver();
+    archiver.ship(&go_on).unwrap();
+    let newest = world.newest();
+    let path = world.path("db");
+    std::fs::rename(&path, world.path("elsewhere")).unwrap();
+    let mut refused = || archiver.ship(&go_on).expect_err("nothing is where it was");
+    let removed = refused();
+    assert_eq!(removed.kind(), ErrorKind::NotFound);
+    assert!(removed.to_string().contains(&format!("has it up to version {newest}")), "{removed}");
+    copy_dir(&world.path("elsewhere"), &path);
+    assert_eq!(refused().kind(), ErrorKind::NotFound, "another directory is another database");
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::rename(world.path("elsewhere"), &path).unwrap();
+    assert!(archiver.ship(&go_on).is_ok());
+}
+
+#[test]
 fn summaries_say_what_all_shipments_before_them_do() {
     let mut world = World::new(45);
     let mut archiver = world.archiver();

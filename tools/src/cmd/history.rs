@@ -7,7 +7,7 @@ use crate::print::value::value_text;
 use crate::{Context, Error, Result, Status, key, output};
 use asof_engine::arrow::array::RecordBatch;
 use asof_engine::json::row_to_json;
-use asof_engine::{Column, CommitInfo, Database, RowVersion, TableSchema};
+use asof_engine::{Column, CommitInfo, Database, RowVersion, TableSchema, Version};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 
@@ -25,16 +25,25 @@ pub fn run(args: HistoryArgs, context: &Context) -> Result {
     if versions.is_empty() {
         return Err(Error::not_found(format!("table '{}' never had a row with the key {typed}", args.table)));
     }
+    let gone = database.gone(&args.table)?;
+    let is_gone = |version: Version| gone.iter().any(|(from, to)| *from <= version && version < *to);
     output::write(context, None, false, |out| {
         for (index, version) in versions.iter().enumerate() {
             let before = index.checked_sub(1).map(|index| &versions[index]);
             let after = versions.get(index + 1);
-            let step = Step {
-                database: &database,
-                before: before.filter(|before| before.end == Some(version.begin)),
-                version,
-                updated_later: after.is_some_and(|after| version.end == Some(after.begin)),
+            let before = before.filter(|before| before.end == Some(version.begin));
+            let is_followed = after.is_some_and(|after| version.end == Some(after.begin));
+            let begins_with = match before {
+                Some(before) => Beginning::Update(before),
+                None if version.begin.previous().is_some_and(is_gone) => Beginning::Unknown,
+                None => Beginning::Insert,
             };
+            let ends_with = match version.end {
+                Some(_) if is_followed => Ending::Update,
+                Some(end) if is_gone(end) => Ending::Unknown,
+                _ => Ending::Delete,
+            };
+            let step = Step { database: &database, begins_with, version, ends_with };
             if context.json { step.write_json(out)? } else { step.write_text(out)? }
         }
         Ok(())
@@ -42,19 +51,39 @@ pub fn run(args: HistoryArgs, context: &Context) -> Result {
     Ok(Status::Done)
 }
 
-/// One version of a row, and the one it came from if it was updated.
+/// What began a version of a row.
+enum Beginning<'a> {
+    /// The row was not there.
+    Insert,
+    /// It was this.
+    Update(&'a RowVersion),
+    /// What it was before is gone.
+    Unknown,
+}
+
+/// What ended a version of a row, if it has ended.
+enum Ending {
+    /// The next version of the row.
+    Update,
+    /// The row was not there then.
+    Delete,
+    /// What became of it is gone.
+    Unknown,
+}
+
+/// One version of a row.
 struct Step<'a> {
     database: &'a Database,
-    before: Option<&'a RowVersion>,
+    begins_with: Beginning<'a>,
     version: &'a RowVersion,
-    updated_later: bool,
+    ends_with: Ending,
 }
 
 impl Step<'_> {
     /// The columns whose values differ from those that the row had right before. Columns are matched by stable id, and by
     /// name where one, or the whole table, was dropped and made again.
     fn changed(&self) -> Vec<Changed> {
-        let Some(before) = self.before else { return Vec::new() };
+        let Beginning::Update(before) = self.begins_with else { return Vec::new() };
         let (old, new) = (&before.last_schema, &self.version.schema);
         let same_column = |other: &Column, column: &Column| match before.table == self.version.table {
             true => same_column(old, other, new, column),
@@ -90,7 +119,16 @@ impl Step<'_> {
     fn write_json(&self, out: &mut dyn Write) -> Result<()> {
         let begin = self.database.commit_info(self.version.begin)?;
         let end = self.end()?;
-        let ended_by = end.as_ref().map(|_| if self.updated_later { "update" } else { "delete" });
+        let ended_by = end.as_ref().map(|_| match self.ends_with {
+            Ending::Update => "update",
+            Ending::Delete => "delete",
+            Ending::Unknown => "unknown",
+        });
+        let change = match self.begins_with {
+            Beginning::Update(_) => "update",
+            Beginning::Insert => "insert",
+            Beginning::Unknown => "unknown",
+        };
         let mut changed = Map::new();
         for change in self.changed() {
             let json = |cell: Option<Cell>| cell.map_or(Value::Null, |cell| cell.json);
@@ -101,7 +139,7 @@ impl Step<'_> {
             "to": self.version.end.map(|end| end.0),
             "from_time": print::time_json(begin.time),
             "to_time": end.as_ref().map(|end| print::time_json(end.time)),
-            "change": if self.before.is_some() { "update" } else { "insert" },
+            "change": change,
             "ended_by": ended_by,
             "end_commit": end.as_ref().map(|end| json!({
                 "author": end.author,
@@ -122,7 +160,7 @@ impl Step<'_> {
 
     fn write_text(&self, out: &mut dyn Write) -> Result<()> {
         let begin = self.database.commit_info(self.version.begin)?;
-        if self.before.is_some() {
+        if matches!(self.begins_with, Beginning::Update(_)) {
             writeln!(out, "{}", headline(&begin, "updated"))?;
             let changed = self.changed();
             if changed.is_empty() {
@@ -133,15 +171,22 @@ impl Step<'_> {
                 writeln!(out, "    {name}: {} -> {}", text(old), text(new))?;
             }
         } else {
-            writeln!(out, "{}", headline(&begin, "inserted"))?;
+            let is_known = matches!(self.begins_with, Beginning::Insert);
+            let what = if is_known { "inserted" } else { "written (what was before is gone)" };
+            writeln!(out, "{}", headline(&begin, what))?;
             for (index, column) in self.version.schema.columns.iter().enumerate() {
                 let value = value_text(&column.column_type, &self.version.row, index, 0);
                 writeln!(out, "    {} = {value}", column.name)?;
             }
         }
+        let what = match self.ends_with {
+            Ending::Update => return Ok(()),
+            Ending::Delete => "deleted",
+            Ending::Unknown => "changed or deleted (what came then is gone)",
+        };
         match self.end()? {
-            Some(end) if !self.updated_later => Ok(writeln!(out, "{}", headline(&end, "deleted"))?),
-            _ => Ok(()),
+            Some(end) => Ok(writeln!(out, "{}", headline(&end, what))?),
+            None => Ok(()),
         }
     }
 }

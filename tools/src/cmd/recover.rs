@@ -216,7 +216,8 @@ fn verify(source: &Source, count: u64, context: &Context) -> Result {
             let (tables, rows) = (count_text(rehearsed.tables, "table"), count_text(rehearsed.rows, "row"));
             let found = match rehearsed.versions {
                 0 => "recovered; not compared, for retention has let it go since".to_string(),
-                _ => format!("{tables}, {rows}, equal"),
+                1 => format!("{tables}, {rows}, equal"),
+                versions => format!("at {versions} versions {tables}, {rows}, equal"),
             };
             writeln!(out, "version {target} ({}): {found}", time_or_start(time))?;
         }

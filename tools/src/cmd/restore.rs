@@ -161,9 +161,10 @@ impl Change<'_> {
                 drop(progress);
                 report::print_conflicts(context, &conflicts)?;
                 return Err(Error::refused(format!(
-                    "cannot {}: {} was changed again since; nothing was changed",
+                    "cannot {}: {} {} changed again since; nothing was changed",
                     self.what,
-                    crate::print::count_text(conflicts.count, "thing")
+                    crate::print::count_text(conflicts.count, "thing"),
+                    if conflicts.count == 1 { "was" } else { "were" }
                 )));
             }
         };

@@ -10,9 +10,10 @@ use asof_engine::json::lease_to_json;
 use asof_engine::retention::plan::Fate;
 use asof_engine::retention::verdict::Reason;
 use asof_engine::retention::{Policy, RetentionPlan, RetentionRequest, Stretch, TablePlan, Window};
-use asof_engine::{Database, LeaseInfo};
+use asof_engine::{Database, LeaseInfo, Version};
 use clap::Args;
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -113,9 +114,11 @@ pub fn run(args: RetainArgs, context: &Context) -> Result {
             Progress::reading(context, &database, || database.row_versions(args.table.as_deref()));
         database.retention_plan(&request)?
     };
+    let newest = database.latest()?;
     let archive = archiving::look(&args, &database)?;
     if context.json {
         let mut document = plan_to_json(&plan);
+        document["newest"] = newest.0.into();
         if let Some(archive) = archive {
             document["archive"] = archive.json;
         }
@@ -123,6 +126,9 @@ pub fn run(args: RetainArgs, context: &Context) -> Result {
         return Ok(Status::Done);
     }
     print_plan(&plan, context)?;
+    if let Some(unsettled) = unsettled_text(plan.settled, newest) {
+        context.note(unsettled);
+    }
     if let Some(archive) = archive {
         context.say(archive.text)?;
     }
@@ -130,6 +136,20 @@ pub fn run(args: RetainArgs, context: &Context) -> Result {
         context.say("--execute lets it go, for good")?;
     }
     Ok(Status::Done)
+}
+
+/// What a plan does not tell of: commits that no checkpoint has settled.
+fn unsettled_text(settled: Version, newest: Version) -> Option<String> {
+    let first = settled.next();
+    let what = match first.cmp(&newest) {
+        Ordering::Less => format!("versions {first} to {newest} are"),
+        Ordering::Equal => format!("version {first} is"),
+        Ordering::Greater => return None,
+    };
+    Some(format!(
+        "{what} not settled yet, and no part of this plan: --execute settles them first, and may let more go; 'asof \
+         checkpoint DB' settles them now"
+    ))
 }
 
 fn execute(

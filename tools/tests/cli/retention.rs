@@ -186,3 +186,33 @@ fn find_says_nothing_of_what_is_gone() {
     let text = scratch.ok(&["find", "db", "t", "--where", "id = 1"]);
     assert!(text.contains("versions 4 to 10 are gone") && text.ends_with("it holds still\n"), "{text}");
 }
+
+#[test]
+fn what_is_gone_is_told_of_a_row_as_unknown() {
+    let scratch = history();
+    scratch.ok(&["retain", "db", "--keep-last", "2", "--execute"]);
+    let told: Vec<Value> = scratch
+        .json_lines(&["history", "db", "t", "7"])
+        .iter()
+        .map(|line| json!([line["from"], line["to"], line["change"], line["ended_by"]]))
+        .collect();
+    let expected =
+        json!([[3, 4, "unknown", "unknown"], [11, 12, "unknown", "update"], [12, null, "update", null]]);
+    assert_eq!(Value::Array(told), expected);
+    let text = scratch.ok(&["history", "db", "t", "7"]);
+    let told: Vec<&str> = text.lines().filter(|line| line.starts_with("version ")).collect();
+    assert!(told[0].contains("written (what was before is gone) by"), "{text}");
+    assert!(told[1].contains("changed or deleted (what came then is gone) by"), "{text}");
+    assert_eq!(told.len(), 4, "{text}");
+}
+
+#[test]
+fn a_plan_says_what_is_not_settled() {
+    let scratch = history();
+    scratch.write("t.csv", "id,name\n1,new\n");
+    scratch.ok(&["import", "db", "t", "t.csv"]);
+    let told = scratch.run(&["retain", "db", "--keep-last", "2"]).stderr;
+    assert!(told.contains("version 13 is not settled yet"), "{told}");
+    let plan = scratch.json(&["retain", "db", "--keep-last", "2"]);
+    assert_eq!((&plan["settled"], &plan["newest"]), (&json!(12), &json!(13)));
+}
