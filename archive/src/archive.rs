@@ -65,6 +65,9 @@ impl Archive {
                 if let Place::Directory(path) = Place::parse(place)? {
                     check_empty(&path)?;
                 }
+                // One that lost its identity is whose shipments it has.
+                let lost = Identity { database: ours.database, lineage: ours.lineage };
+                Archive::of(store.clone(), place, lost)?.load()?;
                 make_identity(&*store, &name, &ours)?
             }
         };
@@ -220,6 +223,17 @@ impl Archive {
         self.store.put(&piece.name(), stored)
     }
 
+    /// Whether every object that an index names is there whole, by its size; one of another size is read.
+    pub(crate) fn check_objects(&self, index: &Index) -> Result<()> {
+        let sizes = self.store.sizes_below("objects")?;
+        for piece in index.files.values().flat_map(|file| &file.pieces) {
+            if sizes.get(&piece.name()) != Some(&piece.stored) {
+                self.piece(piece)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A piece's bytes, checked.
     pub(crate) fn piece(&self, piece: &Piece) -> Result<Vec<u8>> {
         let stored = self.store.get(&piece.name(), piece.stored_max())?.ok_or_else(|| {
@@ -282,6 +296,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use std::collections::HashMap;
 
     /// A bucket that takes no notice of If-None-Match.
     #[derive(Debug)]
@@ -302,6 +317,10 @@ mod tests {
 
         fn list(&self, dir: &str, after: &str) -> Result<Vec<String>> {
             self.0.list(dir, after)
+        }
+
+        fn sizes_below(&self, dir: &str) -> Result<HashMap<String, u64>> {
+            self.0.sizes_below(dir)
         }
 
         fn is_near(&self) -> bool {

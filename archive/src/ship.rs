@@ -107,6 +107,11 @@ impl Archiver {
         &self.index
     }
 
+    /// Refuses an archive of which an object is missing or cut short: for who relies on it before he removes something.
+    pub fn check_objects(&self) -> Result<()> {
+        self.archive.check_objects(&self.index)
+    }
+
     /// Ships what is new; `None` where nothing is.
     pub fn ship(&mut self, progress: Progress<'_>) -> Result<Option<Shipped>> {
         self.check_directory()?;
@@ -489,6 +494,7 @@ mod tests {
     use super::*;
     use crate::store::Store;
     use asof_engine::{Column, ColumnType, CommitOptions, Options};
+    use std::collections::HashMap;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
@@ -518,6 +524,10 @@ mod tests {
 
         fn list(&self, dir: &str, after: &str) -> Result<Vec<String>> {
             self.store.list(dir, after)
+        }
+
+        fn sizes_below(&self, dir: &str) -> Result<HashMap<String, u64>> {
+            self.store.sizes_below(dir)
         }
 
         fn is_near(&self) -> bool {

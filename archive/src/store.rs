@@ -8,6 +8,7 @@ mod objects;
 use asof_engine::{Error, ErrorKind, Result};
 use directory::Directory;
 use objects::Objects;
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub trait Store: Debug + Send + Sync {
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool>;
     /// The names in a directory that come after one, ascending; without the directory.
     fn list(&self, dir: &str, after: &str) -> Result<Vec<String>>;
+    /// The sizes of the objects in a directory's directories, by name.
+    fn sizes_below(&self, dir: &str) -> Result<HashMap<String, u64>>;
     /// Whether reading twice costs about what reading from a cache does.
     fn is_near(&self) -> bool;
 }

@@ -17,6 +17,27 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// Whom files are for, but for the umask.
 const MODE: u32 = 0o666;
 
+/// Refuses a place inside a directory of a database or an archive: nothing else may be there, and what is would be lost with
+/// it.
+pub fn check_outside(place: &Path, directory: &Path) -> Result<()> {
+    let is_url = |path: &Path| path.to_string_lossy().contains("://");
+    let Ok(directory) = directory.canonicalize() else { return Ok(()) };
+    if is_url(place) || place.canonicalize().is_ok_and(|place| place == directory) {
+        return Ok(());
+    }
+    let place = std::path::absolute(place)?;
+    // As much of its path as is there.
+    let there = place.ancestors().find_map(|path| path.canonicalize().ok());
+    match there.is_some_and(|there| there.starts_with(&directory)) {
+        false => Ok(()),
+        true => Err(Error::usage(format!(
+            "{} lies inside {}; name a place beside it",
+            place.display(),
+            directory.display()
+        ))),
+    }
+}
+
 /// Runs `write` with the place data goes to. `binary` output is kept from terminals, other output is made safe for
 /// them.
 pub fn write(

@@ -7,7 +7,7 @@ use crate::copy::fail;
 use asof_engine::{Error, Result};
 use parking_lot::Mutex;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -196,6 +196,20 @@ impl Store for Directory {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn sizes_below(&self, dir: &str) -> Result<HashMap<String, u64>> {
+        let mut sizes = HashMap::new();
+        for inner in self.list(dir, "")? {
+            let inner = format!("{dir}/{inner}");
+            for name in self.list(&inner, "")? {
+                let name = format!("{inner}/{name}");
+                let path = self.root.join(&name);
+                let bytes = fs::metadata(&path).map_err(fail("look at", &path))?.len();
+                sizes.insert(name, bytes);
+            }
+        }
+        Ok(sizes)
     }
 
     fn is_near(&self) -> bool {

@@ -10,6 +10,7 @@ use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -151,6 +152,21 @@ impl Store for Objects {
         let mut names: Vec<String> = names.filter(|name| name.as_str() > after).collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn sizes_below(&self, dir: &str) -> Result<HashMap<String, u64>> {
+        let (store, path) = (self.store.clone(), self.path(dir));
+        let listed = self.wait(async move {
+            let sizes = store.list(Some(&path)).map_ok(|object| (object.location, object.size));
+            sizes.try_collect::<Vec<(Path, u64)>>().await
+        });
+        let listed = listed.map_err(|error| told(&format!("{}/{dir}", self.url), error))?;
+        let below = self.path(dir);
+        let name = |location: &Path| {
+            let parts = location.prefix_match(&below)?.map(|part| part.as_ref().to_string());
+            Some(std::iter::once(dir.to_string()).chain(parts).collect::<Vec<_>>().join("/"))
+        };
+        Ok(listed.iter().filter_map(|(location, bytes)| Some((name(location)?, *bytes))).collect())
     }
 
     fn is_near(&self) -> bool {

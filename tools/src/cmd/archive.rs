@@ -1,5 +1,6 @@
 //! `archive`: ships a database to a directory or an object store, once or continuously; tells how far behind it is.
 
+use crate::output::check_outside;
 use crate::print::{Progress, bytes_text, count_text, time_json, time_or_start};
 use crate::{Context, Result, Status, interrupt};
 use asof_archive::{Archiver, Shipped};
@@ -37,11 +38,12 @@ pub struct ArchiveArgs {
 
 /// Ships, or tells the status.
 pub fn run(args: ArchiveArgs, context: &Context) -> Result {
-    let database = context.open_read_only(&args.database)?;
     if args.status {
-        return status(&args, &database, context);
+        return status(&args, &context.open_read_only(&args.database)?, context);
     }
     let interrupted = interrupt::flag()?;
+    check_outside(&args.destination, &args.database)?;
+    let database = context.open_read_only(&args.database)?;
     let (mut archiver, made) = Archiver::open(&args.destination, database)?;
     if made {
         context.note(format_args!("made the archive {}", args.destination.display()));

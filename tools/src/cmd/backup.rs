@@ -1,5 +1,6 @@
 //! `backup`: a copy of a live database that is a database of its own.
 
+use crate::output::check_outside;
 use crate::print::{Progress, bytes_text, count_text, time_json, time_or_start};
 use crate::{Context, Error, Result, Status, interrupt};
 use asof_archive::backup::{BackupOptions, backup};
@@ -28,6 +29,7 @@ pub fn run(args: BackupArgs, context: &Context) -> Result {
         let message = "an archive is made a database by 'asof recover'; 'asof backup' copies databases";
         return Err(Error::usage(message));
     }
+    check_outside(&args.destination, &args.database)?;
     let database = context.open_read_only(&args.database)?;
     let watch = Progress::bytes(context, "copied").watch(interrupt::flag()?);
     let made = backup(&database, &args.destination, BackupOptions { links: args.link }, &watch);

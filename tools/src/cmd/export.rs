@@ -7,6 +7,7 @@ mod partitions;
 mod tree;
 
 use crate::interrupt::{self, Interrupted};
+use crate::output::check_outside;
 use crate::print::{Progress, bytes_text, count_text, time_or_start};
 use crate::schema_text::write_definition;
 use crate::{Context, Error, Result, Status, print};
@@ -91,6 +92,7 @@ pub fn run(args: ExportArgs, context: &Context) -> Result {
         let columns = args.partition_by.as_ref().map(|columns| Partitioner::new(&schema, &columns.0));
         partitioners.push(columns.transpose().map_err(|error| error.at(format!("table {name}")))?);
     }
+    check_outside(&args.directory, &args.database)?;
     let interrupted = interrupt::flag()?;
     let tree = Tree::begin(&args.directory)?;
     // Rows are read for the files, for the digest, and those that are parted once more in between.

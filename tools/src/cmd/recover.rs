@@ -1,5 +1,6 @@
 //! `recover`: a database from an archive, at any version or time; which targets there are, and rehearsals.
 
+use crate::output::check_outside;
 use crate::print::grid::Grid;
 use crate::print::{Progress, bytes_text, count_text, time_json, time_or_start};
 use crate::{Context, Error, Result, Status, interrupt};
@@ -37,7 +38,7 @@ pub struct RecoverArgs {
     #[arg(long, conflicts_with_all = ["verify", "to", "database"])]
     pub list: bool,
     /// Recover this many random versions into a temporary directory, and compare them with the archive
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = REHEARSED_DEFAULT, conflicts_with_all = ["to", "database"])]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = REHEARSED_DEFAULT, value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["to", "database"])]
     pub verify: Option<u64>,
     /// Print the plan, and do nothing
     #[arg(long)]
@@ -64,6 +65,7 @@ pub fn run(args: RecoverArgs, context: &Context) -> Result {
     let Some(directory) = &args.database else {
         return Err(Error::usage("DB is missing: name the directory of the new database"));
     };
+    check_outside(directory, &args.archive)?;
     let watch = Progress::bytes(context, "recovered").watch(interrupt::flag()?);
     let recovered = source.recover(&plan, directory, &watch);
     drop(watch);

@@ -161,10 +161,9 @@ impl Change<'_> {
                 drop(progress);
                 report::print_conflicts(context, &conflicts)?;
                 return Err(Error::refused(format!(
-                    "cannot {}: {} {} changed again since; nothing was changed",
+                    "cannot {}: {}; nothing was changed",
                     self.what,
-                    crate::print::count_text(conflicts.count, "thing"),
-                    if conflicts.count == 1 { "was" } else { "were" }
+                    crate::print::count_text(conflicts.count, "conflict")
                 )));
             }
         };

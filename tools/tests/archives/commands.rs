@@ -160,3 +160,31 @@ fn a_copy_is_a_database_of_its_own() {
         assert!(!shop.ok(&["log", "db", "-n", "1", "--oneline"]).contains("drop"));
     }
 }
+
+#[test]
+fn nothing_is_put_inside_a_database_or_an_archive() {
+    let shop = shop();
+    shop.ok(&["archive", "db", "archive"]);
+    for words in [
+        &["archive", "db", "db/data/x"][..],
+        &["backup", "db", "db/wal/b"],
+        &["export", "db", "db/e/f"],
+        &["recover", "archive", "archive/r"],
+    ] {
+        let told = shop.fails(2, words);
+        assert!(told.contains("lies inside") && told.contains("name a place beside it"), "{words:?}: {told}");
+    }
+    shop.ok(&["verify", "db"]);
+}
+
+#[test]
+fn an_archive_that_lost_its_identity_is_taken_up_by_its_own_database_alone() {
+    let shop = shop();
+    shop.ok(&["archive", "db", "archive"]);
+    std::fs::remove_file(shop.path("archive/archive.json")).unwrap();
+    shop.ok(&["create-table", "other", "t", "id int64, primary key (id)"]);
+    assert!(shop.fails(4, &["archive", "other", "archive"]).contains("is foreign"));
+    assert!(!shop.path("archive/archive.json").exists());
+    shop.ok(&["archive", "db", "archive"]);
+    assert_eq!(shop.ok(&["cat", "archive", "customers"]), CUSTOMERS_3);
+}

@@ -112,3 +112,33 @@ fn nothing_goes_where_the_archive_cannot_have_it() {
     let told = scratch.fails(1, &["retain", "db", "--keep-last", "1", "--archive-to", "of-other"]);
     assert!(told.contains("archive of another database"), "{told}");
 }
+
+#[test]
+fn nothing_goes_that_an_archive_has_lost() {
+    let (scratch, there) = (Scratch::new(), Destination::directory());
+    commit(&scratch, 1..9);
+    scratch.ok(&["checkpoint", "db"]);
+    scratch.ok(&["archive", "db", "archive"]);
+    let objects = || {
+        let below =
+            |path: std::path::PathBuf| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        below(scratch.path("archive/objects")).flat_map(below).collect::<Vec<_>>()
+    };
+    let one = objects().pop().unwrap();
+    let whole = std::fs::read(&one).unwrap();
+    let before = read_all(&there, &scratch, "db", 1..=8);
+    let words = ["retain", "db", "--keep-last", "1", "--archive-to", "archive", "--execute"];
+    for left in [None, Some(0), Some(whole.len() - 1)] {
+        match left {
+            None => std::fs::remove_file(&one).unwrap(),
+            Some(bytes) => std::fs::write(&one, &whole[..bytes]).unwrap(),
+        }
+        let told = there.fails(&scratch, 4, &words);
+        let name = one.file_name().unwrap().to_str().unwrap();
+        assert!(told.contains("nothing was let go") && told.contains(name), "{told}");
+        assert_eq!(read_all(&there, &scratch, "db", 1..=8), before);
+    }
+    std::fs::write(&one, &whole).unwrap();
+    there.ok(&scratch, &words);
+    assert_eq!(read_all(&there, &scratch, "archive", 1..=8), before);
+}

@@ -72,10 +72,7 @@ fn an_undo_that_somebody_built_on_lists_why_and_changes_nothing() {
     let ran = shop.run(&["undo", "db", "5"]);
     assert_eq!(ran.status, 10);
     assert_eq!(ran.text(), "table customers, row 2: changed since by version 6 (Finn)\n");
-    assert_eq!(
-        ran.stderr,
-        "asof: cannot undo version 5: 1 thing was changed again since; nothing was changed\n"
-    );
+    assert_eq!(ran.stderr, "asof: cannot undo version 5: 1 conflict; nothing was changed\n");
     let ran = shop.run(&["undo", "db", "5", "--json"]);
     let report: Value = serde_json::from_str(ran.text()).unwrap();
     assert_eq!((ran.status, &report["count"]), (10, &json!(1)));

@@ -1,7 +1,8 @@
 //! What retention lets go is in an archive first, if one is named.
 //!
 //! Invariant. The engine settles what is in the log, then all of that is shipped, and a run lets go nothing that ended
-//! after the newest version that the archive holds then: what is committed and settled meanwhile stays.
+//! after the newest version that the archive holds then: what is committed and settled meanwhile stays. Every object of the
+//! archive is there by then, in its size.
 
 use super::RetainArgs;
 use crate::interrupt::Interrupted;
@@ -71,6 +72,8 @@ mod named {
             true => None,
             false => archiver.ship(&Progress::bytes(context, "shipped").watch(interrupted.clone()))?,
         };
+        // What was shipped long ago may have been lost since.
+        archiver.check_objects()?;
         let Some(shipped) = shipped else {
             let time = before.index.end().map(|end| time_json(CommitTime(end.time)));
             let version = before.index.version();
