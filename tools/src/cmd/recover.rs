@@ -47,6 +47,9 @@ pub struct RecoverArgs {
 
 /// Recovers, lists or rehearses.
 pub fn run(args: RecoverArgs, context: &Context) -> Result {
+    if let Some(directory) = &args.database {
+        check_outside(directory, &args.archive)?;
+    }
     let source = Source::open(&args.archive, context.options())?;
     if args.list {
         return list(&source, context);
@@ -65,7 +68,6 @@ pub fn run(args: RecoverArgs, context: &Context) -> Result {
     let Some(directory) = &args.database else {
         return Err(Error::usage("DB is missing: name the directory of the new database"));
     };
-    check_outside(directory, &args.archive)?;
     let watch = Progress::bytes(context, "recovered").watch(interrupt::flag()?);
     let recovered = source.recover(&plan, directory, &watch);
     drop(watch);
