@@ -72,7 +72,7 @@ pub enum Step {
     Checkpoint,
     /// A checkpoint, and all the compaction that would pay if it were asked for by hand.
     Compact,
-    /// All goes that neither the newest [`KEPT`] states of a table nor tags keep.
+    /// All goes that neither the newest 24 states of a table nor tags keep.
     Retain,
     /// The database is closed and opened again.
     Reopen,
